@@ -1,0 +1,67 @@
+"""Frozen settings, read from a file, changed on the command line, saved with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """A group of settings. Unknown names are refused; the docstring under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; says which, where, and what would do."""
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises SettingsError when there is none."""
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read settings from {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} should hold names and values (a YAML mapping), not {type(found).__name__}")
+    return found
+
+
+def build(kind: type[S], values: dict[str, Any], where: str = "settings") -> S:
+    """Settings of one kind from plain values. Raises SettingsError naming each bad field and the known ones."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                owner = _owner(kind, problem["loc"][:-1])
+                known = ", ".join(owner.model_fields) if owner else "none"
+                lines.append(f"  {name}: no such setting; there are: {known}")
+            else:
+                lines.append(f"  {name}: {problem['msg']} (got {problem.get('input')!r})")
+        raise SettingsError(f"{where}: {len(lines)} setting(s) cannot be used\n" + "\n".join(lines)) from error
+
+
+def save(settings: Settings, path: str | Path) -> None:
+    """Write settings as YAML, all of them, defaults too."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The settings class that a dotted path leads to."""
+    for part in path:
+        field = kind.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        kind = field.annotation
+    return kind

@@ -1,0 +1,1 @@
+"""Did it get better, for whom, at what price."""

@@ -1,0 +1,1 @@
+"""Where records live: schema, verbs, claims, exchange."""

@@ -1,0 +1,1 @@
+"""The world of text: encode, pack, evaluate, generate."""

@@ -1,0 +1,1 @@
+"""Worlds without text, torch only: a bandit and a small control task."""
