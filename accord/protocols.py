@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from accord.records import Answer, Demonstration, Preference, Prompt, Question, Sample
+from accord.records import Answer, Asked, Demonstration, Preference, Prompt, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,16 +98,6 @@ class Generator(Protocol):
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]: ...
 
     def load(self, weights: Mapping[str, Tensor], version: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question with everything that is needed to answer it."""
-
-    question: Question
-    prompt: Prompt
-    samples: tuple[Sample, ...]
-    """In the order shown, left or top first."""
 
 
 class FeedbackSource(Protocol):

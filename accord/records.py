@@ -278,6 +278,17 @@ class Question(Record):
     """Which selection rule chose it."""
 
 
+class Asked(Record):
+    """A question with everything that is needed to answer it. Not kept: the store puts it together."""
+
+    question: Question
+    """What is asked."""
+    prompt: Prompt
+    """About what."""
+    samples: tuple[Sample, ...] = ()
+    """What is to be judged, in the order shown: left or top first."""
+
+
 class Feedback(Record):
     """What somebody said. Kept for ever as it was said; belief is made from it elsewhere."""
 
