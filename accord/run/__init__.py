@@ -1,0 +1,22 @@
+"""The workbench: a library that a training loop calls, never a framework that calls the loop."""
+
+from accord.run.checkpoint import BrokenCheckpoint, newest, read_state, write_state
+from accord.run.log import Log, read_log
+from accord.run.optimiser import OptimiserConfig, Schedule, make_optimiser
+from accord.run.run import NonFinite, Run, RunConfig, seed_of
+
+__all__ = [
+    "BrokenCheckpoint",
+    "Log",
+    "NonFinite",
+    "OptimiserConfig",
+    "Run",
+    "RunConfig",
+    "Schedule",
+    "make_optimiser",
+    "newest",
+    "read_log",
+    "read_state",
+    "seed_of",
+    "write_state",
+]

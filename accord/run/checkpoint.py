@@ -1,0 +1,182 @@
+"""Checkpoints that are whole or absent: written aside, hashed, flushed, then renamed.
+
+A checkpoint is a folder `step-00000012` with `tensors.safetensors`, `state.json` (everything that is no tensor,
+with places for the tensors) and `manifest.json` (SHA-256 of both). There is no pickle in it. A crash at any
+instant leaves either the old ones or the old ones and a new one; a folder whose hashes do not fit is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+State = Mapping[str, Any]
+
+
+class BrokenCheckpoint(ValueError):
+    """A checkpoint whose files are missing, cut or changed."""
+
+
+def write_state(folder: Path, step: int, state: State, keep: int = 2) -> Path | None:
+    """Write `folder/step-N` atomically and drop all but the newest `keep`.
+
+    state: nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. Returns the new folder,
+    or None, with a warning, when the disk is full: the run can go on with the older checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:08d}"
+    aside = folder / f".writing-{step:08d}-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    tensors: dict[str, Tensor] = {}
+    plain = _without_tensors(state, tensors, {})
+    try:
+        aside.mkdir()
+        save_file(tensors, str(aside / "tensors.safetensors"))
+        (aside / "state.json").write_text(json.dumps(plain), encoding="utf-8")
+        names = ("tensors.safetensors", "state.json")
+        manifest = {"step": step, "sha256": {name: _sha256(aside / name) for name in names}}
+        (aside / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        for name in (*names, "manifest.json"):
+            _flush(aside / name)
+        _flush(aside)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(aside, final)
+        _flush(folder)
+    except Exception as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not _disk_full(error):
+            raise
+        needed = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
+        free = shutil.disk_usage(folder).free / 2**20
+        warnings.warn(
+            f"no checkpoint at step {step}: the disk of {folder} is full ({needed:.0f} MiB needed, {free:.0f} MiB free). "
+            "The run goes on; free some space and the next one is written.",
+            stacklevel=2,
+        )
+        return None
+    for old in sorted(folder.glob("step-*"))[: -max(keep, 1)]:
+        shutil.rmtree(old, ignore_errors=True)
+    for leftover in folder.glob(".writing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return final
+
+
+def read_state(path: Path) -> tuple[int, dict[str, Any]]:
+    """(step, state) of one checkpoint folder. Raises BrokenCheckpoint when it is not whole."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        for name, expected in manifest["sha256"].items():
+            found = _sha256(path / name)
+            if found != expected:
+                raise BrokenCheckpoint(f"{path / name}: SHA-256 {found[:12]} where the manifest says {expected[:12]}")
+        tensors = load_file(str(path / "tensors.safetensors"))
+        plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise BrokenCheckpoint(f"checkpoint {path} is not whole: {error}") from error
+    return int(manifest["step"]), _with_tensors(plain, tensors)
+
+
+def newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """The newest whole checkpoint, or None. Broken ones are passed over with a warning."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            return read_state(path)
+        except BrokenCheckpoint as error:
+            warnings.warn(f"{error}. Going back to the one before it.", stacklevel=2)
+    return None
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:
+    """The value as JSON, its tensors put aside by name. Tensors that share their memory are kept once."""
+    if isinstance(value, Tensor):
+        key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()), str(value.device))
+        if value.numel() == 0 or key not in seen:
+            seen[key] = name = f"t{len(tensors)}"
+            tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"#tensor": seen[key]}
+    if isinstance(value, Mapping):
+        if all(isinstance(k, str) and not k.startswith("#") for k in value):
+            return {k: _without_tensors(v, tensors, seen) for k, v in value.items()}
+        return {"#items": [[k, _without_tensors(v, tensors, seen)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"#tuple": [_without_tensors(v, tensors, seen) for v in value]}
+    if isinstance(value, list):
+        return [_without_tensors(v, tensors, seen) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold {type(value).__name__} ({value!r:.80})")
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_without_tensors`."""
+    if isinstance(value, list):
+        return [_with_tensors(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "#tensor" in value:
+        return tensors[value["#tensor"]].clone()
+    if "#tuple" in value:
+        return tuple(_with_tensors(v, tensors) for v in value["#tuple"])
+    if "#items" in value:
+        return {k: _with_tensors(v, tensors) for k, v in value["#items"]}
+    return {k: _with_tensors(v, tensors) for k, v in value.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_full(error: Exception) -> bool:
+    """Whether an error, of Python or of safetensors (which hides the number in its text), means a full disk."""
+    return (isinstance(error, OSError) and error.errno == 28) or "No space left" in str(error)
+
+
+def generator_states() -> dict[str, Any]:
+    """State of every global random number generator that torch, numpy and Python keep."""
+    import random
+
+    import numpy as np
+
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(name), [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
+    }
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Put the global generators back where they were."""
+    import random
+
+    import numpy as np
+
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))

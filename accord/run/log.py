@@ -1,0 +1,86 @@
+"""What a run says of itself: one JSON line per step, and the same numbers for TensorBoard or Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+Tracker = Literal["tensorboard", "wandb"]
+
+
+class Log:
+    """`log.jsonl` in the run's folder: `{"step": 3, "time": ..., "loss": ...}` per line."""
+
+    def __init__(self, folder: Path, trackers: tuple[Tracker, ...], since: int, config: Mapping[str, Any]) -> None:
+        """Open the log and drop the lines of steps from `since` on: they are about to be made again."""
+        self.path = folder / "log.jsonl"
+        rows = [row for row in read_log(self.path) if row["step"] < since]
+        aside = self.path.with_suffix(".aside")
+        with aside.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self.path)
+        self.file = self.path.open("a", encoding="utf-8")
+        self.sinks = [_sink(tracker, folder, since, config) for tracker in trackers]
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """One line. Numbers that are not finite are kept as null, which every JSON reader takes."""
+        plain = {k: (float(v) if math.isfinite(v) else None) for k, v in figures.items()}
+        self.file.write(json.dumps({"step": step, "time": round(time.time(), 3), **plain}) + "\n")
+        self.file.flush()
+        for sink in self.sinks:
+            sink(step, {k: v for k, v in plain.items() if v is not None})
+
+    def close(self) -> None:
+        """Flush and let go."""
+        self.file.close()
+        for sink in self.sinks:
+            sink(-1, {})
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line that a crash cut in half is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def _sink(tracker: Tracker, folder: Path, since: int, config: Mapping[str, Any]) -> Any:
+    """A function (step, figures) for one tracker; step -1 closes it."""
+    if tracker == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=since)  # type: ignore[no-untyped-call]
+
+        def to_tensorboard(step: int, figures: Mapping[str, float]) -> None:
+            if step < 0:
+                writer.close()  # type: ignore[no-untyped-call]
+            for name, value in figures.items():
+                writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+        return to_tensorboard
+    try:
+        import wandb
+    except ImportError as error:
+        raise ImportError("Weights & Biases is not installed; pip install 'accord[wandb]' or leave it out of trackers") from error
+    session = wandb.init(project="accord", name=folder.name, dir=str(folder), config=dict(config), resume="allow")
+
+    def to_wandb(step: int, figures: Mapping[str, float]) -> None:
+        if step < 0:
+            session.finish()
+        else:
+            session.log(dict(figures), step=step)
+
+    return to_wandb

@@ -1,0 +1,68 @@
+"""How parameters move: AdamW, its schedule, and which parameters decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from accord.config import Settings
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+class OptimiserConfig(Settings):
+    """AdamW (Loshchilov and Hutter 2019) with warm-up and a schedule."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Largest step. Smaller is safer and slower; pretrained models want 1e-5 to 1e-4."""
+    schedule: Schedule = "cosine"
+    """What happens to the step after warm-up: stays, falls in a line, or falls as a cosine."""
+    final: float = Field(default=0.1, ge=0, le=1)
+    """Where the schedule ends, as a share of the learning rate."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of all updates in which the step grows from nothing."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of the gradient's mean."""
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    """Memory of the gradient's square."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Added to the root of the square. Huang et al. 2024: PPO on language models wants 1e-5 against tiny updates."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Pull of matrices towards zero per step; vectors (norms, biases) never decay."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the whole gradient."""
+
+    def factor(self, update: int, total: int) -> float:
+        """Share of the learning rate at one update, counted from 0."""
+        warm = math.ceil(self.warmup * total)
+        if update < warm:
+            return (update + 1) / warm
+        if self.schedule == "constant":
+            return 1.0
+        done = min(1.0, (update - warm) / max(1, total - warm))
+        shape = 1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.final + (1 - self.final) * shape
+
+
+def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]) -> torch.optim.AdamW:
+    """One AdamW over the trainable parameters of several modules, each once, in a fixed order.
+
+    rates: learning rate of a module where it differs from the config's.
+    """
+    seen: set[int] = set()
+    groups: list[dict[str, object]] = []
+    for name, module in modules.items():
+        rate = rates.get(name, config.learning_rate)
+        fresh = [p for p in module.parameters() if p.requires_grad and id(p) not in seen]
+        seen.update(id(p) for p in fresh)
+        for decay, chosen in ((config.weight_decay, [p for p in fresh if p.ndim > 1]), (0.0, [p for p in fresh if p.ndim <= 1])):
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "base": rate, "weight_decay": decay, "module": name})
+    if not groups:
+        raise ValueError(f"nothing to train: no parameter of {', '.join(modules)} requires a gradient")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon)

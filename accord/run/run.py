@@ -1,0 +1,280 @@
+"""The workbench: device, seeds, optimiser step, one mean, log, atomic checkpoint, exact resume.
+
+A loop owns its pages; it calls `run.steps`, `run.backward`, `run.step`, `run.log`. Kill the process at any
+instant and start the same command again: the final weights are bit for bit those of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.config import Settings
+from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
+from accord.run.log import Log, Tracker
+from accord.run.optimiser import OptimiserConfig, make_optimiser
+from accord.run.progress import steps_shown
+
+T = TypeVar("T")
+
+
+class NonFinite(ArithmeticError):
+    """A loss or gradient that is no number; names the rows that were being learned from."""
+
+
+class Stateful(Protocol):
+    """Anything that can be put into a checkpoint."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class RunConfig(Settings):
+    """What every run has in common, whatever it learns."""
+
+    seed: int = 0
+    """Fixes every random choice: the same seed and settings give the same weights."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU when there is one."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for matrix products; 0 leaves it to torch. Another number may change the last bits of a result."""
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
+    """Where the figures go besides `log.jsonl`."""
+    checkpoint_seconds: float = Field(default=60, ge=0)
+    """Least time between checkpoints; 0 writes one at every step. A crash costs at most this much."""
+    keep: int = Field(default=2, ge=1)
+    """How many checkpoints stay on the disk."""
+    progress: bool = True
+    """Show a bar with rate and remaining time."""
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from any parts, the same on every machine: what is drawn depends on names, not on order."""
+    text = json.dumps(parts, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Run:
+    """One training run in one folder."""
+
+    def __init__(self, folder: str | Path, config: RunConfig, settings: Mapping[str, Any] | None = None) -> None:
+        """settings: everything that decides the result; a checkpoint made under others is refused."""
+        self.folder = Path(folder)
+        self.config = config
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        )
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings or {}), default=str, sort_keys=True))
+        self.at = 0
+        self.total_steps = 0
+        self._tracked: dict[str, Stateful] = {}
+        self._optimiser: torch.optim.AdamW | None = None
+        self._optimiser_config = OptimiserConfig()
+        self._updates = 0
+        self._updates_planned = 1
+        self._held: dict[str, Any] = {}
+        self._names: list[str] = []
+        self._spent: dict[str, float] = defaultdict(float)
+        self._saved = time.monotonic()
+        self._log: Log | None = None
+        self._started = False
+        self.last: dict[str, float] = {}
+
+    # --- what a loop prepares -----------------------------------------------------------------------------------
+
+    def track(self, **things: Stateful) -> None:
+        """Put things into every checkpoint. Of a module, only what is trained and its buffers are kept."""
+        if self._started:
+            raise RuntimeError(f"track({', '.join(things)}) after steps(): a resumed run could not restore it")
+        self._tracked.update(things)
+
+    def optimise(
+        self, config: OptimiserConfig, updates: int, rates: Mapping[str, float] | None = None, **modules: nn.Module
+    ) -> None:
+        """Train these modules, in `updates` optimiser steps altogether; they are tracked too."""
+        self.track(**modules)
+        self._optimiser = make_optimiser(modules, config, rates or {})
+        self._optimiser_config, self._updates_planned = config, max(1, updates)
+
+    def generator(self, *name: object) -> torch.Generator:
+        """A generator that depends on the seed, the step and the name alone, so it needs no checkpoint."""
+        return torch.Generator().manual_seed(seed_of(self.config.seed, self.at, *name))
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Count from 0, or from the newest checkpoint, to `total`; a checkpoint is written between steps."""
+        self.total_steps = total
+        self._resume()
+        self._started = True
+        self._log = Log(self.folder, self.config.trackers, self.at, self.settings)
+        try:
+            for step in steps_shown(self.at, total, self.folder.name, self.config.progress, lambda: self.last):
+                self.at = step
+                yield step
+                self._held.clear()
+                self.at = step + 1
+                self._save(force=self.at == total)
+        finally:
+            self._log.close()
+            self._log = None
+
+    def hold(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
+        """What `make` returns, kept with the checkpoint: a run killed later in this step does not make it again.
+
+        kind: a dataclass of tensors, strings and tuples, such as a Rollout.
+        """
+        if name in self._held:
+            found = self._held[name]
+            return kind(**{k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in found.items()})
+        made = make()
+        self._held[name] = {f.name: getattr(made, f.name) for f in fields(made)}  # type: ignore[arg-type]
+        self._save()
+        return made
+
+    def total(self, count: Tensor | float) -> Tensor:
+        """The sum over all ranks, at least 1e-8 so that it can be divided by."""
+        return torch.as_tensor(count, dtype=torch.float32, device=self.device).clamp_min(1e-8)
+
+    def backward(self, loss: Tensor, names: Sequence[str] = ()) -> None:
+        """Add the loss's gradient. Raises NonFinite, naming rows, when the loss is no number."""
+        self._names.extend(names)
+        if not torch.isfinite(loss):
+            raise NonFinite(
+                f"{self.folder.name}: the loss is {loss.item()} at step {self.at}, rows {_some(names)}. "
+                "Look at these rows; a smaller learning rate or fp32 often helps."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> dict[str, float]:
+        """Clip, move the parameters, forget the gradient. Returns the gradient's norm and the learning rate.
+
+        Raises NonFinite when the gradient is no number; the parameters have not been moved then.
+        """
+        assert self._optimiser is not None, "call run.optimise(...) before run.step()"
+        groups = self._optimiser.param_groups
+        norm = float(torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], self._optimiser_config.clip))
+        if not math.isfinite(norm):
+            self._optimiser.zero_grad(set_to_none=True)
+            raise NonFinite(
+                f"{self.folder.name}: the gradient's norm is {norm} at step {self.at}, rows {_some(self._names)}. "
+                "Nothing was changed by it."
+            )
+        factor = self._optimiser_config.factor(self._updates, self._updates_planned)
+        for group in groups:
+            group["lr"] = group["base"] * factor
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._updates += 1
+        self._names.clear()
+        return {"gradient_norm": norm, "learning_rate": groups[0]["lr"]}
+
+    def log(self, **figures: Tensor | float) -> None:
+        """Keep figures of this step; they also stand beside the progress bar."""
+        assert self._log is not None, "log() belongs inside the loop over steps()"
+        plain = {name: float(value) for name, value in figures.items()}
+        spent = {f"seconds/{name}": round(value, 4) for name, value in self._spent.items()}
+        self._spent.clear()
+        self.last = plain
+        self._log.write(self.at, {**plain, **spent})
+
+    @contextlib.contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds/name` of this step's log line."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] += time.perf_counter() - begun
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def _save(self, force: bool = False) -> None:
+        if not force and time.monotonic() - self._saved < self.config.checkpoint_seconds:
+            return
+        state = {
+            "at": self.at,
+            "total": self.total_steps,
+            "updates": self._updates,
+            "held": self._held,
+            "settings": json.dumps(self.settings, sort_keys=True),
+            "random": generator_states(),
+            "tracked": {name: _state(thing) for name, thing in self._tracked.items()},
+            "optimiser": self._optimiser.state_dict() if self._optimiser else None,
+        }
+        write_state(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        found = newest(self.folder / "checkpoints")
+        if found is None:
+            return
+        _, state = found
+        mine = json.dumps(self.settings, sort_keys=True)
+        if state["settings"] != mine:
+            raise ValueError(
+                f"{self.folder} holds a checkpoint of other settings ({_difference(state['settings'], mine)}). "
+                "Use another folder, or delete this one to begin anew."
+            )
+        if set(state["tracked"]) != set(self._tracked):
+            raise ValueError(f"{self.folder} tracks {sorted(state['tracked'])}, this run {sorted(self._tracked)}")
+        for name, thing in self._tracked.items():
+            _load(thing, state["tracked"][name])
+        if self._optimiser is not None:
+            self._optimiser.load_state_dict(state["optimiser"])
+        restore_generators(state["random"])
+        self.at, self._updates, self._held = int(state["at"]), int(state["updates"]), dict(state["held"])
+
+
+def _state(thing: Stateful) -> Any:
+    state = thing.state_dict()
+    if isinstance(thing, nn.Module):
+        frozen = {name for name, p in thing.named_parameters(remove_duplicate=False) if not p.requires_grad}
+        return {name: value for name, value in state.items() if name not in frozen}
+    return state
+
+
+def _load(thing: Stateful, state: Any) -> None:
+    if not isinstance(thing, nn.Module):
+        thing.load_state_dict(state)
+        return
+    missing, unexpected = thing.load_state_dict(state, strict=False)
+    frozen = {name for name, p in thing.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    if unexpected or set(missing) - frozen:
+        raise ValueError(f"checkpoint does not fit: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8]) or "unnamed"
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def _difference(old: str, new: str) -> str:
+    """Which settings differ, in words."""
+
+    def flat(value: Any, name: str = "") -> dict[str, Any]:
+        if isinstance(value, dict) and value:
+            return {k: v for key, sub in value.items() for k, v in flat(sub, f"{name}.{key}" if name else key).items()}
+        return {name: value}
+
+    a, b = flat(json.loads(old)), flat(json.loads(new))
+    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
+    return "; ".join(f"{name}: {a.get(name)!r} there, {b.get(name)!r} here" for name in names[:6])
+
