@@ -162,7 +162,7 @@ class Comparison(Record):
     @model_validator(mode="after")
     def _a_verdict_names_its_winner(self) -> Comparison:
         if (self.verdict == "better") != (self.better is not None):
-            raise ValueError(f"verdict {self.verdict!r} with better={self.better!r}: a winner belongs to 'better' alone")
+            raise ValueError(f"verdict {self.verdict!r} with better={self.better!r}: 'better' alone names a winner")
         return self
 
 

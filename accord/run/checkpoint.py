@@ -60,8 +60,9 @@ def write_state(folder: Path, step: int, state: State, keep: int = 2) -> Path | 
         needed = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
         free = shutil.disk_usage(folder).free / 2**20
         warnings.warn(
-            f"no checkpoint at step {step}: the disk of {folder} is full ({needed:.0f} MiB needed, {free:.0f} MiB free). "
-            "The run goes on; free some space and the next one is written.",
+            f"no checkpoint at step {step}: the disk of {folder} is full "
+            f"({needed:.0f} MiB needed, {free:.0f} MiB free). The run goes on; free some space and "
+            "the next one is written.",
             stacklevel=2,
         )
         return None

@@ -74,7 +74,9 @@ def _sink(tracker: Tracker, folder: Path, since: int, config: Mapping[str, Any])
     try:
         import wandb
     except ImportError as error:
-        raise ImportError("Weights & Biases is not installed; pip install 'accord[wandb]' or leave it out of trackers") from error
+        raise ImportError(
+            "Weights & Biases is not installed; pip install 'accord[wandb]' or leave it out of trackers"
+        ) from error
     session = wandb.init(project="accord", name=folder.name, dir=str(folder), config=dict(config), resume="allow")
 
     def to_wandb(step: int, figures: Mapping[str, float]) -> None:

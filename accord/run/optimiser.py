@@ -49,7 +49,9 @@ class OptimiserConfig(Settings):
         return self.final + (1 - self.final) * shape
 
 
-def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]) -> torch.optim.AdamW:
+def make_optimiser(
+    modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]
+) -> torch.optim.AdamW:
     """One AdamW over the trainable parameters of several modules, each once, in a fixed order.
 
     rates: learning rate of a module where it differs from the config's.
@@ -60,7 +62,10 @@ def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, ra
         rate = rates.get(name, config.learning_rate)
         fresh = [p for p in module.parameters() if p.requires_grad and id(p) not in seen]
         seen.update(id(p) for p in fresh)
-        for decay, chosen in ((config.weight_decay, [p for p in fresh if p.ndim > 1]), (0.0, [p for p in fresh if p.ndim <= 1])):
+        for decay, chosen in (
+            (config.weight_decay, [p for p in fresh if p.ndim > 1]),
+            (0.0, [p for p in fresh if p.ndim <= 1]),
+        ):
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "base": rate, "weight_decay": decay, "module": name})
     if not groups:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from accord.config import Settings
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
-from accord.run.log import Log, Tracker
+from accord.run.log import Log, Tracker, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
 from accord.run.progress import steps_shown
 
@@ -149,6 +149,27 @@ class Run:
         self._save()
         return made
 
+    def deal(self, count: int, size: int) -> Tensor:
+        """[size] int64: the numbers that come at this step when `count` things are dealt, all once before any twice.
+
+        The order is a fresh shuffle each time round, fixed by the seed; it depends on the step alone.
+        """
+        size = min(size, count)
+        first = self.at * size
+        rounds = range(first // count, (first + size - 1) // count + 1)
+        dealt = [
+            torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(self.config.seed, "deal", r)))
+            for r in rounds
+        ]
+        start = first - rounds[0] * count
+        return torch.cat(dealt)[start : start + size]
+
+    def last_figures(self) -> dict[str, float]:
+        """The figures of the last step in the log, for a run that was already whole when it was started again."""
+        rows = read_log(self.folder / "log.jsonl")
+        plain = {k: v for k, v in (rows[-1] if rows else {}).items() if v is not None}
+        return {k: v for k, v in plain.items() if k not in ("step", "time") and not k.startswith("seconds/")}
+
     def total(self, count: Tensor | float) -> Tensor:
         """The sum over all ranks, at least 1e-8 so that it can be divided by."""
         return torch.as_tensor(count, dtype=torch.float32, device=self.device).clamp_min(1e-8)
@@ -170,7 +191,9 @@ class Run:
         """
         assert self._optimiser is not None, "call run.optimise(...) before run.step()"
         groups = self._optimiser.param_groups
-        norm = float(torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], self._optimiser_config.clip))
+        norm = float(
+            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], self._optimiser_config.clip)
+        )
         if not math.isfinite(norm):
             self._optimiser.zero_grad(set_to_none=True)
             raise NonFinite(
@@ -277,4 +300,3 @@ def _difference(old: str, new: str) -> str:
     a, b = flat(json.loads(old)), flat(json.loads(new))
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
     return "; ".join(f"{name}: {a.get(name)!r} there, {b.get(name)!r} here" for name in names[:6])
-

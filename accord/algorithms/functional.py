@@ -1,0 +1,81 @@
+"""Formulas that more than one method uses: pure, unreduced, tensors in and tensors out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Estimator = Literal["k1", "k2", "k3"]
+
+
+def gae(
+    reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor, mask: Tensor, discount: float, smoothing: float
+) -> Tensor:
+    """Generalised advantage estimation over the steps that the policy took (Schulman et al. 2016, eq. 16).
+
+    delta_k = r_k + discount V(k+1) - V(k);   A_k = delta_k + discount smoothing A_(k+1)
+
+    where k counts acted steps only: a user's turn in the middle of a dialogue is no step of the policy, and reward
+    that arrives during it belongs to the action before it. After `done` the value is 0, however the critic feels.
+
+    reward, value, done, mask: [B, T]; next_value: [B], what is expected after the last step where that is not done.
+    Returns [B, T], 0 where `mask` is False.
+    """
+    advantage = torch.zeros_like(reward)
+    ahead, later = next_value.clone(), torch.zeros_like(next_value)
+    pending = torch.zeros_like(next_value)
+    for t in reversed(range(reward.shape[1])):
+        acted, over = mask[:, t], done[:, t]
+        ahead, later = ahead.masked_fill(over, 0.0), later.masked_fill(over, 0.0)
+        pending = pending + reward[:, t]
+        now = pending + discount * ahead - value[:, t] + discount * smoothing * later
+        advantage[:, t] = torch.where(acted, now, 0.0)
+        ahead, later = torch.where(acted, value[:, t], ahead), torch.where(acted, now, later)
+        pending = pending.masked_fill(acted, 0.0)
+    return advantage
+
+
+def kl(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
+    """Per-sample estimate of KL(policy || reference) from actions of the policy (Schulman 2020, "Approximating KL").
+
+    With x = logprob - reference:  k1 = x (unbiased, may be negative);  k2 = x^2 / 2 (biased, low variance; its
+    gradient is that of the KL);  k3 = exp(-x) - 1 + x (unbiased, never negative). All of the shape given.
+    """
+    x = logprob - reference
+    if estimator == "k1":
+        return x
+    if estimator == "k2":
+        return x.square() / 2
+    return torch.expm1(-x) + x
+
+
+def mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where the mask is True; 0 when it nowhere is."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+
+def whiten(values: Tensor, mask: Tensor, shift: bool = True) -> Tensor:
+    """Values of unit variance (and, with `shift`, of zero mean) where the mask is True; 0 elsewhere.
+
+    Huang et al. 2024: advantages are shifted, rewards are only scaled.
+    """
+    centre = mean(values, mask)
+    spread = mean((values - centre).square(), mask)
+    scaled = (values - centre) * torch.rsqrt(spread + 1e-8)
+    return torch.where(mask, scaled if shift else scaled + centre, 0.0)
+
+
+def at_end(outcome: Tensor, length: Tensor, steps: int) -> Tensor:
+    """[B] outcomes as [B, T] rewards: everything at the last real step. A row of no steps keeps nothing."""
+    last = (length - 1).clamp_min(0)
+    placed = torch.zeros(len(outcome), steps, dtype=outcome.dtype, device=outcome.device)
+    return placed.scatter(1, last[:, None], torch.where(length > 0, outcome, 0.0)[:, None])
+
+
+def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that says the mean, below 0 a harmful one."""
+    error = target - value
+    left = mean((error - mean(error, mask)).square(), mask)
+    return 1 - left / mean((target - mean(target, mask)).square(), mask).clamp_min(1e-8)

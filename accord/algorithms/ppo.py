@@ -1,0 +1,296 @@
+"""Proximal policy optimisation with a value model (Schulman et al. 2017; Ziegler et al. 2019; Ouyang et al. 2022).
+
+Collect answers, score them, take away what drift from the reference costs, ask the critic what was to be expected,
+and make likelier what turned out better. The details of Huang et al. 2024 (*The N implementation details of RLHF
+with PPO*) are settings here, each with a test. The file knows no text: the toy worlds learn by it too.
+Ours: one mean over all tokens of a minibatch, not a mean of micro-batches' means; tokens that the policy did not
+write are skipped by the advantage, not treated as its actions; log-probabilities are computed again before the first
+update (so the ratio starts at 1) and compared with the sampler's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from accord.algorithms.functional import Estimator, explained_variance, gae, kl, mean, whiten
+from accord.batches import Rollout, Segment, minibatches, pack
+from accord.config import Settings
+from accord.protocols import Evaluated, Reward, World
+from accord.run import OptimiserConfig, Run
+
+
+class KL(Settings):
+    """What drift from the reference costs."""
+
+    place: Literal["reward", "loss", "none"] = "reward"
+    """In each token's reward (Ziegler et al. 2019), as a term of the loss, or nowhere."""
+    estimator: Estimator = "k1"
+    """k1, k2 or k3 of Schulman's note. In the loss choose k2 or k3: the gradient of k1 is zero on average."""
+    coefficient: float = Field(default=0.05, ge=0)
+    """Price of one nat. Higher stays nearer to the reference."""
+    target: float | None = Field(default=None, gt=0)
+    """Nats per answer that an adaptive price aims at; None keeps the price fixed."""
+    horizon: int = Field(default=1000, ge=1)
+    """Answers over which an adaptive price may double or halve; smaller reacts faster."""
+
+
+class Config(Settings):
+    """Settings of PPO."""
+
+    iterations: int = Field(default=25, ge=1)
+    """Rounds of collecting and learning."""
+    epochs: int = Field(default=2, ge=1)
+    """Passes over each rollout."""
+    minibatches: int = Field(default=4, ge=1)
+    """Optimiser steps per pass."""
+    micro_tokens: int = Field(default=8192, ge=1)
+    """Tokens computed at once. Changes memory and speed, never the result."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """How far an action's probability may move, as a ratio, before it earns no more."""
+    value_clip: float | None = Field(default=0.2, gt=0)
+    """How far the critic may move from what it said at collection; None lets it go."""
+    value_coefficient: float = Field(default=0.5, ge=0)
+    """Weight of the critic's loss; it matters where critic and policy share parameters."""
+    critic_learning_rate: float | None = Field(default=None, gt=0)
+    """The critic's own learning rate; None takes the policy's."""
+    critic_warmup: int = Field(default=0, ge=0)
+    """First iterations in which only the critic learns."""
+    discount: float = Field(default=1.0, gt=0, le=1)
+    """Worth of a reward one step later. Language models use 1."""
+    smoothing: float = Field(default=0.95, ge=0, le=1)
+    """The lambda of GAE: 0 trusts the critic, 1 the returns."""
+    whiten_advantage: bool = True
+    """Give the advantages of a rollout zero mean and unit variance."""
+    whiten_reward: bool = False
+    """Give the rewards of a rollout unit variance (their mean stays)."""
+    reward_clip: float | None = Field(default=None, gt=0)
+    """Cut the reward of an answer at plus or minus this, before drift is taken away."""
+    missing_end_penalty: float | None = None
+    """What an answer that was cut gets instead of its reward; None gives it its reward."""
+    kl: KL = KL()
+    """Drift from the reference."""
+    entropy: float = Field(default=0.0, ge=0)
+    """Weight of the entropy bonus; with a target, its first value."""
+    entropy_target: float | None = Field(default=None, gt=0)
+    """Nats per token below which the bonus grows and above which it shrinks."""
+    stop_kl: float | None = Field(default=None, gt=0)
+    """Leave the rollout when an update moved the policy by more than this many nats per token."""
+    drift_limit: float = Field(default=0.05, gt=0)
+    """Stop the run when sampler and trainer differ by more than this many nats per token on average."""
+    optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4, schedule="linear", epsilon=1e-5, warmup=0.0)
+    """How the parameters move."""
+
+
+class Actor(Protocol):
+    """A trainable policy with a critic."""
+
+    critic: nn.Module | None
+
+    def evaluate(self, segment: Segment) -> Evaluated: ...
+
+
+class Reference(Protocol):
+    """Log-probabilities [B, T] of the same actions under the policy that we started from."""
+
+    def __call__(self, segment: Segment) -> Tensor: ...
+
+
+class Prices:
+    """The price of drift and of lost entropy; they adapt, so they belong to the checkpoint."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.kl = config.kl.coefficient
+        self.entropy = config.entropy
+
+    def adapt(self, drift: float, entropy: float, answers: int) -> None:
+        """Ziegler et al. 2019, section 2.2: price *= 1 + clip(KL / target - 1, -.2, .2) n / horizon."""
+        if self.config.kl.target is not None:
+            error = min(0.2, max(-0.2, drift / self.config.kl.target - 1))
+            self.kl *= 1 + error * answers / self.config.kl.horizon
+        if self.config.entropy_target is not None:
+            error = min(0.2, max(-0.2, 1 - entropy / self.config.entropy_target))
+            self.entropy = min(1.0, max(1e-5, self.entropy) * (1 + error))
+
+    def state_dict(self) -> dict[str, float]:
+        """For the checkpoint."""
+        return {"kl": self.kl, "entropy": self.entropy}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """From the checkpoint."""
+        self.kl, self.entropy = state["kl"], state["entropy"]
+
+
+def surrogate(logprob: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) with ratio = exp(logprob - old): eq. 7 of Schulman et al. 2017.
+
+    All [B, T]; returns [B, T].
+    """
+    ratio = (logprob - old).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -> Tensor:
+    """(value - target)^2 / 2; with a clip the larger of that and the same for a value at most `clip` from the old one.
+
+    All [B, T]; returns [B, T].
+    """
+    free = (value - target).square()
+    if clip is None:
+        return free / 2
+    near = (old + (value - old).clamp(-clip, clip) - target).square()
+    return torch.maximum(free, near) / 2
+
+
+def train(
+    config: Config, policy: nn.Module, world: World, reward: Reward, run: Run, reference: Reference | None = None
+) -> dict[str, float]:
+    """Make the policy earn more in this world. Returns the figures of the last iteration (docs/ppo.md explains each).
+
+    reference: needed unless `kl.place` is `none`. Raises ArithmeticError when sampler and trainer disagree, NonFinite
+    when a loss or gradient is no number.
+    """
+    if reference is None and config.kl.place != "none":
+        raise ValueError(f"kl.place={config.kl.place!r} needs a reference policy; give one, or set kl.place=none")
+    prices = Prices(config)
+    run.track(world=world, prices=prices)
+    parts = {"critic": policy.critic, "policy": policy} if policy.critic is not None else {"policy": policy}
+    rates = {"critic": config.critic_learning_rate} if config.critic_learning_rate else {}
+    run.optimise(config.optimiser, config.iterations * config.epochs * config.minibatches, rates, **parts)
+    figures: dict[str, float] = {}
+    for step in run.steps(config.iterations):
+        with run.time("generate"):
+            rollout = run.hold("rollout", Rollout, lambda: world.collect(policy)).to(run.device)
+        with run.time("score"):
+            rollout, seen = look_again(rollout, policy, reference, config)
+            rollout, earned = with_reward(rollout, reward, prices.kl, config)
+            rollout = with_advantage(rollout, config)
+        with run.time("update"):
+            learned = update(config, policy, rollout, prices, run, warming=step < config.critic_warmup)
+        prices.adapt(seen["kl"], seen["entropy"], len(rollout))
+        figures = {**earned, **seen, **learned, "kl_price": prices.kl, "entropy_price": prices.entropy}
+        run.log(**figures)
+    return figures or run.last_figures()
+
+
+@torch.no_grad()
+def look_again(
+    rollout: Rollout, policy: Actor, reference: Reference | None, config: Config
+) -> tuple[Rollout, dict[str, float]]:
+    """The rollout with the trainer's own log-probabilities and values, and the reference's log-probabilities.
+
+    Raises ArithmeticError when the sampler's log-probabilities are further from the trainer's than `drift_limit`.
+    """
+    logprob, entropy = torch.zeros_like(rollout.logprob), torch.zeros_like(rollout.logprob)
+    value, referred = torch.zeros_like(logprob), torch.zeros_like(logprob)
+    for index in pack(rollout, config.micro_tokens):
+        micro = rollout.rows(index)
+        now, steps = policy.evaluate(micro), micro.mask.shape[1]
+        logprob[index, :steps], entropy[index, :steps] = now.logprob, now.entropy
+        if now.value is not None:
+            value[index, :steps] = now.value
+        if reference is not None:
+            referred[index, :steps] = reference(micro)
+    drift = mean((logprob - rollout.logprob).abs(), rollout.mask)
+    if drift > config.drift_limit:
+        raise ArithmeticError(
+            f"sampler and trainer differ by {drift:.4f} nats per token on average, more than drift_limit="
+            f"{config.drift_limit}. Look for another temperature, dropout, old weights or precision in the sampler."
+        )
+    answers = len(rollout)
+    kept = replace(rollout, logprob=logprob, value=value, reference=referred if reference is not None else logprob)
+    return kept, {
+        "kl": float(torch.where(rollout.mask, kl(logprob, kept.reference, "k1"), 0.0).sum() / answers),
+        "kl_k3": float(torch.where(rollout.mask, kl(logprob, kept.reference, "k3"), 0.0).sum() / answers),
+        "entropy": float(mean(entropy, rollout.mask)),
+        "sampler_drift": float(drift),
+        "length": float(rollout.mask.sum() / answers),
+        "finished": float(rollout.finished.float().mean()),
+    }
+
+
+@torch.no_grad()
+def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) -> tuple[Rollout, dict[str, float]]:
+    """Worth minus drift: r_t = worth_t - price KL_t, the KL only where `kl.place` is `reward`."""
+    worth = reward(rollout).to(rollout.logprob)
+    earned = worth.sum(1)
+    if config.reward_clip is not None:
+        worth = worth.clamp(-config.reward_clip, config.reward_clip)
+    if config.missing_end_penalty is not None:
+        last = torch.arange(worth.shape[1], device=worth.device) == rollout.length[:, None] - 1
+        cut = torch.where(last, config.missing_end_penalty, 0.0)
+        worth = torch.where(rollout.finished[:, None], worth, cut)
+    total = worth
+    if config.kl.place == "reward":
+        assert rollout.reference is not None
+        drift = kl(rollout.logprob, rollout.reference, config.kl.estimator)
+        total = worth - price * torch.where(rollout.mask, drift, 0.0)
+    if config.whiten_reward:
+        total = whiten(total, rollout.mask, shift=False)
+    return replace(rollout, reward=total), {"reward": float(earned.mean()), "reward_std": float(earned.std())}
+
+
+def with_advantage(rollout: Rollout, config: Config) -> Rollout:
+    """The rollout with advantages and the critic's targets; whitening comes after the targets."""
+    assert rollout.reward is not None
+    assert rollout.value is not None
+    after = rollout.next_value if rollout.next_value is not None else torch.zeros_like(rollout.value[:, 0])
+    advantage = gae(rollout.reward, rollout.value, after, rollout.done, rollout.mask, config.discount, config.smoothing)
+    target = advantage + rollout.value
+    if config.whiten_advantage:
+        advantage = whiten(advantage, rollout.mask)
+    return replace(rollout, advantage=advantage, target=target)
+
+
+def update(
+    config: Config, policy: Actor, rollout: Rollout, prices: Prices, run: Run, warming: bool
+) -> dict[str, float]:
+    """Several passes over one rollout. Returns means over its updates, and the very first ratio and clip fraction."""
+    sums: dict[str, float] = {}
+    updates, left_early = 0, False
+    for epoch in range(config.epochs):
+        for mini in minibatches(rollout, config.minibatches, run.generator("minibatches", epoch)):
+            figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
+            count = run.total(mini.mask.sum())
+            for micro in mini.split(config.micro_tokens):
+                now = policy.evaluate(micro)
+                each = surrogate(now.logprob, micro.logprob, micro.advantage, config.clip)
+                loss = each - prices.entropy * now.entropy
+                if config.kl.place == "loss":
+                    loss = loss + prices.kl * kl(now.logprob, micro.reference, config.kl.estimator)
+                if warming:
+                    loss = torch.zeros_like(each)
+                critic = torch.zeros_like(each)
+                if now.value is not None:
+                    critic = value_loss(now.value, micro.value, micro.target, config.value_clip)
+                both = torch.where(micro.mask, loss + config.value_coefficient * critic, 0.0)
+                run.backward(both.sum() / count, micro.names)
+                with torch.no_grad():
+                    ratio = (now.logprob - micro.logprob).exp()
+                    outside = ((ratio - 1).abs() > config.clip).float()
+                    moved = kl(micro.logprob, now.logprob, "k3")
+                    if "first_ratio" not in sums:
+                        first = mean((ratio - 1).abs(), micro.mask)
+                        sums |= {"first_ratio": float(first), "first_clipped": float(mean(outside, micro.mask))}
+                    for name, value in zip(figures, (each, critic, moved, outside), strict=True):
+                        figures[name] += float(torch.where(micro.mask, value, 0.0).sum() / count)
+            figures |= run.step()
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + value
+            updates += 1
+            if config.stop_kl is not None and figures["moved"] > config.stop_kl:
+                left_early = True
+                break
+        if left_early:
+            break
+    kept = {name: value if name.startswith("first_") else value / updates for name, value in sums.items()}
+    assert rollout.value is not None
+    assert rollout.target is not None
+    explained = float(explained_variance(rollout.value, rollout.target, rollout.mask))
+    return {**kept, "explained_variance": explained if math.isfinite(explained) else 0.0, "updates": float(updates)}

@@ -1,0 +1,125 @@
+"""What is an answer worth: a score learned from comparisons (Bradley and Terry 1952; Christiano et al. 2017).
+
+P(i better than j) = sigmoid(r_i - r_j). Beliefs are soft: a label that we are 70 % sure of pulls less than a certain
+one and never beyond its own log-odds; a tie pulls the two scores together.
+Ours: all pairs of one prompt stay in one batch and each answer is encoded once (Ouyang et al. 2022, section 3.5);
+the mean is over the weights of all pairs of the batch; the margin is subtracted as in Llama 2 (Touvron et al. 2023,
+eq. 2), scaled by a setting; a small centring term (Eisenstein et al. 2023) fixes the level that pairs leave free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from accord.batches import Comparisons, Segment, pack
+from accord.config import Settings
+from accord.run import OptimiserConfig, Run
+
+
+class Config(Settings):
+    """Settings of reward-model training."""
+
+    epochs: float = Field(default=1.0, gt=0)
+    """How often each pair is seen. Reward models overfit after one or two."""
+    batch: int = Field(default=32, ge=1)
+    """Prompts (with all their pairs) per optimiser step."""
+    margin: float = Field(default=0.0, ge=0)
+    """How far apart, per step of strength, the scores should be at least; Llama 2 used 1/3 to 1."""
+    centring: float = Field(default=0.01, ge=0)
+    """Weight of the mean squared score of a pair; keeps the level near 0."""
+    micro_tokens: int = Field(default=8192, ge=1)
+    """Tokens computed at once. Changes memory and speed, never the result."""
+    check_every: int = Field(default=0, ge=0)
+    """Measure held-out accuracy after so many steps; 0 only at the end."""
+    optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
+    """How the parameters move."""
+
+
+class Scorer(Protocol):
+    """Something that gives each row a number."""
+
+    def score(self, segment: Segment) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Turns raw scores into scores of mean 0 and variance 1 over the samples it was made from."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __call__(self, score: Tensor) -> Tensor:
+        return (score - self.mean) / self.std
+
+
+def pairwise(better: Tensor, worse: Tensor, probability: Tensor, margin: Tensor | float = 0.0) -> Tensor:
+    """Cross-entropy of a belief about one pair: -p log s(z) - (1 - p) log s(-z), z = r_better - r_worse - margin.
+
+    All [N]; at probability 1 and margin 0 this is eq. 1 of Ouyang et al. 2022. Returns [N] in nats.
+    """
+    z = better - worse - margin
+    return -(probability * logsigmoid(z) + (1 - probability) * logsigmoid(-z))
+
+
+def correct(better: Tensor, worse: Tensor) -> Tensor:
+    """[N]: 1 where the believed better one scores higher, 1/2 where both score the same, else 0."""
+    return (better > worse).float() + 0.5 * (better == worse).float()
+
+
+def steps(config: Config, prompts: int) -> int:
+    """Optimiser steps that the settings come to."""
+    return max(1, round(config.epochs * prompts / config.batch))
+
+
+def train(
+    config: Config, scorer: nn.Module, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
+) -> tuple[Normaliser, dict[str, float]]:
+    """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures."""
+    groups = comparisons.groups()
+    if not groups:
+        raise ValueError("no comparisons to learn from")
+    total = steps(config, len(groups))
+    run.optimise(config.optimiser, total, scorer=scorer)
+    figures: dict[str, float] = {}
+    for step in run.steps(total):
+        chosen = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
+        batch = comparisons.pairs(chosen).to(run.device)
+        count = run.total(batch.weight.sum())
+        loss, right = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
+        for micro in batch.split(config.micro_tokens):
+            score = scorer.score(micro.segment)
+            better, worse = score[micro.better], score[micro.worse]
+            each = pairwise(better, worse, micro.probability, config.margin * micro.margin)
+            centred = config.centring * ((better + worse) / 2).square()
+            run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
+            loss += (each.detach() * micro.weight).sum() / count
+            right += (correct(better, worse) * micro.weight).sum() / count
+        figures = {"loss": float(loss), "accuracy": float(right), "pairs": float(len(batch)), **run.step()}
+        last = step + 1 == total
+        if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
+            figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)
+        run.log(**figures)
+    scores = scores_of(scorer, comparisons.to(run.device), config.micro_tokens)
+    return Normaliser(float(scores.mean()), max(float(scores.std()), 1e-3)), figures or run.last_figures()
+
+
+@torch.no_grad()
+def scores_of(scorer: Scorer, comparisons: Comparisons, micro_tokens: int) -> Tensor:
+    """[B] raw score of every row of the comparisons."""
+    score = torch.zeros(len(comparisons.segment), device=comparisons.weight.device)
+    for index in pack(comparisons.segment, micro_tokens):
+        score[index] = scorer.score(comparisons.segment.rows(index)).float()
+    return score
+
+
+def accuracy_on(scorer: Scorer, comparisons: Comparisons, micro_tokens: int) -> float:
+    """Share of the weight of pairs whose believed better one scores higher; a pair with equal scores counts half."""
+    score = scores_of(scorer, comparisons, micro_tokens)
+    right = correct(score[comparisons.better], score[comparisons.worse])
+    return float((right * comparisons.weight).sum() / comparisons.weight.sum())
