@@ -1,0 +1,58 @@
+"""Bytes named by their content: images, clips, recorded episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from accord.store.errors import Missing, Refused, StoreError
+
+
+class Blobs:
+    """A folder of files, each named by the SHA-256 of what is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, content: bytes) -> str:
+        """Keep bytes; their address. On disk when it returns; putting twice is harmless."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._path(digest)
+        if path.exists():
+            return digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes at an address. Raises Missing, and StoreError when the disk has changed them."""
+        try:
+            content = self._path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise Missing("blob", [digest]) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StoreError(f"blob {digest} is damaged on disk ({len(content)} bytes): restore {self._path(digest)}")
+        return content
+
+    def _path(self, digest: str) -> Path:
+        """Where it lies. The address comes from outside, so it must be one and nothing else."""
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise Refused(f"{digest[:80]!r} is not a SHA-256 in 64 hexadecimal digits")
+        return self.folder / digest[:2] / digest

@@ -1,0 +1,121 @@
+"""Connections and transactions: SQLite by default, PostgreSQL by another URL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from accord.store import schema
+from accord.store.errors import StoreError
+
+_PATIENCE = 60.0
+
+
+class Database:
+    """An engine, with the two kinds of transaction that the store needs."""
+
+    def __init__(self, where: str | Path) -> None:
+        text = str(where)
+        url = make_url(text if "://" in text else f"sqlite:///{text}")
+        self.sqlite = url.get_backend_name() == "sqlite"
+        if self.sqlite and not url.database:
+            raise StoreError(f"{text} names no file: a store outlives its process, so give a path (store.db)")
+        self.path = Path(url.database) if self.sqlite and url.database else None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16} if self.sqlite else {}
+        self.engine: Engine = create_engine(url, max_overflow=64, pool_pre_ping=not self.sqlite, **options)
+        # SQLite has one writer; a lock is fair and quick where its own waiting is neither.
+        self._turn = threading.RLock()
+        if self.sqlite:
+            event.listen(self.engine, "connect", _settle)
+            event.listen(self.engine, "begin", _begin)
+        self._create()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A short transaction that changes nothing."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its first statement; on disk when it ends without error."""
+        if not self.sqlite:
+            with self.engine.begin() as connection:
+                yield connection
+            return
+        with self._turn, self.engine.connect() as raw:
+            connection = raw.execution_options(immediate=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    def _create(self) -> None:
+        """Make the tables where there are none. Several processes may open a new store at once."""
+        if self.sqlite:
+            _patiently(self._keep_a_log)
+        with self.writing() as connection:
+            if not self.sqlite:
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8272341)")
+            schema.metadata.create_all(connection)
+            found = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == "schema"))
+            if found is None:
+                rows = [{"name": "schema", "value": schema.SCHEMA}, {"name": "place", "value": 0}]
+                connection.execute(insert(schema.meta), rows)
+            elif found != schema.SCHEMA:
+                raise StoreError(
+                    f"this store has tables of version {found}, this Accord reads version {schema.SCHEMA}: "
+                    "open it with the Accord that wrote it, export, and import here"
+                )
+
+    def _keep_a_log(self) -> None:
+        """Write-ahead log: readers do not wait for the writer. It is a property of the file."""
+        raw = self.engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            raw.close()
+
+
+def _settle(raw: Any, _: object) -> None:
+    """Every connection: no hidden transactions, wait for others, and acknowledged means on disk."""
+    raw.isolation_level = None
+    cursor = raw.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """A writer takes the lock at once: a reader that becomes a writer could only fail."""
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _patiently(act: Any) -> None:
+    """Changing the journal does not wait for others by itself, so we do."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return act()
+        except OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
