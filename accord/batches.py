@@ -247,3 +247,10 @@ def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor
     for i, row in enumerate(rows):
         table[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
     return table, lengths
+
+
+def at_end(outcome: Tensor, length: Tensor, steps: int) -> Tensor:
+    """[B] outcomes as [B, T] rewards: everything at the last real step. A row of no steps keeps nothing."""
+    last = (length - 1).clamp_min(0)
+    placed = torch.zeros(len(outcome), steps, dtype=outcome.dtype, device=outcome.device)
+    return placed.scatter(1, last[:, None], torch.where(length > 0, outcome, 0.0)[:, None])

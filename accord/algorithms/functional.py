@@ -67,13 +67,6 @@ def whiten(values: Tensor, mask: Tensor, shift: bool = True) -> Tensor:
     return torch.where(mask, scaled if shift else scaled + centre, 0.0)
 
 
-def at_end(outcome: Tensor, length: Tensor, steps: int) -> Tensor:
-    """[B] outcomes as [B, T] rewards: everything at the last real step. A row of no steps keeps nothing."""
-    last = (length - 1).clamp_min(0)
-    placed = torch.zeros(len(outcome), steps, dtype=outcome.dtype, device=outcome.device)
-    return placed.scatter(1, last[:, None], torch.where(length > 0, outcome, 0.0)[:, None])
-
-
 def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that says the mean, below 0 a harmful one."""
     error = target - value
