@@ -1,0 +1,73 @@
+"""Log-probabilities and entropies without the table: memory does not grow with tokens times vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+TABLE = 1 << 22
+"""Logits that are held at once (16 MB in fp32)."""
+
+
+def logprobs(
+    hidden: Tensor, target: Tensor, head: Callable[[Tensor], Tensor], width: int, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy of its distribution, [M] each, in fp32 (fp64 for fp64 models).
+
+    hidden: [M, D], the places that predict. target: [M] int64. head: [m, D] -> [m, V] logits. width: V.
+    The distribution is softmax(logits / temperature). Chunks of rows go through the head one after the other and
+    are computed again in backward, so that at most one chunk of logits exists at any time.
+    """
+    rows = max(1, TABLE // max(width, 1))
+    if len(hidden) <= rows:
+        return _chunk(hidden, target, head, temperature)
+    parts = []
+    for h, t in zip(hidden.split(rows), target.split(rows), strict=True):
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(_chunk, h, t, head, temperature, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_chunk(h, t, head, temperature))
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def _chunk(
+    hidden: Tensor, target: Tensor, head: Callable[[Tensor], Tensor], temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits = head(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    found: tuple[Tensor, Tensor] = Picked.apply(logits if temperature == 1 else logits / temperature, target)
+    return found
+
+
+class Picked(torch.autograd.Function):
+    """log p[target] and H(p) for p = softmax(logits) of finite logits, keeping nothing but the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """logits: [m, V], target: [m] -> [m], [m]."""
+        total = torch.logsumexp(logits, -1)
+        share = torch.exp(logits - total[:, None])
+        entropy = total - share.mul_(logits).sum(-1)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, target, total, entropy)
+        return logits.gather(-1, target[:, None])[:, 0] - total, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_logprob: Tensor | None, by_entropy: Tensor | None) -> tuple[Tensor, None]:
+        """d log p[t] / dz_j = [j = t] - p_j;  dH / dz_j = -p_j (log p_j + H)."""
+        logits, target, total, entropy = ctx.saved_tensors
+        log_share = logits - total[:, None]
+        share = torch.exp(log_share)
+        grad = torch.zeros_like(share)
+        if by_entropy is not None:
+            grad -= share * (log_share + entropy[:, None]) * by_entropy[:, None]
+        if by_logprob is not None:
+            grad -= share * by_logprob[:, None]
+            grad.scatter_add_(-1, target[:, None], by_logprob[:, None])
+        return grad, None

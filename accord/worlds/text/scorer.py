@@ -1,0 +1,98 @@
+"""A model that scores texts: one number for a whole answer, or the expected return before each of its tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from accord.batches import Segment
+from accord.worlds.text.pack import Packed, plain
+from accord.worlds.text.trunk import Dropouts, Trunk, unwrapped
+
+
+class Scorer(nn.Module):
+    """A sequence-classification model of `transformers` with one output.
+
+    A decoder is a trunk with a `score` layer: it reads packed rows, and the score of a row stands at its last real
+    token. An encoder sees each text whole: rows are sorted by length and read with as little padding as that allows.
+    The score of a row does not depend on what else is in the batch.
+    """
+
+    def __init__(self, model: nn.Module, pooling: Literal["own", "mean"] = "own", tokens: int = 8192) -> None:
+        """model: an `AutoModelForSequenceClassification` with one label, adapted by PEFT or not.
+
+        pooling: an encoder's own head, or its classifier on the mean of the last hidden states.
+        tokens: an encoder reads at most so many at a time, padding counted.
+        Raises ValueError when the model has another number of outputs than one.
+        """
+        super().__init__()
+        base = unwrapped(model)
+        if base.config.num_labels != 1:
+            raise ValueError(
+                f"a scorer has one output; {type(base).__name__} has {base.config.num_labels} (num_labels)"
+            )
+        self.model = model
+        self.pooling, self.tokens = pooling, tokens
+        self.decoder = hasattr(base, "score")
+        self.trunk: Trunk | None = Trunk(model) if self.decoder else None
+        self._dropouts = Dropouts(model)
+
+    def score(self, segment: Segment) -> Tensor:
+        """[B] fp32: the score of each row. Raises ValueError for a row without any token."""
+        self._dropouts.refuse()
+        empty = (segment.length + segment.observation_length[segment.group] == 0).nonzero()[:, 0].tolist()
+        if empty:
+            raise ValueError(f"{len(empty)} row(s) have no token to score, the first is {segment.names[empty[0]]!r}")
+        if self.trunk is None:
+            return self._encoded(segment)
+        row = self.trunk.packed(segment)
+        return self._read(self.trunk.hidden(row)[row.last])
+
+    def values(self, segment: Segment) -> Tensor:
+        """[B, T] fp32: read at the place before each step; 0 where no step is. Raises ValueError for an encoder."""
+        self._dropouts.refuse()
+        if self.trunk is None:
+            raise ValueError(f"{type(unwrapped(self.model)).__name__} sees whole texts and has no value before a step")
+        row = self.trunk.packed(segment, whole=False)
+        there = row.before >= 0
+        return spread(self._read(self.trunk.hidden(row)[row.before[there]]), there)
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        """[m, D] -> [m]: the score layer."""
+        found: Tensor = unwrapped(self.model).score(hidden)[:, 0]
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+    def _encoded(self, segment: Segment) -> Tensor:
+        row = plain(segment)
+        assert row.real is not None
+        length = row.real.sum(1)
+        order = torch.argsort(length, descending=True, stable=True)
+        parts, at = [], 0
+        while at < len(order):
+            widest = int(length[order[at]])
+            some = order[at : at + max(1, self.tokens // widest)]
+            # What is half as long as the widest waits for the next part rather than being padded.
+            some = some[length[some] * 2 > widest]
+            parts.append(self._whole(row, some, widest))
+            at += len(some)
+        return torch.cat(parts)[torch.argsort(order)] if parts else torch.zeros(0)
+
+    def _whole(self, row: Packed, index: Tensor, width: int) -> Tensor:
+        """[b] scores of those rows, cut to their width."""
+        assert row.real is not None
+        ids, real = row.ids[index, :width], row.real[index, :width]
+        if self.pooling == "own":
+            found = self.model(input_ids=ids, attention_mask=real).logits[:, 0]
+        else:
+            base = unwrapped(self.model)
+            state = base.base_model(input_ids=ids, attention_mask=real).last_hidden_state
+            share = real[..., None].to(state.dtype)
+            found = base.classifier((state * share).sum(1) / share.sum(1))[:, 0]
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+
+def spread(values: Tensor, there: Tensor) -> Tensor:
+    """[M] values put in order into the M true places of [B, T]; 0 elsewhere."""
+    return torch.zeros(there.shape, dtype=values.dtype, device=values.device).masked_scatter(there, values)
