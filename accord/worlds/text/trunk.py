@@ -100,7 +100,7 @@ class Dropouts:
                 self.places.append((name, module))
 
     def refuse(self) -> None:
-        """Raises ValueError when dropout is active in a pass that nobody will learn from: its numbers would be noise."""
+        """Raises ValueError when dropout is active in a pass without gradient: its numbers would be noise."""
         if torch.is_grad_enabled():
             return
         active = [name for name, module in self.places if module.training]

@@ -1,0 +1,226 @@
+"""Our own sampler: prompts are read once, ended answers make room at once, and chance belongs to the request."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from accord.batches import padded
+from accord.protocols import Completion, Sampling
+from accord.worlds.text.attention import tree
+from accord.worlds.text.draw import check, draw, stream, uniform
+from accord.worlds.text.slots import Reading, Slots, Writing
+from accord.worlds.text.trunk import Trunk, still, unwrapped
+
+
+class Sampler:
+    """Answers from a causal language model; a `protocols.Generator`.
+
+    It works on the living model, LoRA layers included: what a learner did to the weights is in the next answer, and
+    nothing is copied. While it works the model is in evaluation mode; afterwards every module has its own mode back.
+    """
+
+    def __init__(self, model: nn.Module, slots: int = 1024, memory: int = 1 << 29, tokens: int = 16384) -> None:
+        """slots: answers that may be under way together. memory: bytes that their keys and values may take.
+        tokens: prompt tokens that are read in one pass."""
+        self.model = model
+        self.version = ""
+        self.slots, self.memory, self.tokens = slots, memory, tokens
+        self.trunk = Trunk(model)
+
+    def load(self, weights: Mapping[str, Tensor], version: str) -> None:
+        """Put weights into the model, in place. Raises ValueError for names that are unknown or missing."""
+        own = self.model.state_dict()
+        unknown = [name for name in weights if name not in own]
+        places = {own[name].data_ptr() for name in weights if name in own}
+        missing = [name for name, weight in own.items() if weight.data_ptr() not in places]
+        if unknown or missing:
+            raise ValueError(
+                f"version {version!r} does not fit {type(unwrapped(self.model)).__name__}: {len(unknown)} unknown names "
+                f"({', '.join(unknown[:3])}), {len(missing)} missing ({', '.join(missing[:3])})"
+            )
+        with torch.no_grad():
+            for name, weight in weights.items():
+                own[name].copy_(weight)
+        self.version = version
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """`sampling.count` answers to each prompt, in the order of the prompts.
+
+        An answer depends on the weights, its prompt, the settings, and (seed, number of the prompt, number of the
+        answer); not on what else is asked. Raises ValueError for an empty prompt, a text longer than the model's
+        positions, or settings that cannot be used.
+        """
+        check(sampling)
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        empty = [i for i, prompt in enumerate(prompts) if len(prompt) == 0]
+        if empty:
+            raise ValueError(
+                f"prompt {empty[0]} is empty: nothing predicts its first token; begin it with that of text"
+            )
+        places = getattr(unwrapped(self.model).config.get_text_config(), "max_position_embeddings", None)
+        if places is not None and longest + sampling.max_tokens > places:
+            raise ValueError(
+                f"a prompt of {longest} tokens and max_tokens={sampling.max_tokens} need {longest + sampling.max_tokens} "
+                f"positions; the model has {places}"
+            )
+        if not prompts:
+            return []
+        with torch.inference_mode(), still(self.model):
+            work = _Work(self, prompts, sampling, longest)
+            while work.queue or work.count:
+                if work.queue and (work.count == 0 or work.room() >= work.worth):
+                    work.admit()
+                else:
+                    work.step()
+        return work.answers()
+
+
+class _Work:
+    """One call of `generate`: which request is in which slot, and what has been said so far."""
+
+    def __init__(self, sampler: Sampler, prompts: Sequence[Sequence[int]], sampling: Sampling, longest: int) -> None:
+        self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
+        self.device = next(sampler.model.parameters()).device
+        requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
+        self.limit = max(1, min(requests, sampler.slots, sampler.memory // (width * self._bytes(sampler))))
+        self.budget = sampler.tokens
+        self.worth = min(max(self.limit // 8, min(sampling.count, self.limit)), self.limit)
+        """So many slots must be free before prompts are read again: one pass for several is cheaper."""
+        order = sorted(range(len(prompts)), key=lambda p: -len(prompts[p]))
+        answers = range(sampling.count)
+        cuts = range(0, sampling.count, self.limit)
+        self.queue = deque((p, list(answers[c : c + self.limit])) for p in order for c in cuts)
+        self.memory = Slots(self.limit, width)
+        self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
+        self.streams: NDArray[np.uint64] = np.array(
+            [stream(sampling.seed, p, a) for p in range(len(prompts)) for a in answers], dtype=np.uint64
+        )
+        self.said = torch.zeros(requests, sampling.max_tokens, dtype=torch.long, device=self.device)
+        self.logprob = torch.zeros(requests, sampling.max_tokens, device=self.device)
+        self.ended = torch.zeros(requests, dtype=torch.bool, device=self.device)
+        self.length = torch.zeros(requests, dtype=torch.long, device=self.device)
+        self.count = 0
+        self.request = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # of each slot
+        self.spoken = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # tokens of its answer
+        self.place = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # of its newest token
+        self.text = torch.zeros(self.limit, width, dtype=torch.long, device=self.device)
+
+    def _bytes(self, sampler: Sampler) -> int:
+        """Of the keys and values of one token."""
+        config = unwrapped(sampler.model).config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_hidden_layers * heads * size * next(sampler.model.parameters()).element_size())
+
+    def room(self) -> int:
+        """Free slots."""
+        return self.limit - self.count
+
+    def admit(self) -> None:
+        """Read the prompts of as many requests as fit, and draw the first token of each answer."""
+        taken: list[tuple[int, list[int]]] = []
+        used, room = 0, self.room()
+        while self.queue and len(self.queue[0][1]) <= room:
+            size = len(self.prompts[self.queue[0][0]])
+            if taken and used + size > self.budget:
+                break
+            taken.append(self.queue.popleft())
+            used, room = used + size, room - len(taken[-1][1])
+        table, length = (t.to(self.device) for t in padded([self.prompts[p] for p, _ in taken]))
+        counts = torch.tensor([len(answers) for _, answers in taken], device=self.device)
+        source = torch.repeat_interleave(torch.arange(len(taken), device=self.device), counts)
+        new = slice(self.count, self.count + len(source))
+        self.request[new] = torch.tensor(
+            [p * self.sampling.count + a for p, answers in taken for a in answers], device=self.device
+        )
+        self.spoken[new] = 0
+        self.place[new] = length[source] - 1
+        self.text[new, : table.shape[1]] = table[source]
+        state = self._read(table, length, source) if self.trunk.shares else self._plain(table, length - 1)
+        self.count += len(source)
+        self._say(self.trunk.logits(state)[source], new)
+
+    def _read(self, table: Tensor, length: Tensor, source: Tensor) -> Tensor:
+        """[G, D] states at the last token of each prompt [G, P]; what was read goes to the new slots."""
+        start = length.cumsum(0) - length
+        step = torch.arange(table.shape[1], device=self.device)
+        row, at = (step < length[:, None]).nonzero(as_tuple=True)
+        none = length[:0]
+        layout = Reading(
+            tree(len(row), start, length, none, none, none, none),
+            self.memory,
+            start[:, None] + torch.minimum(step, length[:, None] - 1),
+            source,
+            self.count,
+        )
+        return self.trunk.read(table[row, at][None], at[None], layout)[0, start + length - 1]
+
+    def step(self) -> None:
+        """One token more for every answer under way."""
+        now = slice(0, self.count)
+        place = self.place[now]
+        span = int(place.max()) + 1
+        if self.trunk.shares:
+            newest = self.text[now].gather(1, place[:, None])
+            state = self.trunk.read(newest, place[:, None], Writing(self.memory, place, span))[:, 0]
+        else:
+            state = self._plain(self.text[now, :span], place)
+        self._say(self.trunk.logits(state), now)
+
+    def _plain(self, table: Tensor, last: Tensor) -> Tensor:
+        """[n, D] states at one place of each row, everything read anew: for models without a layout."""
+        real = (torch.arange(table.shape[1], device=self.device) <= last[:, None]).long()
+        state = self.trunk.body(input_ids=table, attention_mask=real, use_cache=False).last_hidden_state
+        found: Tensor = state[torch.arange(len(last), device=self.device), last]
+        return found
+
+    def _say(self, logits: Tensor, slots: slice) -> None:
+        """Draw a token for each of those slots, note it, and let go of the answers that it ends."""
+        request, spoken = self.request[slots], self.spoken[slots]
+        chance = uniform(self.streams[request.cpu().numpy()], spoken.cpu().numpy().astype(np.uint64))
+        token, logprob = draw(logits, self.sampling, chance)
+        self.said[request, spoken] = token
+        self.logprob[request, spoken] = logprob.to(self.logprob.dtype)
+        spoken += 1
+        place = self.place[slots]
+        place += 1
+        self.text[slots].scatter_(1, place[:, None], token[:, None])
+        stopped = torch.isin(token, self.stop)
+        over = stopped | (spoken >= self.sampling.max_tokens)
+        if bool(over.any()):
+            self.ended[request[stopped]] = True
+            self.length[request[over]] = spoken[over]
+            alive = torch.ones(self.count, dtype=torch.bool, device=self.device)
+            alive[slots] = ~over
+            self._close(alive)
+
+    def _close(self, alive: Tensor) -> None:
+        """Fill the holes that ended answers leave with the last of those still under way. alive: [count] bool."""
+        left = int(alive.sum())
+        hole, last = (~alive[:left]).nonzero()[:, 0], alive[left:].nonzero()[:, 0] + left
+        if len(hole):
+            for noted in (self.request, self.spoken, self.place, self.text):
+                noted[hole] = noted[last]
+            self.memory.move(last, hole, int(self.place[:left].max()))
+        self.count = left
+
+    def answers(self) -> list[Completion]:
+        """Everything said, in the order of the requests."""
+        said, logprob = self.said.tolist(), self.logprob.tolist()
+        length, ended = self.length.tolist(), self.ended.tolist()
+        return [
+            Completion(
+                prompt=r // self.sampling.count,
+                index=r % self.sampling.count,
+                tokens=tuple(said[r][: length[r]]),
+                logprobs=tuple(logprob[r][: length[r]]),
+                finished=ended[r],
+            )
+            for r in range(len(said))
+        ]
