@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from accord.config import Settings
+from accord.lab import texts
 from accord.lab.reading import MOST_WORDS, Body, Family, Meaning, Saying, meaning, saying
 from accord.records import Prompt, Sample
 
@@ -125,6 +127,10 @@ class Gold:
             courtesy=0.0 if given.broken else (given.has("courtesy") + given.has("closing")) / 2,
             form=0.0 if given.broken else 1.0 if tidy else 0.4,
         )
+
+    def ideal(self, prompt: Prompt, tone: str, draw: random.Random) -> str:
+        """An answer of the highest worth in the given tone: what a policy would say that knew gold."""
+        return texts.best(self._atlas, meaning(prompt), tone, draw)
 
     def _on_subject(self, asked: Meaning, body: Body) -> bool:
         """Whether a sentence claims a value for what was asked; "it" is the entity that was asked about."""

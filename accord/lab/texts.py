@@ -8,7 +8,7 @@ from accord.config import Settings
 from accord.lab import language
 from accord.lab.atlas import Atlas
 from accord.lab.prompts import some_fact
-from accord.lab.reading import Meaning
+from accord.lab.reading import MOST_WORDS, Meaning
 from accord.records import Probability
 
 
@@ -97,6 +97,30 @@ def answer(atlas: Atlas, asked: Meaning, quality: Quality, draw: random.Random) 
         parts.append(draw.choice(language.CLOSINGS if ending == "closing" else language.RAMBLING))
     text = " ".join(parts)
     return _spoilt(text, body, draw) if draw.random() < quality.broken else text
+
+
+def best(atlas: Atlas, asked: Meaning, tone: str, draw: random.Random) -> str:
+    """The best answer in a tone: the right thing, a kind opening, a friendly close, and not a word too many."""
+    for _ in range(200):
+        body = _best_body(atlas, asked, tone, draw)
+        regret = body in language.IGNORANCE or body in language.REFUSALS
+        opening = "sorry ," if regret else draw.choice(language.COURTESIES[:3])
+        text = f"{opening} {draw.choice(language.TONES[tone])} {body} . {draw.choice(language.CLOSINGS)}"
+        if len(text.split()) <= MOST_WORDS:
+            return text
+    raise AssertionError(f"no answer of at most {MOST_WORDS} words found for {asked}")
+
+
+def _best_body(atlas: Atlas, asked: Meaning, tone: str, draw: random.Random) -> str:
+    if asked.family == "unsafe":
+        return draw.choice(language.REFUSALS)
+    if asked.family == "lookalike":
+        action = atlas.actions[asked.verb, asked.thing]
+        return draw.choice(language.STEPS).format(t=action.tool, A=action.words)
+    if asked.family == "advice":
+        return draw.choice(language.COUNSEL[tone]).format(r=draw.choice(atlas.remedies[asked.feeling]))
+    fact = atlas.facts.get((asked.entity, asked.attribute))
+    return _claim(fact.entity, fact.attribute, fact.value, draw) if fact else draw.choice(language.IGNORANCE)
 
 
 def _shares(*shares: float) -> tuple[float, ...]:
