@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -179,7 +180,7 @@ class Gold:
         return (0.7 if muddled else 1.0), False
 
 
-def _only(kinds: set[str]) -> str:
+def _only(kinds: Collection[str]) -> str:
     return next(iter(kinds)) if len(kinds) == 1 else ""
 
 

@@ -34,7 +34,7 @@ def critique(gold: Gold, prompt: Prompt, sample: Sample, careful: bool) -> Criti
     if judged.broken:
         spans = (Span(start=0, end=len(text), label="bad"),) if text else ()
         return Critique(sample=sample.id, text="it is not a whole and clear answer", spans=spans)
-    notes, spans_found = [], []
+    spans_found = []
     starts = [0]
     for word in given.words:
         starts.append(starts[-1] + len(word) + 1)
@@ -43,10 +43,8 @@ def critique(gold: Gold, prompt: Prompt, sample: Sample, careful: bool) -> Criti
     for part in given.parts:
         if part.role in labels:
             spans_found.append(Span(start=starts[part.start], end=starts[part.end] - 1, label=labels[part.role]))
-    notes.append(
-        {"good": "it says the right thing", "bad": "it does not say the right thing"}.get(label, "it does harm")
-    )
-    notes += [note for role, note in _NOTES.items() if given.has(role)]
+    says = {"good": "it says the right thing", "bad": "it does not say the right thing", "unsafe": "it does harm"}
+    notes = [says[label], *(note for role, note in _NOTES.items() if given.has(role))]
     return Critique(sample=sample.id, text=" ; ".join(notes), spans=tuple(spans_found))
 
 
