@@ -1,0 +1,54 @@
+# Five verbs. Everything they need is installed into .venv by the first of them.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test check bench docs prove format clean
+
+quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
+	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
+
+test: $(VENV)/test ## every test (under 25 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+
+check: $(VENV)/check ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(VENV)/test ## how fast, beside a limit
+	$(BIN)/python -m bench
+
+docs: $(VENV)/docs ## the pages as a site, warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+prove: $(VENV)/test ## a proof that takes hours: make prove NAME=lab
+	$(BIN)/accord prove $(NAME)
+
+format: $(VENV)/check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/core: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e .
+	touch $@
+
+$(VENV)/test: $(VENV)/core
+	$(BIN)/pip install -q -e '.[test]'
+	touch $@
+
+$(VENV)/check: $(VENV)/test
+	$(BIN)/pip install -q -e '.[check]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/core
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) site quickstart

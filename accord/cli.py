@@ -1,0 +1,342 @@
+"""The door: one word says what to do, and only then is anything heavy imported."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+HELP = """accord: people compare, models learn, and every lesson can be traced to who taught it.
+
+  accord quickstart                 the whole circle in a small world, three minutes, then a report
+  accord loop RECIPE                the whole circle by a recipe (YAML); goes on where it was killed
+  accord train METHOD RECIPE        one stage: pretrain, sft, reward_model, ppo
+  accord sample VERSION             let a version answer
+  accord report [PROJECT]           judge the versions again and write report.html
+  accord trace NAME                 who taught a version, or what a person taught
+  accord import FILE ...            bring records into a project (JSONL, JSONL.gz, Parquet)
+  accord export FILE                take them out
+  accord prove NAME                 the long proofs behind docs/results.md
+
+`accord WORD --help` tells more. Settings of a recipe are changed as --ppo.clip 0.1 or --seed 3."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Dispatch on the first word. Returns the exit status: 0 done, 1 waiting or measured as failed, 2 bad input."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    word, rest = given[0], given[1:]
+    if word == "--version":
+        from accord import __version__
+
+        print(__version__)
+        return 0
+    if word not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(word, VERBS, 1)
+        print(f"accord: no verb {word!r}{f'; did you mean {near[0]!r}?' if near else ''}\n\n{HELP}", file=sys.stderr)
+        return 2
+    return _guarded(VERBS[word], rest)
+
+
+def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
+    """Run a verb; a mistake of the user's ends in one clear message, not in a traceback."""
+    from accord.config import SettingsError
+    from accord.store import StoreError
+
+    try:
+        return verb(rest)
+    except (SettingsError, StoreError, FileNotFoundError) as error:
+        print(f"accord: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\naccord: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where it happens: a project's folder and the recipe that is followed in it."""
+
+    recipe: Any
+    folder: Path
+    words: list[str]
+
+
+def _place(rest: list[str], verb: str, words: int) -> Place:
+    """Split `WORD... [RECIPE] [--project DIR] [--setting value ...]` and read the recipe with its changes."""
+    import tyro
+
+    from accord.build import Recipe, recipe
+    from accord.config import SettingsError
+
+    split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
+    plain, options = rest[:split], list(rest[split:])
+    folder = None
+    if "--project" in options:
+        at = options.index("--project")
+        if at + 1 >= len(options):
+            raise SettingsError("--project needs a folder")
+        folder = Path(options[at + 1])
+        del options[at : at + 2]
+    if len(plain) < words and not {"-h", "--help"} & set(options):
+        raise SettingsError(f"usage: accord {verb} [RECIPE] [--project DIR] [--SETTING VALUE ...]")
+    source = plain[words] if len(plain) > words else None
+    if source is None and folder is not None and (folder / "project.yaml").is_file():
+        source = str(folder / "project.yaml")
+    start = recipe(source)
+    made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")  # type: ignore[misc]
+    return Place(made, folder or Path("projects") / made.name, plain[:words])
+
+
+def _say(text: str) -> None:
+    print(f"\033[1m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr)
+
+
+def quickstart(rest: list[str]) -> int:
+    """The whole circle in the lab, then a report."""
+    import shutil
+
+    options = list(rest)
+    if "-h" in options or "--help" in options:
+        print(
+            "accord quickstart [--project quickstart] [--fresh] [--SETTING VALUE ...]\n\n"
+            "Pretrain, fine-tune, collect, let simulated people answer, learn a reward, PPO, judge; about three\n"
+            "minutes on two cores. Writes report.html and summary.json into the folder. Killed in the middle it goes\n"
+            "on where it was; --fresh begins anew. `accord loop --help` lists the settings."
+        )
+        return 0
+    fresh = "--fresh" in options
+    if fresh:
+        options.remove("--fresh")
+    if "--project" not in options:
+        options += ["--project", "quickstart"]
+    if fresh:
+        shutil.rmtree(options[options.index("--project") + 1], ignore_errors=True)
+    return circle(options, "quickstart")
+
+
+def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
+    """The whole circle by a recipe."""
+    place = _place(rest, verb, 0)
+    from accord.build import Project
+    from accord.loop import Waiting, loop
+    from accord.tell import tell
+
+    begun = time.monotonic()
+    project = Project(place.folder, place.recipe)
+    try:
+        before, rounds = loop(project, _say)
+    except Waiting as wait:
+        print(f"accord: {wait}", file=sys.stderr)
+        return 1
+    _say("judge: on prompts never trained on")
+    tell(project, before, rounds, time.monotonic() - begun, f"accord {verb}")
+    return 0
+
+
+def train(rest: list[str]) -> int:
+    """One stage of the circle."""
+    from accord.build import TRAIN, Project
+    from accord.build import train as stage
+    from accord.config import SettingsError
+
+    if not rest or rest[0] not in TRAIN:
+        explained = "\n".join(f"  {name:<13} {made.__doc__}" for name, made in TRAIN.items())
+        asked = bool(rest) and rest[0] in ("-h", "--help")
+        print(
+            f"accord train METHOD [RECIPE] [--project DIR] [--start VERSION] [--reward VERSION] [--name NAME]\n{explained}"
+        )
+        return 0 if asked else 2
+    method, options = rest[0], list(rest[1:])
+    if "-h" in options or "--help" in options:
+        return _teach(method)
+    given: dict[str, str] = {}
+    for name in ("start", "reward", "name", "reference"):
+        if f"--{name}" in options:
+            at = options.index(f"--{name}")
+            if at + 1 >= len(options):
+                raise SettingsError(f"--{name} needs the name of a version")
+            given[name] = options[at + 1]
+            del options[at : at + 2]
+    place = _place(options, f"train {method}", 0)
+    project = Project(place.folder, place.recipe)
+    project.prepare()
+    for role in ("start", "reward", "reference"):
+        if role in given and project.version(given[role]) is None:
+            raise SettingsError(
+                f"--{role} {given[role]}: no such version; there are: {', '.join(project.names()) or 'none'}"
+            )
+    version = stage(project, method, given.pop("name", method), **given)
+    print(
+        f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"
+    )
+    return 0
+
+
+def _teach(method: str) -> int:
+    """What a method is and what its settings do."""
+    import importlib
+
+    import tyro
+
+    module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(method, method) }")
+    print(module.__doc__)
+    print(f"Settings, as --{method}.NAME VALUE or in the recipe under `{method}:`\n")
+    try:
+        tyro.cli(module.Config, args=["--help"], prog=f"accord train {method} [RECIPE]")
+    except SystemExit:
+        pass
+    return 0
+
+
+def import_(
+    files: Positional[tuple[Path, ...]],
+    /,
+    project: Path = Path("projects/mine"),
+    form: str = "auto",
+    test_share: float = 0.1,
+) -> int:
+    """Bring records into a project: JSONL, JSONL.gz or Parquet; the forms are those of docs/data.md.
+
+    Good rows are kept, bad ones reported with their line; the same file twice adds nothing.
+
+    Args:
+        files: What to read.
+        project: Folder of the project; made when it is not there.
+        form: Form of the rows; `auto` looks at the first ones.
+        test_share: Share of prompts put aside for the test.
+    """
+    from accord.store import Store
+    from accord.store.exchange import import_file
+
+    project.mkdir(parents=True, exist_ok=True)
+    bad = 0
+    with Store.open(project / "store.db") as store:
+        for file in files:
+            found = import_file(store, file, form, test_share=test_share)  # type: ignore[arg-type]
+            bad += found.bad_rows
+            print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
+            for row in found.bad[:20]:
+                print(f"  line {row.line}: {row.reason}")
+            if found.bad_rows > 20:
+                print(f"  and {found.bad_rows - 20} more bad rows")
+    return 1 if bad else 0
+
+
+def export(file: Positional[Path], /, project: Path = Path("projects/mine"), form: str = "accord") -> int:
+    """Take records out of a project: everything in Accord's own form, or what other trainers read.
+
+    Args:
+        file: Where to write; the ending says whether JSONL, JSONL.gz or Parquet.
+        project: Folder of the project.
+        form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
+    """
+    from accord.store import Store
+    from accord.store.exporting import export as write
+
+    with Store.open(project / "store.db") as store:
+        print(f"{file}: {write(store, file, form)} rows")  # type: ignore[arg-type]
+    return 0
+
+
+def sample(
+    version: Positional[str], /, prompt: str, project: Path = Path("quickstart"), count: int = 4, seed: int = 0
+) -> int:
+    """Let a version answer a prompt.
+
+    Args:
+        version: Name of a version, as in `sft` or `round1-ppo`.
+        prompt: What is asked.
+        project: Folder of the project.
+        count: How many answers.
+        seed: Another seed, other answers.
+    """
+    from accord.records import Message, Prompt, Text, named_id
+
+    opened = _project(project)
+    asked = Prompt(id=named_id("asked", prompt), content=Text(messages=(Message(role="user", content=prompt),)))
+    for _, answer in opened.sample(version, [asked], count, f"asked-{seed}"):
+        print(f"- {answer.content.messages[-1].content}")
+    return 0
+
+
+def report(project: Positional[Path] = Path("quickstart"), /) -> int:
+    """Judge a project's versions again and write report.html and summary.json.
+
+    Args:
+        project: Folder of the project.
+    """
+    from accord.loop import loop
+    from accord.tell import tell
+
+    opened = _project(project)
+    before, rounds = loop(opened, _say)
+    tell(opened, before, rounds, None, f"accord report {project}")
+    return 0
+
+
+def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
+    """Who taught a version, or which versions a person taught.
+
+    Args:
+        name: Name of a version, or pseudonym of an annotator.
+        project: Folder of the project.
+    """
+    opened = _project(project)
+    version = opened.version(name)
+    found = opened.store.trace_version(version.id) if version else opened.store.trace_person(name)
+    for kind, ids in vars(found).items():
+        print(
+            f"{kind}: {len(ids)}" + (f"  {', '.join(sorted(ids)[:12])}" if kind in ("annotators", "versions") else "")
+        )
+    return 0
+
+
+def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
+    """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
+
+    Args:
+        name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md.
+        seeds: How many seeds.
+        folder: Where the projects are made.
+    """
+    from accord.tell import prove_lab
+
+    return prove_lab(seeds, folder, _say)
+
+
+def _by_parameters(function: Callable[..., int]) -> Callable[[list[str]], int]:
+    """A verb whose options are a function's parameters."""
+
+    def verb(rest: list[str]) -> int:
+        import tyro
+
+        return int(tyro.cli(function, args=rest, prog=f"accord {function.__name__.rstrip('_')}"))
+
+    return verb
+
+
+def _project(folder: Path) -> Any:
+    from accord.build import Project, recipe
+    from accord.config import SettingsError
+
+    if not (folder / "project.yaml").is_file():
+        raise SettingsError(f"{folder} is no project (no project.yaml); begin one with accord loop or accord train")
+    return Project(folder, recipe(folder / "project.yaml"))
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "quickstart": quickstart,
+    "loop": circle,
+    "train": train,
+    **{f.__name__.rstrip("_"): _by_parameters(f) for f in (sample, report, trace, import_, export, prove)},
+}
