@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from accord.records import Asked, Feedback, Prompt, Question, Record, Sample
 from accord.store import claims, lineage, schema, writing
@@ -109,6 +110,10 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(select(c.id, c.state).where(c.id.in_(list(ids)))).all()
         return {row.id: row.state for row in rows}
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A write transaction, for the other files of this room; what was written in it is kept or lost as one."""
+        return self._database.writing()
 
     # --- asking and answering ----------------------------------------------------------------------------------
 

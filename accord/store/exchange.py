@@ -1,0 +1,249 @@
+"""Data sets in: JSONL, JSONL.gz and Parquet, in Accord's own form and in those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from accord.records import Prompt, Record, Sample, Split
+from accord.store import files, schema, writing
+from accord.store.errors import Refused, StoreError
+from accord.store.files import Limits
+from accord.store.forms import Origin, RowForm, form_of, records_of, voter
+from accord.store.store import Store
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that could not be used."""
+
+    file: str
+    line: int
+    """Counted from 1."""
+    reason: str
+
+
+@dataclass
+class Report:
+    """What became of the rows of a file."""
+
+    rows: int = 0
+    """Rows seen."""
+    good: int = 0
+    """Rows that were used."""
+    new: int = 0
+    """Records that the store did not hold before."""
+    bad_rows: int = 0
+    """Rows that could not be used; all are counted, also those that are not named in `bad`."""
+    bad: list[Bad] = field(default_factory=list)
+    """The first of them, with reasons."""
+
+    def refuse(self, bad: Bad, limits: Limits) -> None:
+        """Count a bad row, and name it while there is room."""
+        self.bad_rows += 1
+        if len(self.bad) < limits.bad:
+            self.bad.append(bad)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The records of a file, and what was wrong with the rest."""
+
+    records: tuple[Record, ...]
+    """Each once, in the order of the rows."""
+    report: Report
+    """Rows seen, used and refused."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The records of one row, and where it stood."""
+
+    file: str
+    line: int
+    records: list[Record]
+    ours: bool
+    """Whether it is in Accord's own form, which says exactly what a record is."""
+
+
+def read(
+    path: str | Path,
+    form: RowForm | Literal["auto"] = "auto",
+    limits: Limits = LIMITS,
+    *,
+    source: str = "",
+    licence: str = "",
+    project: str = "",
+    annotator: str = "",
+    test_share: float = 0.0,
+    validation_share: float = 0.0,
+    split: Split | None = None,
+) -> Imported:
+    """Records of the files that a path or pattern names, in memory. See `import_file` for the arguments."""
+    origin = Origin(source, licence, project, annotator, test_share, validation_share, split)
+    report, found = Report(), dict[str, Record]()
+    for row in _rows(path, form, origin, limits, report):
+        report.good += 1
+        for record in row.records:
+            found.setdefault(record.id, record)  # type: ignore[attr-defined]
+    report.new = len(found)
+    return Imported(tuple(found.values()), report)
+
+
+def import_file(
+    store: Store,
+    path: str | Path,
+    form: RowForm | Literal["auto"] = "auto",
+    limits: Limits = LIMITS,
+    *,
+    source: str = "",
+    licence: str = "",
+    project: str = "",
+    annotator: str = "",
+    test_share: float = 0.0,
+    validation_share: float = 0.0,
+    split: Split | None = None,
+) -> Report:
+    """Put the files that a path or pattern names into a store, in one transaction: all of it or nothing.
+
+    Bad rows are reported with line and reason and the others are kept; importing again adds nothing. A prompt or
+    sample that the store holds already stays as it is, so a prompt never changes its side of the fence. In
+    Accord's own form a record may only point at records that stand before it or in the store.
+
+    `source` names the source where rows do not (default: the name of the file); `test_share` and
+    `validation_share` draw the side by `split_of` over the first user turn, `split` sets it for all rows.
+    Raises Refused for files that cannot be read or are too large.
+    """
+    origin = Origin(source, licence, project, annotator, test_share, validation_share, split)
+    report = Report()
+    with store.writing() as connection:
+        chunk: list[_Row] = []
+        for row in _rows(path, form, origin, limits, report):
+            chunk.append(row)
+            if len(chunk) == 250:
+                _write(connection, chunk, report, limits)
+                chunk = []
+        _write(connection, chunk, report, limits)
+    return report
+
+
+def texts(path: str | Path, limits: Limits = LIMITS) -> Iterator[str]:
+    """Documents for pretraining: each `text` of JSONL or Parquet rows; a .txt or .txt.gz file is one document.
+
+    Raises Refused at the first row without a text.
+    """
+    for file in files.found(path):
+        if ".txt" in file.suffixes[-2:]:
+            whole = b"\n".join(line or b"" for line in files.lines(file, limits))
+            yield whole.decode("utf-8")
+            continue
+        for raw in files.rows(file, limits):
+            if raw.reason or not isinstance(raw.values.get("text"), str):
+                raise Refused(f"{raw.file} line {raw.line}: {raw.reason or 'no string named `text`'}")
+            yield raw.values["text"]
+
+
+def _rows(
+    path: str | Path, form: RowForm | Literal["auto"], origin: Origin, limits: Limits, report: Report
+) -> Iterator[_Row]:
+    """The rows that can be used; the others go into the report."""
+    if form != "auto" and form not in get_args(RowForm):
+        raise Refused(f"form {form!r} is none of auto, {', '.join(get_args(RowForm))}")
+    for file in files.found(path):
+        name = file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")
+        here = origin if origin.source else Origin(**{**vars(origin), "source": name})
+        voters = _voters(file, form, here, limits)
+        for raw in files.rows(file, limits):
+            report.rows += 1
+            made = _made(raw, form, here, voters)
+            if isinstance(made, str):
+                report.refuse(Bad(raw.file, raw.line, made), limits)
+            else:
+                yield _Row(raw.file, raw.line, made, _form(raw, form) == "accord")
+
+
+def _made(
+    raw: files.Raw, form: RowForm | Literal["auto"], origin: Origin, voters: dict[str, int]
+) -> list[Record] | str:
+    """The records of a row, or what is wrong with it."""
+    if raw.reason:
+        return raw.reason
+    try:
+        return records_of(raw.values, _form(raw, form), origin, voters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:300]
+    except KeyError as error:
+        return f"no value named {error.args[0]!r}, which the form needs"
+    except RecursionError:
+        return "nested too deeply"
+    except (ValueError, TypeError) as error:
+        return str(error)[:300]
+
+
+def _voters(file: Path, form: RowForm | Literal["auto"], origin: Origin, limits: Limits) -> dict[str, int]:
+    """How many people answered each question of a file of votes: read once before, since a record never changes."""
+    people: dict[str, set[str]] = {}
+    for raw in files.rows(file, limits):
+        if not raw.reason and _speechless(raw, form):
+            break
+        made = _made(raw, form, origin, {})
+        found = None if isinstance(made, str) else voter(made)
+        if found is not None:
+            people.setdefault(found[0], set()).add(found[1])
+    return {question: len(names) for question, names in people.items()}
+
+
+def _speechless(raw: files.Raw, form: RowForm | Literal["auto"]) -> bool:
+    """Whether a row is of a form without votes; a file is of one form, so its first good row decides."""
+    try:
+        return _form(raw, form) not in ("votes", "unpaired")
+    except ValueError:
+        return False
+
+
+def _form(raw: files.Raw, form: RowForm | Literal["auto"]) -> RowForm:
+    """The form that was asked for, or that of the row. Raises ValueError."""
+    return form_of(raw.values) if form == "auto" else form
+
+
+def _write(connection: Connection, chunk: Sequence[_Row], report: Report, limits: Limits) -> None:
+    """Put a chunk; when it is refused, row by row, so that one bad row costs only itself."""
+    if not chunk:
+        return
+    try:
+        with connection.begin_nested():
+            new = writing.put(connection, _unknown(connection, chunk))
+        report.new += new
+        report.good += len(chunk)
+        return
+    except StoreError as error:
+        if len(chunk) == 1:
+            report.refuse(Bad(chunk[0].file, chunk[0].line, str(error)[:300]), limits)
+            return
+    for row in chunk:
+        _write(connection, [row], report, limits)
+
+
+def _unknown(connection: Connection, chunk: Sequence[_Row]) -> list[Record]:
+    """The records of a chunk; of the prompts and samples of other people's forms only those not there already.
+
+    Elsewhere the same prompt may come with other tags or another source: the first word stands.
+    """
+    ours = [record for row in chunk if row.ours for record in row.records]
+    theirs: dict[str, Record] = {}
+    for row in chunk:
+        for record in () if row.ours else row.records:
+            theirs.setdefault(record.id, record)  # type: ignore[attr-defined]
+    known: set[str] = set()
+    for kind, of in (("prompt", Prompt), ("sample", Sample)):
+        ids = [id for id, record in theirs.items() if isinstance(record, of)]
+        known.update(writing.present(connection, schema.RECORDS[kind], ids))
+    return [*ours, *(record for id, record in theirs.items() if id not in known)]

@@ -1,0 +1,343 @@
+"""Rows of other people's data sets, read as records.
+
+Ids are made from the content, so what is read twice is kept once. The same prompt has the same id in every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from accord.records import (
+    KINDS,
+    Comparison,
+    Demonstration,
+    Feedback,
+    Message,
+    Preference,
+    Prompt,
+    Question,
+    Rating,
+    Record,
+    Role,
+    Sample,
+    Split,
+    Text,
+    named_id,
+)
+
+RowForm = Literal["accord", "preference", "completion", "unpaired", "votes", "prompt"]
+"""What a row says; `auto` decides for each row by its names."""
+
+VERDICTS = {"label": "", "desirable": "", "correct": "correct", "safe": "safe"}
+"""Names under which a row says whether an answer is good, and in what respect (empty for overall)."""
+_HH = re.compile(r"\n\n(Human|Assistant): ?")
+_ROLES = get_args(Role)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a file, for rows that do not say it themselves."""
+
+    source: str
+    """Name of the source."""
+    licence: str = ""
+    """Its terms."""
+    project: str = ""
+    """Queue of the questions that votes belong to; empty for the name of the source."""
+    annotator: str = ""
+    """Whose votes they are when a row names nobody; empty for the name of the source."""
+    test_share: float = 0.0
+    """Share of prompts held back for tests."""
+    validation_share: float = 0.0
+    """Share of prompts held back for choosing settings."""
+    split: Split | None = None
+    """One side for all rows; None to use the row's own, or to draw by hash."""
+
+
+def split_of(prompt_text: str, test_share: float, validation_share: float = 0.0) -> Split:
+    """On which side of the fence a prompt stands: the same text always on the same side, on every machine.
+
+    u = SHA-256(text) / 2^256 is even over [0, 1): `test` below test_share, then `validation`, then `train`. A
+    larger test share only adds prompts to `test`, it never moves one out. White space at the ends does not count.
+    """
+    if min(test_share, validation_share) < 0 or test_share + validation_share > 1:
+        raise ValueError(f"shares must lie in 0..1 together; got test {test_share}, validation {validation_share}")
+    u = int.from_bytes(hashlib.sha256(prompt_text.strip().encode()).digest()[:7], "big") / 2**56
+    if u < test_share:
+        return "test"
+    return "validation" if u < test_share + validation_share else "train"
+
+
+def form_of(row: Mapping[str, Any]) -> RowForm:
+    """What a row says, by the names in it. Raises ValueError naming what was expected."""
+    names = set(row)
+    if row.get("kind") in KINDS and names & {"id", "record"}:
+        return "accord"
+    if {"chosen", "rejected"} <= names:
+        return "preference"
+    if {"prompt", "response_a", "response_b", "label"} <= names:
+        return "votes"
+    if "prompt" in names and names & {"completion", "response"} and "scale" not in names:
+        return "unpaired" if names & set(VERDICTS) else "completion"
+    if "prompt" in names and not names & {"response_a", "response_b", "response"}:
+        return "prompt"
+    shown = ", ".join(sorted(names)[:8]) or "nothing"
+    raise ValueError(f"no known form: it has {shown}; expected prompt with chosen and rejected, completion or response")
+
+
+def records_of(row: Mapping[str, Any], form: RowForm, origin: Origin, voters: Mapping[str, int]) -> list[Record]:
+    """The records that a row stands for. Raises ValueError saying what is wrong with it.
+
+    `voters` says how many people answered each question of a file of votes; a question wants so many answers.
+    """
+    match form:
+        case "accord":
+            return [_accord(row)]
+        case "preference":
+            return _preference(row, origin)
+        case "completion":
+            prompt = _prompt(row["prompt"], row, origin)
+            sample = _sample(prompt, _answer(row, prompt), row, origin)
+            id = named_id("demonstration", _source(row, origin), sample.id)
+            return [prompt, sample, Demonstration(id=id, prompt=prompt.id, sample=sample.id)]
+        case "unpaired":
+            return _unpaired(row, origin, voters)
+        case "votes":
+            return _votes(row, origin, voters)
+        case "prompt":
+            return [_prompt(row["prompt"], row, origin)]
+
+
+def _accord(row: Mapping[str, Any]) -> Record:
+    """One record in our own form: its fields with `kind`, or `kind` and the JSON text in `record` (Parquet)."""
+    kind = KINDS.get(str(row.get("kind")))
+    if kind is None:
+        raise ValueError(f"kind {row.get('kind')!r} is none of {', '.join(KINDS)}")
+    if isinstance(row.get("record"), str):
+        return kind.model_validate_json(row["record"])
+    return kind.model_validate({name: value for name, value in row.items() if name != "kind"})
+
+
+def _preference(row: Mapping[str, Any], origin: Origin) -> list[Record]:
+    """Prompt, two samples, and the belief that one is better."""
+    if row["chosen"] == row["rejected"]:
+        raise ValueError("chosen and rejected are equal")
+    if "prompt" in row:
+        prompt = _prompt(row["prompt"], row, origin)
+        chosen, rejected = (_turns(row[name], name, prompt) for name in ("chosen", "rejected"))
+    else:
+        before, chosen, rejected = _cut_prompt(row["chosen"], row["rejected"])
+        prompt = _prompt([dict(turn) for turn in before], row, origin)
+    better, worse = (_sample(prompt, turns, row, origin) for turns in (chosen, rejected))
+    margin = 0.0
+    if "score_chosen" in row and "score_rejected" in row:
+        margin = _number(row, "score_chosen") - _number(row, "score_rejected")
+        if margin < 0:
+            raise ValueError(f"score_chosen is lower than score_rejected, by {-margin:g}")
+    elif "margin" in row:
+        margin = _number(row, "margin")
+    id = named_id("preference", _source(row, origin), better.id, worse.id, margin)
+    belief = Preference(id=id, prompt=prompt.id, chosen=better.id, rejected=worse.id, margin=margin)
+    return [prompt, better, worse, belief]
+
+
+def _unpaired(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
+    """An answer with a thumb up or down: a rating on the scale 0..1, 1 for up."""
+    name = next((name for name in VERDICTS if name in row), "label")
+    up = row[name]
+    if not (isinstance(up, bool) or up in (0, 1)):
+        raise ValueError(f"{name} should be true or false, not {str(up)[:40]!r}")
+    prompt = _prompt(row["prompt"], row, origin)
+    sample = _sample(prompt, _answer(row, prompt), row, origin)
+    answer = Rating(scores={sample.id: {VERDICTS[name]: float(up)}}, scale=(0, 1))
+    return [prompt, sample, *_said(row, origin, prompt, (sample.id,), answer, voters)]
+
+
+def _votes(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
+    """One person's choice between two answers: `label` is `a`, `b` or `tie`."""
+    prompt = _prompt(row["prompt"], row, origin)
+    samples = []
+    for side in ("a", "b"):
+        before = row.get(f"history_{side}") or []
+        last = _turns(row[f"response_{side}"], f"response_{side}", prompt)
+        turns = [*(_messages(before, f"history_{side}") if before else ()), *last]
+        samples.append(_sample(prompt, tuple(turns), row, origin, made_by=str(row.get(f"model_{side}", ""))))
+    a, b = samples
+    if a.id == b.id:
+        raise ValueError("response_a and response_b are the same answer")
+    match row["label"]:
+        case "a" | "b":
+            answer = Comparison(better=(a if row["label"] == "a" else b).id)
+        case "tie" | "both_bad":
+            answer = Comparison(verdict=row["label"])
+        case other:
+            raise ValueError(f"label should be a, b, tie or both_bad, not {str(other)[:40]!r}")
+    return [prompt, a, b, *_said(row, origin, prompt, (a.id, b.id), answer, voters)]
+
+
+def _said(
+    row: Mapping[str, Any],
+    origin: Origin,
+    prompt: Prompt,
+    samples: tuple[str, ...],
+    answer: Rating | Comparison,
+    voters: Mapping[str, int],
+) -> list[Record]:
+    """A question and what somebody said to it. When it was said is not known, so `made` is 0."""
+    source = _source(row, origin)
+    project = origin.project or source
+    who = str(row.get("annotator_id") or row.get("judge") or origin.annotator or source)
+    asked = named_id("question", project, answer.kind, prompt.id, sorted(samples))
+    wanted = max(voters.get(asked, 1), 1)
+    question = Question(
+        id=named_id(asked, wanted), prompt=prompt.id, samples=tuple(sorted(samples)), form=answer.kind, wanted=wanted,
+        criteria=tuple(filter(None, sorted(_criteria(answer)))), project=project,
+    )  # fmt: skip
+    id = named_id("feedback", question.id, who, answer.model_dump())
+    # The answers of a file of votes are named left and right by it; that is the order they were shown in.
+    shown = samples if isinstance(answer, Comparison) else ()
+    return [question, Feedback(id=id, question=question.id, annotator=who, answer=answer, shown=shown, made=0.0)]
+
+
+def _criteria(answer: Rating | Comparison) -> set[str]:
+    """The respects that an answer speaks of."""
+    if isinstance(answer, Comparison):
+        return {answer.criterion}
+    return {criterion for by in answer.scores.values() for criterion in by}
+
+
+def voter(records: Sequence[Record]) -> tuple[str, str] | None:
+    """Question (before it knew how many answers it wants) and annotator of a row of votes."""
+    asked = next((record for record in records if isinstance(record, Question)), None)
+    said = next((record for record in records if isinstance(record, Feedback)), None)
+    if asked is None or said is None:
+        return None
+    return named_id("question", asked.project, asked.form, asked.prompt, sorted(asked.samples)), said.annotator
+
+
+def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
+    """The prompt of a row. Rows that open with the same user turn stand on the same side of the fence."""
+    messages = _messages(given, "prompt") if not isinstance(given, str) else (_spoken("user", given, "prompt"),)
+    if messages[-1].role == "assistant":
+        raise ValueError("prompt ends with the assistant's turn; it should end with the one to be answered")
+    opening = next((message.content for message in messages if message.role == "user"), messages[0].content)
+    own = row.get("split")
+    split = origin.split or (own if own in get_args(Split) else None)
+    content = Text(messages=messages)
+    tags = tuple(f"{name}:{row[name]}" for name in ("lang", "category", "subset") if isinstance(row.get(name), str))
+    return Prompt(
+        id=named_id("prompt", content.model_dump()),
+        content=content,
+        split=split or split_of(opening, origin.test_share, origin.validation_share),
+        tags=tags,
+        source=_source(row, origin),
+        licence=str(row.get("licence", origin.licence)),
+    )
+
+
+def _sample(
+    prompt: Prompt, turns: tuple[Message, ...], row: Mapping[str, Any], origin: Origin, made_by: str = ""
+) -> Sample:
+    """An answer to a prompt. Who made it belongs to what it is: two models may say the same."""
+    if turns[0].role != "assistant" or turns[-1].role != "assistant":
+        raise ValueError(f"an answer begins and ends with the assistant's turn, not {turns[0].role}..{turns[-1].role}")
+    content, source = Text(messages=turns), made_by or str(row.get("model") or "") or _source(row, origin)
+    parts = ("sample", prompt.id, content.model_dump(), made_by)
+    return Sample(id=named_id(*parts), prompt=prompt.id, content=content, source=source)
+
+
+def _answer(row: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
+    """The turns in `completion` or `response`."""
+    name = "completion" if "completion" in row else "response"
+    return _turns(row[name], name, prompt)
+
+
+def _turns(given: Any, name: str, prompt: Prompt) -> tuple[Message, ...]:
+    """The turns of an answer; when they repeat the prompt, those after it."""
+    if isinstance(given, str):
+        return (_spoken("assistant", given, name),)
+    turns = _messages(given, name)
+    assert isinstance(prompt.content, Text)
+    before = prompt.content.messages
+    return turns[len(before) :] if turns[: len(before)] == before and len(turns) > len(before) else turns
+
+
+def _messages(given: Any, name: str) -> tuple[Message, ...]:
+    """A list of {role, content}."""
+    if not isinstance(given, list | tuple) or not given:
+        raise ValueError(f"{name} should be a string or a list of messages, not {str(given)[:40]!r}")
+    messages = []
+    for turn in given:
+        if not isinstance(turn, Mapping) or turn.get("role") not in _ROLES:
+            raise ValueError(
+                f"{name}: a message has a role ({', '.join(_ROLES)}) and a content; got {str(turn)[:60]!r}"
+            )
+        messages.append(_spoken(turn["role"], turn.get("content"), name))
+    return tuple(messages)
+
+
+def _spoken(role: Role, content: Any, name: str) -> Message:
+    """One turn. Nothing said is a fault of the data: there would be nothing to judge or to learn."""
+    if not isinstance(content, str):
+        raise ValueError(f"{name}: content should be a string, not {type(content).__name__}")
+    if not content.strip() and role != "system":
+        raise ValueError(f"{name} is empty")
+    return Message(role=role, content=content)
+
+
+def _cut_prompt(chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
+    """Find the prompt in two whole conversations: what they share at the beginning."""
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if _HH.match(chosen) and _HH.match(rejected):
+            chosen, rejected = _conversation(chosen), _conversation(rejected)
+        else:
+            return _cut_strings(chosen, rejected)
+    left, right = _messages(chosen, "chosen"), _messages(rejected, "rejected")
+    shared = 0
+    while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
+        shared += 1
+    # An answer begins with the assistant, so shared turns after the last question belong to the answers.
+    while shared and left[shared - 1].role == "assistant":
+        shared -= 1
+    if not shared:
+        raise ValueError("no prompt: chosen and rejected share no first turn")
+    return left[:shared], left[shared:], right[shared:]
+
+
+def _cut_strings(chosen: str, rejected: str) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
+    """The shared beginning of two plain texts, back to the last white space: words are not cut."""
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    cut = max((match.end() for match in re.finditer(r"\s", chosen[:shared])), default=0)
+    if not chosen[:cut].strip():
+        raise ValueError("no prompt: chosen and rejected share no first words")
+    answers = (_spoken("assistant", text[cut:], name) for text, name in ((chosen, "chosen"), (rejected, "rejected")))
+    first, second = answers
+    return (_spoken("user", chosen[:cut].rstrip(), "prompt"),), (first,), (second,)
+
+
+def _conversation(text: str) -> list[dict[str, str]]:
+    """Turns of the HH manner of writing (Human: ... Assistant: ...)."""
+    pieces = _HH.split(text)[1:]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [{"role": roles[who], "content": said} for who, said in zip(pieces[::2], pieces[1::2], strict=True)]
+
+
+def _source(row: Mapping[str, Any], origin: Origin) -> str:
+    """Where a row came from."""
+    own = row.get("source")
+    return own if isinstance(own, str) and own else origin.source
+
+
+def _number(row: Mapping[str, Any], name: str) -> float:
+    """A finite number."""
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} should be a finite number, not {str(value)[:40]!r}")
+    return float(value)
