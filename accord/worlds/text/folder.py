@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft import PeftModel
 from pydantic import JsonValue
 from safetensors.torch import save_file
@@ -31,7 +34,8 @@ def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, 
     note(model, **(extra or {}))
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(model, draft)
+        with quiet():
+            _write(model, draft)
         if tokenizer is not None:
             tokenizer.save_pretrained(draft)
         draft.chmod(0o755)
@@ -95,13 +99,29 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No reports and bars of transformers: what is printed is the caller's affair."""
+    logs: Any = transformers.utils.logging
+    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()
+
+
 def _write(model: Any, folder: Path) -> None:
     """The model's own files."""
     if isinstance(model, PeftModel):
-        grown = model.get_base_model().config.get_text_config().vocab_size
-        table = model.get_base_model().get_input_embeddings().num_embeddings
-        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=grown != table)
-        told = {**noted(model), "pad": model.config.get_text_config().pad_token_id}
+        base: Any = model.get_base_model()
+        model.save_pretrained(
+            str(folder), safe_serialization=True, save_embedding_layers=noted(base).get("grown", False)
+        )
+        told = {**noted(base), "pad": base.config.get_text_config().pad_token_id}
         (folder / NOTES).write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
         return
     trunk = getattr(model, "trunk", None)
@@ -109,7 +129,7 @@ def _write(model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
         return
     trunk.save_pretrained(folder)
-    save_file({name: value.contiguous() for name, value in model.score.state_dict().items()}, folder / HEAD)
+    save_file({name: value.contiguous() for name, value in model.classifier.state_dict().items()}, folder / HEAD)
 
 
 def _to_disk(path: Path) -> None:

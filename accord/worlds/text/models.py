@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import transformers
@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
 from accord.config import Settings, SettingsError
-from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, save, with_normaliser
+from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, quiet, save, with_normaliser
 
 __all__ = [
     "LoraSettings",
@@ -102,7 +102,7 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
     with _seeded(seed):
         if settings.name is None:
             config = _new_config(settings, tokenizer)
-            model = AutoModelForCausalLM.from_config(config, dtype=PRECISION[settings.dtype])
+            model: Any = cast(Any, AutoModelForCausalLM).from_config(config, dtype=PRECISION[settings.dtype])
         elif _is_adapter(settings.name):
             return _finished(_adapted(settings), settings)
         else:
@@ -145,10 +145,10 @@ class MeanScorer(nn.Module):
     beside it and `pooling: mean` in config.json.
     """
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: Any) -> None:
         super().__init__()
         self.trunk = trunk
-        self.score = nn.Linear(trunk.config.hidden_size, 1, dtype=trunk.dtype)
+        self.classifier = nn.Linear(trunk.config.hidden_size, 1, dtype=trunk.dtype)
 
     @property
     def config(self) -> Any:
@@ -159,7 +159,7 @@ class MeanScorer(nn.Module):
         """Logits [B, 1] like every model for sequence classification."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         hidden = self.trunk(input_ids=input_ids, attention_mask=mask, **rest).last_hidden_state
-        return transformers.modeling_outputs.SequenceClassifierOutput(logits=self.score(self.pooled(hidden, mask)))
+        return transformers.modeling_outputs.SequenceClassifierOutput(logits=self.classifier(self.pooled(hidden, mask)))
 
     @staticmethod
     def pooled(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -177,11 +177,11 @@ def parts(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
     With adapters in place both are still the ones that act in the forward pass.
     """
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     trunk = plain.trunk if isinstance(plain, MeanScorer) else getattr(plain, plain.base_model_prefix)
     for name in ("score", "classifier"):
         if isinstance(head := getattr(plain, name, None), nn.Module):
-            return trunk, head  # type: ignore[return-value]
+            return trunk, cast(nn.Linear, head)
     return trunk, plain.get_output_embeddings()
 
 
@@ -271,12 +271,12 @@ def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
         else:
             return _mean_scorer(settings, opening)
     if settings.name is None:
-        return AutoModelForSequenceClassification.from_config(config, dtype=opening["dtype"]), True
+        return cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"]), True
     if _is_adapter(settings.name):
         whole = _adapted(settings.model_copy(update={"lora": None}))
         if PeftConfig.from_pretrained(settings.name).task_type == "SEQ_CLS":
             return whole, False
-        model = AutoModelForSequenceClassification.from_config(config, dtype=opening["dtype"])
+        model = cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"])
         parts(model)[0].load_state_dict(parts(whole.merge_and_unload())[0].state_dict())
         return model, True
     model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -295,17 +295,18 @@ def _mean_scorer(settings: ModelSettings, opening: dict[str, Any]) -> tuple[nn.M
     if head.is_file():
         from safetensors.torch import load_file
 
-        model.score.load_state_dict(load_file(head))
+        model.classifier.load_state_dict(load_file(head))
     return model, not head.is_file()
 
 
 def _fit(model: nn.Module, tokenizer: Any) -> None:
     """Give every entry of the tokenizer a row in the word table."""
-    trunk = parts(model)[0]
+    trunk: Any = parts(model)[0]
     rows = trunk.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
-        whole = trunk if isinstance(model, MeanScorer) else model
+        whole: Any = trunk if isinstance(model, MeanScorer) else model
         whole.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        note(model, grown=True)
 
 
 def _is_adapter(name: str) -> bool:
@@ -336,7 +337,7 @@ def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list
     heads = [name for name in heads or () if hasattr(model, name)] or None
     config = LoraConfig(
         r=chosen.rank,
-        lora_alpha=chosen.alpha,
+        lora_alpha=cast(int, chosen.alpha),  # PEFT takes any number
         lora_dropout=chosen.dropout,
         target_modules=list(chosen.targets) or "all-linear",
         modules_to_save=heads,
@@ -351,7 +352,7 @@ def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list
 def _finished(model: nn.Module, settings: ModelSettings) -> nn.Module:
     """Eval mode, and checkpointing where asked."""
     if settings.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        cast(Any, model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if isinstance(model, PeftModel):
             model.enable_input_require_grads()
     return model.eval()
@@ -359,16 +360,7 @@ def _finished(model: nn.Module, settings: ModelSettings) -> nn.Module:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Initial weights depend on the seed alone and leave the run's own randomness as it was; transformers is quiet."""
-    logs = transformers.utils.logging
-    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
-    logs.set_verbosity_error()
-    logs.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        logs.set_verbosity(level)
-        if bars:
-            logs.enable_progress_bar()
+    """Initial weights depend on the seed alone and leave the run's own randomness as it was."""
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

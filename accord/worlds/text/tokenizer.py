@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -84,14 +85,14 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     A pad that equals the end hides the real end from every tool that masks by pad, so such a tokenizer is given a
     `<pad>` of its own. Raises ValueError when it has no fast form or no end-of-text and no [SEP].
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(name))
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer of {name} has no fast form (`tokenizer.json`); convert it first")
     if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {name} has no end-of-text; set `eos_token` in tokenizer_config.json")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
-    return tokenizer
+    return cast(PreTrainedTokenizerFast, tokenizer)
 
 
 def unprefixed(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
@@ -110,7 +111,7 @@ def unprefixed(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 def _dressed(engine: Tokenizer, special: Sequence[str], unknown: str | None = None) -> PreTrainedTokenizerFast:
     """The engine in the clothes of transformers, with our template."""
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = cast(Any, PreTrainedTokenizerFast)(
         tokenizer_object=engine,
         bos_token=BOS,
         eos_token=EOS,
@@ -121,7 +122,7 @@ def _dressed(engine: Tokenizer, special: Sequence[str], unknown: str | None = No
         padding_side="right",
     )
     tokenizer.chat_template = TEMPLATE
-    return tokenizer
+    return cast(PreTrainedTokenizerFast, tokenizer)
 
 
 def _without_prefix(plan: object) -> object:
