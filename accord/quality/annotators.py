@@ -53,11 +53,11 @@ def dawid_skene(
     """Truths and reliabilities that explain the labels best (Dawid and Skene 1979, Applied Statistics 28).
 
     E: q_i(z) ~ prior_z * prod_n confusion[j_n, z, label_n];  M: confusion_j ~ sum_n q_{i_n}(z) [label_n] + shrinkage
-    * pool_z, where `pool` is the confusion of all people together: someone with few votes is taken for an ordinary
-    person. `one_coin`: one number per person, right with r_j, else any wrong class alike. item, person, label: [N].
-    labels beyond `classes` (a tie) say nothing of the class by themselves but may be a habit. flip: [N] bool, with
-    two classes: this vote saw the item turned round, so class and label 0 and 1 change places. balanced: hold the
-    prior at equal shares, as symmetry asks of pairs. Raises ValueError when there is nothing to learn from.
+    * pool_z, where `pool` is the confusion of all people together, with ten imagined votes of accuracy .75: someone
+    with few votes is taken for an ordinary person. `one_coin`: one number per person, right with r_j, else any wrong
+    class alike. item, person, label: [N]. Labels beyond `classes` (a tie) name no class but may be a habit. flip: [N]
+    bool, with two classes: this vote saw the item turned round, so class and label 0 and 1 change places. balanced:
+    hold the prior at equal shares, as symmetry asks of pairs. Raises ValueError when there is nothing to learn from.
     """
     if not item.size:
         raise ValueError("no labels: reliability cannot be learned from nothing")
@@ -113,12 +113,12 @@ def skene_of_pairs(table: Table, kind: Literal["full", "one_coin"] = "full", shr
 
 def accuracy_intervals(skene: Skene, shrinkage: float = 4.0, level: float = 0.95) -> list[Interval]:
     """Accuracy of each person: Beta(right + s*pool, wrong + s*(1 - pool)) and its middle `level`; given the truths."""
-    pool = (skene.right.sum() + 2) / (skene.named.sum() + 3)
+    pool = (skene.right.sum() + 7.5) / (skene.named.sum() + 10)
     found = []
     for right, named in zip(skene.right, skene.named, strict=True):
         alpha, beta = right + shrinkage * pool, max(0.0, named - right) + shrinkage * (1 - pool)
         low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], alpha, beta)
-        found.append(Interval(alpha / (alpha + beta), float(low), float(high), level, round(named)))
+        found.append(Interval(float(alpha / (alpha + beta)), float(low), float(high), level, round(named)))
     return found
 
 
@@ -243,7 +243,7 @@ def _confusions(counts: Floats, kind: str, shrinkage: float) -> Floats:
         right = counts[:, diagonal, diagonal].sum(1)
         named = counts[:, :, :classes].sum((1, 2))
         other = counts[:, :, classes:].sum(1)  # [people, labels that name no class]
-        pool = (right.sum() + 2) / (named.sum() + 3)
+        pool = (right.sum() + 7.5) / (named.sum() + 10)
         r = (right + shrinkage * pool) / (named + shrinkage)
         pooled = (other.sum(0) + 0.1) / (counts.sum() + 1)
         rest = (other + shrinkage * pooled) / (counts.sum((1, 2)) + shrinkage)[:, None]
@@ -251,9 +251,9 @@ def _confusions(counts: Floats, kind: str, shrinkage: float) -> Floats:
         wrong = ((1 - r) / max(1, classes - 1))[:, None, None] * np.ones((1, classes, classes))
         wrong[:, diagonal, diagonal] = r[:, None]
         return np.concatenate([wrong * (1 - rest.sum(1))[:, None, None], found], axis=2)
-    base = np.full((classes, width), 1.0)
-    base[diagonal, diagonal] = 2.0
-    base[:, classes:] = 0.1
+    base = np.full((classes, width), 2.5 / max(1, classes - 1))
+    base[diagonal, diagonal] = 7.5
+    base[:, classes:] = 0.5
     pool_counts = counts.sum(0) + base
     pool_all = pool_counts / pool_counts.sum(1, keepdims=True)
     smooth = counts + shrinkage * pool_all

@@ -11,11 +11,12 @@ from pydantic import Field
 
 from accord.config import Settings
 from accord.quality.annotators import Reliability, reliabilities, skene_of_pairs
+from accord.quality.sharpness import preferred, see
 from accord.quality.votes import Floats, Heard, Pair, Table, Vote, hear, tabulate
 from accord.records import Demonstration, Feedback, Preference, Question, Sample, named_id
 
-Method = Literal["majority", "dawid_skene"]
-METHODS: tuple[Method, ...] = ("majority", "dawid_skene")
+Method = Literal["majority", "dawid_skene", "bradley_terry"]
+METHODS: tuple[Method, ...] = ("majority", "dawid_skene", "bradley_terry")
 
 
 class BelieveConfig(Settings):
@@ -23,7 +24,8 @@ class BelieveConfig(Settings):
 
     method: Method = "majority"
     """`majority` counts every person alike. `dawid_skene` learns how reliable each one is and needs several votes on
-    a good part of the pairs."""
+    a good part of the pairs. `bradley_terry` learns a score for each answer, and how sharply and with what habit
+    of side each person sees the gap; it also learns from pairs that share an answer."""
     shrinkage: float = Field(0.5, gt=0)
     """Votes for each side that are imagined before the first real one (majority). Higher trusts few votes less: at
     0.5 one lone vote is believed with probability .75, two against none with .83."""
@@ -99,14 +101,18 @@ def probabilities(table: Table, config: BelieveConfig, method: Method | None = N
     """[pairs] probability that the first sample of each pair is the better one.
 
     majority: (votes for a + ties / 2 + s) / (votes + 2 s), s = `shrinkage`: the mean of a Beta(s, s) prior's
-    posterior. dawid_skene: share of decided votes * posterior of the full model + share of ties * 1/2. A person who
-    voted several times on one pair counts once.
+    posterior. dawid_skene: share of decided votes * posterior of the full model + share of ties * 1/2.
+    bradley_terry: what an ordinary person without a habit of side would choose. The second is the chance that a
+    sample *is* better, the others that *a person would say so*: many people make the second go to 1, and the others
+    to the share of votes. A person who voted several times on one pair counts once.
     """
     size = len(table.pairs)
     total = np.bincount(table.pair, weights=table.evidence, minlength=size)
     if (method or config.method) == "majority" or not size:
         won = np.bincount(table.pair, weights=table.evidence * table.outcome, minlength=size)
         return np.asarray((won + config.shrinkage) / (total + 2 * config.shrinkage))
+    if (method or config.method) == "bradley_terry":
+        return preferred(see(table))
     tied = np.bincount(table.pair, weights=table.evidence * ~table.decided, minlength=size) / total
     posterior = skene_of_pairs(table, "full", config.trust).posterior[:, 0]
     return np.asarray((1 - tied) * posterior + tied / 2)
