@@ -1,0 +1,73 @@
+"""Kill a command at random instants, start it again each time, and see whether anybody could tell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+KILLS = 20 if os.environ.get("ACCORD_NIGHTLY") == "1" else 2
+"""Kills per method: 2 in the default tests, 20 in the nightly ones."""
+
+
+def finished(command: Sequence[str], seconds: float = 300) -> str:
+    """Run a command to its end. Returns what it printed; raises AssertionError with its errors when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=_alone(), check=False)
+    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def killed_and_resumed(
+    command: Sequence[str], kills: int, seed: int, folder: Path, span: float = 0.5, seconds: float = 300
+) -> str:
+    """`kill -9` a command `kills` times, then let it end. Returns what the last one printed.
+
+    Each time the command is started and killed `uniform(0, span)` seconds after something in `folder` first changed
+    (so that it really was at work), or, one time in four, at any instant since its start. Raises AssertionError when
+    it ended by itself before it could be killed: make it longer then, or the span shorter.
+    """
+    draw = random.Random(seed)
+    started = 0.0
+    for kill in range(kills):
+        delay, blind = draw.uniform(0, span), kill % 4 == 3 and started > 0
+        before = _seen(folder)
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_alone(), start_new_session=True
+        )
+        while not blind and _seen(folder) == before and process.poll() is None:
+            assert time.monotonic() - begun < seconds, f"{' '.join(command)} did nothing in {seconds} s"
+            time.sleep(0.002)
+        if not blind:
+            started = time.monotonic() - begun
+        time.sleep(draw.uniform(0, started + span) if blind else delay)
+        if process.poll() is not None:
+            assert process.stderr is not None
+            said = process.stderr.read().decode()[-3000:]
+            raise AssertionError(f"kill {kill + 1} of {kills} came too late, rc {process.returncode}:\n{said}")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    return finished(command, seconds)
+
+
+def _seen(folder: Path) -> frozenset[tuple[str, int]]:
+    """Names and sizes of the files in a folder, as far as they stand still."""
+    found = set()
+    for path in folder.rglob("*"):
+        try:
+            found.add((str(path), path.stat().st_size))
+        except FileNotFoundError:
+            continue
+    return frozenset(found)
+
+
+def _alone() -> dict[str, str]:
+    """The environment with one thread and this checkout importable."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

@@ -1,0 +1,31 @@
+"""A run that is killed at any instants ends with the very weights of one that is left alone."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flow.kill import KILLS, finished, killed_and_resumed
+from tests.flow.toy_run import METHODS
+
+SCRIPT = str(Path(__file__).with_name("toy_run.py"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_ends_bit_identical(method: str, quick_folder: Path) -> None:
+    calm, rough = quick_folder / "calm", quick_folder / "rough"
+    undisturbed = finished([sys.executable, SCRIPT, method, str(calm)])
+    killed = killed_and_resumed(
+        [sys.executable, SCRIPT, method, str(rough)], KILLS, seed=7, folder=rough, span=0.5 / KILLS
+    )
+    assert len(undisturbed.strip()) == 64
+    assert killed == undisturbed
+    calm_log, rough_log = (_figures(folder / "log.jsonl") for folder in (calm, rough))
+    assert rough_log == calm_log
+    assert [row["step"] for row in rough_log] == list(range(len(rough_log)))
+
+
+def _figures(path: Path) -> list[dict]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "time" and not k.startswith("seconds/")} for row in rows]

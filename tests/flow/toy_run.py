@@ -1,0 +1,121 @@
+"""One small training run, for tests that kill it: `python toy_run.py METHOD FOLDER` prints a hash of the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from accord.algorithms import ppo, reward_model, sft
+from accord.batches import Comparisons, Segment
+from accord.protocols import Evaluated
+from accord.run import OptimiserConfig, Run, RunConfig
+from accord.worlds.toy import Bandit, Control, ControlConfig, ToyPolicy
+
+METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control")
+WORDS = 11
+
+
+class Letters(nn.Module):
+    """A language model of one letter's memory, with dropout so that the global generator matters; and a scorer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(WORDS, 16)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(16, WORDS)
+        self.worth = nn.Linear(16, 1)
+
+    def evaluate(self, segment: Segment) -> Evaluated:
+        first = segment.observation[segment.group, -1:]
+        before = torch.cat([first, segment.action[:, :-1]], dim=1)
+        logits = self.head(self.drop(self.table(before))).log_softmax(-1)
+        logprob = logits.gather(-1, segment.action[..., None])[..., 0]
+        return Evaluated(torch.where(segment.present, logprob, 0.0), -(logits.exp() * logits).sum(-1), None)
+
+    def score(self, segment: Segment) -> Tensor:
+        seen = torch.where(segment.present[..., None], self.drop(self.table(segment.action)), 0.0)
+        return self.worth(seen.sum(1) / segment.length[:, None])[:, 0]
+
+
+def letters(rows: int = 48) -> Segment:
+    """Random answers of several lengths, three to a prompt."""
+    draw = torch.Generator().manual_seed(5)
+    length = torch.randint(1, 9, (rows,), generator=draw)
+    present = torch.arange(8) < length[:, None]
+    return Segment(
+        observation=torch.randint(0, WORDS, (rows // 3, 4), generator=draw),
+        observation_length=torch.full((rows // 3,), 4),
+        group=torch.arange(rows) // 3,
+        action=torch.randint(0, WORDS, (rows, 8), generator=draw) * present,
+        length=length,
+        mask=present,
+        weight=torch.rand(rows, generator=draw) + 0.5,
+        names=tuple(f"row{i}" for i in range(rows)),
+    )
+
+
+def pairs(segment: Segment) -> Comparisons:
+    """All three pairs of each prompt; the longer answer is believed better."""
+    better, worse = [], []
+    for members in segment.members():
+        by_length = sorted(members.tolist(), key=lambda row: -int(segment.length[row]))
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            better.append(by_length[i])
+            worse.append(by_length[j])
+    count = len(better)
+    return Comparisons(
+        segment=segment,
+        better=torch.tensor(better),
+        worse=torch.tensor(worse),
+        probability=torch.full((count,), 0.9),
+        weight=torch.ones(count),
+        margin=torch.zeros(count),
+        names=tuple(f"pair{i}" for i in range(count)),
+    )
+
+
+def learn(method: str, folder: Path) -> nn.Module:
+    """Train by one method in one folder; a killed run goes on where it was."""
+    torch.set_num_threads(1)
+    config = RunConfig(seed=3, device="cpu", trackers=(), checkpoint_seconds=0, progress=False)
+    run = Run(folder, config, {"method": method})
+    optimiser = OptimiserConfig(learning_rate=1e-2)
+    if method in ("sft", "reward_model"):
+        model = Letters()
+        if method == "sft":
+            settings = sft.Config(epochs=20, batch=10, micro_tokens=60, optimiser=optimiser)
+            sft.train(settings, model, letters(), run, held_out=letters(12))
+        else:
+            chosen = reward_model.Config(epochs=30, batch=5, micro_tokens=60, optimiser=optimiser)
+            reward_model.train(chosen, model, pairs(letters()), run)
+        return model
+    control = method == "ppo_control"
+    world = Control(ControlConfig(episodes=8, steps=8)) if control else Bandit()
+    policy = ToyPolicy(3, 1, "gaussian") if control else ToyPolicy(4, 5, "categorical")
+    start = ToyPolicy(3, 1, "gaussian") if control else ToyPolicy(4, 5, "categorical")
+    settings = ppo.Config(
+        iterations=60,
+        kl=ppo.KL(target=0.3, horizon=200),
+        entropy_target=0.8,
+        critic_warmup=2,
+        micro_tokens=100,
+        optimiser=optimiser,
+    )
+    ppo.train(settings, policy, world, world.reward, run, lambda s: start.evaluate(s).logprob)
+    return policy
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of every weight, bit by bit."""
+    parts = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        parts.update(name.encode() + value.contiguous().numpy().tobytes())
+    return parts.hexdigest()
+
+
+if __name__ == "__main__":
+    print(fingerprint(learn(sys.argv[1], Path(sys.argv[2]))))
