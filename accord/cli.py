@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,8 +76,8 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     """Split `WORD... [RECIPE] [--project DIR] [--setting value ...]` and read the recipe with its changes."""
     import tyro
 
-    from accord.build import Recipe, recipe
     from accord.config import SettingsError
+    from accord.recipe import Recipe, recipe
 
     split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
     plain, options = rest[:split], list(rest[split:])
@@ -153,7 +154,8 @@ def train(rest: list[str]) -> int:
         explained = "\n".join(f"  {name:<13} {made.__doc__}" for name, made in TRAIN.items())
         asked = bool(rest) and rest[0] in ("-h", "--help")
         print(
-            f"accord train METHOD [RECIPE] [--project DIR] [--start VERSION] [--reward VERSION] [--name NAME]\n{explained}"
+            "accord train METHOD [RECIPE] [--project DIR] [--start VERSION] [--reward VERSION] [--name NAME]\n"
+            f"{explained}"
         )
         return 0 if asked else 2
     method, options = rest[0], list(rest[1:])
@@ -191,10 +193,8 @@ def _teach(method: str) -> int:
     module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(method, method) }")
     print(module.__doc__)
     print(f"Settings, as --{method}.NAME VALUE or in the recipe under `{method}:`\n")
-    try:
+    with contextlib.suppress(SystemExit):
         tyro.cli(module.Config, args=["--help"], prog=f"accord train {method} [RECIPE]")
-    except SystemExit:
-        pass
     return 0
 
 
@@ -241,10 +241,11 @@ def export(file: Positional[Path], /, project: Path = Path("projects/mine"), for
         form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
     """
     from accord.store import Store
-    from accord.store.exporting import export as write
+    from accord.store.export import export as write
 
     with Store.open(project / "store.db") as store:
-        print(f"{file}: {write(store, file, form)} rows")  # type: ignore[arg-type]
+        done = write(store, file, form)  # type: ignore[arg-type]
+        print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
     return 0
 
 
@@ -326,8 +327,9 @@ def _by_parameters(function: Callable[..., int]) -> Callable[[list[str]], int]:
 
 
 def _project(folder: Path) -> Any:
-    from accord.build import Project, recipe
+    from accord.build import Project
     from accord.config import SettingsError
+    from accord.recipe import recipe
 
     if not (folder / "project.yaml").is_file():
         raise SettingsError(f"{folder} is no project (no project.yaml); begin one with accord loop or accord train")

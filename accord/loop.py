@@ -1,0 +1,135 @@
+"""The circle, told on one page: act, keep, ask, answer, believe, learn worth, learn to act, judge, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from accord import build
+from accord.build import Project
+from accord.feedback.answering import answer, unanswered
+from accord.lab import crowd
+from accord.protocols import FeedbackSource
+from accord.quality.believe import Beliefs, believe
+from accord.records import Preference, Prompt, Question, Sample, Version, named_id
+
+Said = Callable[[str], None]
+
+
+class Waiting(RuntimeError):
+    """The circle stands still until people have answered; the same command goes on from here."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one way round the circle left behind."""
+
+    number: int
+    policy: Version
+    reward: Version
+    answers: list[tuple[Prompt, Sample]]
+    questions: list[Question]
+    beliefs: list[Preference]
+
+
+def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Round]]:
+    """Go round the circle as often as the recipe says. Returns the policy before it and what each round left.
+
+    Every line can be killed and started again. Raises Waiting when people's answers are wanted.
+    """
+    project.prepare()
+    before = policy = start(project, say)
+    rounds: list[Round] = []
+    for number in range(1, project.recipe.rounds + 1):
+        answers = act(project, policy, number, say)
+        questions = ask(project, answers, number)
+        respond(project, questions, say)
+        beliefs = [*believed(project, questions), *(b for done in rounds for b in done.beliefs)]
+        reward = build.train(project, "reward_model", f"round{number}-reward", start=before.name, beliefs=beliefs)
+        policy = build.train(
+            project, "ppo", f"round{number}-ppo", start=policy.name, reward=reward.name, reference=before.name
+        )
+        rounds.append(Round(number, policy, reward, answers, questions, beliefs))
+    return before, rounds
+
+
+def start(project: Project, say: Said) -> Version:
+    """Pretrain where the recipe wants it, then fine-tune."""
+    first = None
+    if project.recipe.pretrain is not None:
+        say("pretrain: reading the texts")
+        first = build.train(project, "pretrain", "pretrained", start=None).name
+    say("sft: imitating the demonstrations")
+    return build.train(project, "sft", "sft", start=first)
+
+
+def act(project: Project, policy: Version, number: int, say: Said) -> list[tuple[Prompt, Sample]]:
+    """Answers of the policy to this round's prompts, kept in the store."""
+    collect = project.recipe.collect
+    if collect.source == "none":
+        return []
+    say(f"collect: {collect.prompts} prompts, {collect.answers} answers each")
+    every = project.prompts("train")
+    prompts = every[(number - 1) * collect.prompts :][: collect.prompts] or every[: collect.prompts]
+    pairs = project.sample(policy.name, prompts, collect.answers, f"round{number}-collect")
+    project.store.put(sample for _, sample in pairs)
+    return pairs
+
+
+def ask(project: Project, answers: Sequence[tuple[Prompt, Sample]], number: int) -> list[Question]:
+    """Questions about the answers to each prompt that differ in their text, put into the store's queue."""
+    collect, queue = project.recipe.collect, f"round{number}"
+    by_prompt: dict[str, list[Sample]] = {}
+    for prompt, sample in answers:
+        seen = by_prompt.setdefault(prompt.id, [])
+        if all(sample.content != other.content for other in seen):
+            seen.append(sample)
+    questions = []
+    for prompt_id, samples in by_prompt.items():
+        ids = tuple(sample.id for sample in samples)
+        sets = [ids] if collect.form == "ranking" else [ids[i : i + 2] for i in range(0, len(ids) - 1, 2)]
+        for chosen in sets:
+            form = "comparison" if len(chosen) == 2 else collect.form
+            if len(chosen) >= 2:
+                name = named_id("question", project.recipe.name, project.recipe.seed, queue, chosen)
+                questions.append(
+                    Question(id=name, prompt=prompt_id, samples=chosen, form=form, wanted=collect.wanted, project=queue)
+                )
+    project.store.put(questions)
+    return questions
+
+
+def respond(project: Project, questions: Sequence[Question], say: Said) -> None:
+    """Simulated people answer at once; real ones are waited for. Raises Waiting when answers are missing."""
+    collect = project.recipe.collect
+    if collect.source == "simulated" and questions:
+        say(f"ask: {len(questions)} questions for {collect.people} simulated people")
+        answer(project.store, questions, simulated(project))
+    missing = unanswered(project.store, questions)
+    if missing:
+        raise Waiting(
+            f"{missing} answers to {len(questions)} questions are still wanted in queue {questions[0].project!r} of "
+            f"{project.folder / 'store.db'}. Have people answer (or import their feedback), then run this again."
+        )
+
+
+def simulated(project: Project) -> list[FeedbackSource]:
+    """The people of the lab. Raises ValueError when the project's data are not the lab's."""
+    if project.lab is None:
+        raise ValueError(
+            "collect.source=simulated needs the lab's data: only there is a true preference to simulate from"
+        )
+    return list(crowd(project.lab, project.recipe.collect.people, project.recipe.seed))
+
+
+def believed(project: Project, questions: Sequence[Question]) -> list[Preference]:
+    """What to believe of the answers to these questions, kept in the store; imported beliefs when none were asked."""
+    if not questions:
+        return project.preferences("train")
+    wanted = {question.id for question in questions}
+    said = [one for one in project.store.feedback(project=questions[0].project) if one.question in wanted]
+    order = {question.id: place for place, question in enumerate(questions)}
+    said.sort(key=lambda one: (order[one.question], one.annotator))
+    found: Beliefs = believe(questions, said, project.recipe.believe)
+    project.store.put([*found.samples, *found.preferences, *found.demonstrations])
+    return found.preferences

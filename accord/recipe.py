@@ -1,0 +1,130 @@
+"""Settings of one way through the circle: what a recipe file may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from accord.algorithms.ppo import Config as PpoConfig
+from accord.algorithms.reward_model import Config as RewardConfig
+from accord.algorithms.sft import Config as SftConfig
+from accord.config import Settings, build, read
+from accord.lab import LabConfig
+from accord.quality.believe import BelieveConfig
+from accord.run import RunConfig
+from accord.worlds.text.encode import EncoderSettings
+from accord.worlds.text.models import ModelSettings
+
+
+class LabData(Settings):
+    """Data of the lab, a small world whose truth is known."""
+
+    kind: Literal["lab"] = "lab"
+    lab: LabConfig = LabConfig()
+    """What that world is like."""
+    documents: int = Field(default=8000, ge=1)
+    """Texts to pretrain on."""
+    demonstrations: int = Field(default=3000, ge=1)
+    """Examples to fine-tune on, of mixed quality."""
+    test_prompts: int = Field(default=400, ge=1)
+    """Prompts, in phrasings never trained on, that everything is judged by."""
+
+
+class FileData(Settings):
+    """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md."""
+
+    kind: Literal["files"] = "files"
+    root: str = "."
+    """Folder that the names below are in."""
+    texts: tuple[str, ...] = ()
+    """Plain text to pretrain on and to train the tokenizer from."""
+    demonstrations: tuple[str, ...] = ()
+    """Prompts with answers to imitate."""
+    preferences: tuple[str, ...] = ()
+    """Prompts with a chosen and a rejected answer."""
+    test_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of prompts kept for the test; a prompt is on one side only."""
+    longest_text: int = Field(default=20000, ge=100)
+    """Plain texts are read in pieces of at most so many characters."""
+    test_prompts: int = Field(default=200, ge=1)
+    """Test prompts that policies are judged by."""
+
+
+class Collect(Settings):
+    """Which answers are drawn and what is asked about them."""
+
+    prompts: int = Field(default=1000, ge=1)
+    """Prompts per round."""
+    answers: int = Field(default=4, ge=1)
+    """Answers per prompt."""
+    form: Literal["comparison", "ranking"] = "ranking"
+    """Compare two of them at a time, or rank all."""
+    wanted: int = Field(default=1, ge=1)
+    """How many people answer each question."""
+    source: Literal["simulated", "people", "none"] = "simulated"
+    """Simulated people of the lab; real ones (`accord serve` or import); or nobody: learn from what is in the store."""
+    people: int = Field(default=20, ge=1)
+    """How many simulated people there are."""
+
+
+class Draw(Settings):
+    """How answers are drawn, in collecting, PPO and judging alike."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Higher is more varied. The same number divides the logits in scoring."""
+    top_k: int = Field(default=0, ge=0)
+    """Only the k likeliest tokens; 0 for all. PPO always samples from all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Only the likeliest tokens that make up this share. PPO always samples from all."""
+    max_tokens: int = Field(default=24, ge=1)
+    """Longer answers are cut."""
+
+
+class Recipe(Settings):
+    """Everything that one way through the circle needs."""
+
+    name: str = "lab"
+    """What this is called."""
+    seed: int = 0
+    """Fixes every random choice."""
+    rounds: int = Field(default=1, ge=1)
+    """How often to go round the circle."""
+    data: LabData | FileData = Field(default=LabData(), discriminator="kind")
+    """Where texts, demonstrations, prompts and preferences come from."""
+    vocabulary: int = Field(default=4096, ge=300)
+    """Entries of a tokenizer that is trained here (data from files); a model by name brings its own."""
+    model: ModelSettings = ModelSettings(layers=3, context=128)
+    """The language model to start from."""
+    reward_backbone: ModelSettings | None = None
+    """What the reward model starts from; the fine-tuned policy when nothing is said."""
+    encode: EncoderSettings = EncoderSettings()
+    """Limits of length."""
+    pretrain: SftConfig | None = SftConfig()
+    """Reading the texts; nothing skips it (a pretrained model)."""
+    sft: SftConfig = SftConfig()
+    """Imitating the demonstrations."""
+    collect: Collect = Collect()
+    """Which answers are drawn and what is asked about them."""
+    believe: BelieveConfig = BelieveConfig()
+    """From answers of people to beliefs."""
+    reward_model: RewardConfig = RewardConfig()
+    """Learning what answers are worth."""
+    ppo: PpoConfig = PpoConfig()
+    """Learning to answer better."""
+    rollout: int = Field(default=64, ge=1)
+    """Prompts per PPO iteration."""
+    rollout_answers: int = Field(default=4, ge=1)
+    """Answers per prompt in PPO."""
+    critic: Literal["reward", "policy", "shared"] = "reward"
+    """What the value model starts from: the reward model, the policy, or a head on the policy's own trunk."""
+    draw: Draw = Draw()
+    """How answers are drawn."""
+    run: RunConfig = RunConfig()
+    """Device, checkpoints, trackers."""
+
+
+def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Recipe:
+    """A recipe from a file, with changes laid over it. Raises SettingsError naming what cannot be used."""
+    return build(Recipe, {**(read(path) if path else {}), **(changes or {})}, str(path or "recipe"))
