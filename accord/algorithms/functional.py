@@ -18,7 +18,8 @@ def gae(
     delta_k = r_k + discount V(k+1) - V(k);   A_k = delta_k + discount smoothing A_(k+1)
 
     where k counts acted steps only: a user's turn in the middle of a dialogue is no step of the policy, and reward
-    that arrives during it belongs to the action before it. After `done` the value is 0, however the critic feels.
+    that arrives during it belongs to the action before it. After `done` the value is 0, however the critic feels,
+    and nothing that comes then is brought by the actions before it.
 
     reward, value, done, mask: [B, T]; next_value: [B], what is expected after the last step where that is not done.
     Returns [B, T], 0 where `mask` is False.
@@ -29,7 +30,7 @@ def gae(
     for t in reversed(range(reward.shape[1])):
         acted, over = mask[:, t], done[:, t]
         ahead, later = ahead.masked_fill(over, 0.0), later.masked_fill(over, 0.0)
-        pending = pending + reward[:, t]
+        pending = pending.masked_fill(over, 0.0) + reward[:, t]
         now = pending + discount * ahead - value[:, t] + discount * smoothing * later
         advantage[:, t] = torch.where(acted, now, 0.0)
         ahead, later = torch.where(acted, value[:, t], ahead), torch.where(acted, now, later)
