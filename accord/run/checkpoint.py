@@ -66,7 +66,9 @@ def write_state(folder: Path, step: int, state: State, keep: int = 2) -> Path | 
             stacklevel=2,
         )
         return None
-    for old in sorted(folder.glob("step-*"))[: -max(keep, 1)]:
+    whole = sorted(path for path in folder.glob("step-*") if path.name <= final.name)
+    passed_over = [path for path in folder.glob("step-*") if path.name > final.name]  # broken, or we would stand there
+    for old in [*whole[: -max(keep, 1)], *passed_over]:
         shutil.rmtree(old, ignore_errors=True)
     for leftover in folder.glob(".writing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
