@@ -207,7 +207,7 @@ class Run:
         self._optimiser.zero_grad(set_to_none=True)
         self._updates += 1
         self._names.clear()
-        return {"gradient_norm": norm, "learning_rate": groups[0]["lr"]}
+        return {"gradient_norm": norm, "learning_rate": self._optimiser_config.learning_rate * factor}
 
     def log(self, **figures: Tensor | float) -> None:
         """Keep figures of this step; they also stand beside the progress bar."""
