@@ -60,7 +60,7 @@ class Config(Settings):
     critic_learning_rate: float | None = Field(default=None, gt=0)
     """The critic's own learning rate; None takes the policy's."""
     critic_warmup: int = Field(default=0, ge=0)
-    """First iterations in which only the critic learns."""
+    """First iterations in which only the critic learns (and a trunk that it shares with the policy)."""
     discount: float = Field(default=1.0, gt=0, le=1)
     """Worth of a reward one step later. Language models use 1."""
     smoothing: float = Field(default=0.95, ge=0, le=1)
@@ -198,7 +198,7 @@ def look_again(
         if reference is not None:
             referred[index, :steps] = reference(micro)
     drift = mean((logprob - rollout.logprob).abs(), rollout.mask)
-    if drift > config.drift_limit:
+    if not drift <= config.drift_limit:  # so that a sampler's NaN is caught too
         raise ArithmeticError(
             f"sampler and trainer differ by {drift:.4f} nats per token on average, more than drift_limit="
             f"{config.drift_limit}. Look for another temperature, dropout, old weights or precision in the sampler."
@@ -232,7 +232,7 @@ def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) 
         drift = kl(rollout.logprob, rollout.reference, config.kl.estimator)
         total = worth - price * torch.where(rollout.mask, drift, 0.0)
     if config.whiten_reward:
-        total = whiten(total, rollout.mask, shift=False)
+        total = whiten(total, rollout.present, shift=False)
     return replace(rollout, reward=total), {"reward": float(earned.mean()), "reward_std": float(earned.std())}
 
 
