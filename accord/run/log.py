@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,22 +28,43 @@ class Log:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, self.path)
-        self.file = self.path.open("a", encoding="utf-8")
+        self.waiting = ""
         self.sinks = [_sink(tracker, folder, since, config) for tracker in trackers]
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """One line. Numbers that are not finite are kept as null, which every JSON reader takes."""
         plain = {k: (float(v) if math.isfinite(v) else None) for k, v in figures.items()}
-        self.file.write(json.dumps({"step": step, "time": round(time.time(), 3), **plain}) + "\n")
-        self.file.flush()
+        self.waiting += json.dumps({"step": step, "time": round(time.time(), 3), **plain}) + "\n"
+        self._flush()
         for sink in self.sinks:
             sink(step, {k: v for k, v in plain.items() if v is not None})
 
     def close(self) -> None:
         """Flush and let go."""
-        self.file.close()
+        self._flush()
         for sink in self.sinks:
             sink(-1, {})
+
+    def _flush(self) -> None:
+        """Append the lines that wait. On a full disk they go on waiting, with a warning; a half line is taken back."""
+        if not self.waiting:
+            return
+        whole = self.path.stat().st_size
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            text = self.waiting.encode()
+            written = os.write(handle, text)
+            if written < len(text):
+                os.ftruncate(handle, whole)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.waiting = ""
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            lines = self.waiting.count("\n")
+            warnings.warn(f"the disk of {self.path} is full: {lines} lines of the log wait for space", stacklevel=4)
+        finally:
+            os.close(handle)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

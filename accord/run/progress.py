@@ -52,9 +52,9 @@ def _lines(start: int, total: int, name: str, figures: Callable[[], Mapping[str,
     for step in range(start, total):
         yield step
         now = time.monotonic()
-        if now - said >= EVERY:
+        if now - said >= EVERY or step + 1 == total:
             said = now
-            rate = (step + 1 - start) / (now - begun)
+            rate = (step + 1 - start) / max(1e-9, now - begun)
             left = (total - step - 1) / rate
             print(f"{name}: {step + 1}/{total}, {rate:.2f}/s, {left:.0f} s left, {_short(figures())}", file=sys.stderr)
 
