@@ -214,9 +214,10 @@ def keep(connection: Connection, said: Feedback, lease: Lease | None) -> tuple[F
     A standing answer takes a slot: that of the lease when it is live, else a free one. Where none is free it is
     kept as `surplus`. A skip takes none. Raises Conflict, Missing, Refused.
     """
-    place = connection.execute(
-        select(_queue.project, _queue.open).where(_queue.question == said.question).with_for_update()
-    ).one_or_none()
+    asked = schema.RECORDS["question"]
+    standing = select(_queue.project, _queue.open, asked.c.payload).join(asked, asked.c.id == _queue.question)
+    standing = standing.where(_queue.question == said.question).with_for_update(of=schema.queue)
+    place = connection.execute(standing).one_or_none()
     kept = connection.scalar(select(_feedback.payload).where(_feedback.id == said.id))
     if kept is not None:
         before = Feedback.model_validate_json(kept)
@@ -225,7 +226,7 @@ def keep(connection: Connection, said: Feedback, lease: Lease | None) -> tuple[F
         return before, False
     if place is None:
         raise Missing("question", [said.question], "put the question before what was said to it")
-    _check(connection, said)
+    _check(said, place.payload)
     old = _taken_back(connection, said)
     held = lease is not None and lease.state == "live"
     if lease is not None:
@@ -294,14 +295,12 @@ def _taken_back(connection: Connection, said: Feedback) -> Row[Any] | None:
     return old
 
 
-def _check(connection: Connection, said: Feedback) -> None:
+def _check(said: Feedback, payload: str) -> None:
     """An answer may only speak of the samples that were asked about."""
     named = set(_samples(said.answer)) | set(said.shown)
     if not named:
         return
-    table = schema.RECORDS["question"]
-    payload = connection.scalar(select(table.c.payload).where(table.c.id == said.question))
-    question = Question.model_validate_json(payload or "")
+    question = Question.model_validate_json(payload)
     stray = sorted(named - set(question.samples))
     if stray:
         raise Refused(

@@ -192,10 +192,11 @@ def _said(
     source = _source(row, origin)
     project = origin.project or source
     who = str(row.get("annotator_id") or row.get("judge") or origin.annotator or source)
-    asked = named_id("question", project, answer.kind, prompt.id, sorted(samples))
+    # Both orders of a pair are two questions: a judge who is asked twice with sides swapped answers twice.
+    asked = named_id("question", project, answer.kind, prompt.id, samples)
     wanted = max(voters.get(asked, 1), 1)
     question = Question(
-        id=named_id(asked, wanted), prompt=prompt.id, samples=tuple(sorted(samples)), form=answer.kind, wanted=wanted,
+        id=named_id(asked, wanted), prompt=prompt.id, samples=samples, form=answer.kind, wanted=wanted,
         criteria=tuple(filter(None, sorted(_criteria(answer)))), project=project,
     )  # fmt: skip
     id = named_id("feedback", question.id, who, answer.model_dump())
@@ -217,7 +218,7 @@ def voter(records: Sequence[Record]) -> tuple[str, str] | None:
     said = next((record for record in records if isinstance(record, Feedback)), None)
     if asked is None or said is None:
         return None
-    return named_id("question", asked.project, asked.form, asked.prompt, sorted(asked.samples)), said.annotator
+    return named_id("question", asked.project, asked.form, asked.prompt, asked.samples), said.annotator
 
 
 def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
