@@ -80,7 +80,7 @@ def kept(table: Tensor, sampling: Sampling) -> Tensor:
         least = share.topk(sampling.top_k, -1).values[:, -1:]
         share = share.masked_fill(share < least, 0)
     if sampling.top_p < 1:
-        ordered, place = share.sort(-1, descending=True, stable=True)
+        ordered, place = share.sort(stable=True, dim=-1, descending=True)
         above = ordered.cumsum(-1, dtype=torch.float64) - ordered
         gone = above >= sampling.top_p * share.sum(-1, keepdim=True, dtype=torch.float64)
         gone[:, 0] = False

@@ -41,8 +41,8 @@ class Sampler:
         missing = [name for name, weight in own.items() if weight.data_ptr() not in places]
         if unknown or missing:
             raise ValueError(
-                f"version {version!r} does not fit {type(unwrapped(self.model)).__name__}: {len(unknown)} unknown names "
-                f"({', '.join(unknown[:3])}), {len(missing)} missing ({', '.join(missing[:3])})"
+                f"version {version!r} does not fit {type(unwrapped(self.model)).__name__}: "
+                f"{len(unknown)} unknown names ({', '.join(unknown[:3])}), {len(missing)} missing ({', '.join(missing[:3])})"
             )
         with torch.no_grad():
             for name, weight in weights.items():
@@ -66,8 +66,8 @@ class Sampler:
         places = getattr(unwrapped(self.model).config.get_text_config(), "max_position_embeddings", None)
         if places is not None and longest + sampling.max_tokens > places:
             raise ValueError(
-                f"a prompt of {longest} tokens and max_tokens={sampling.max_tokens} need {longest + sampling.max_tokens} "
-                f"positions; the model has {places}"
+                f"a prompt of {longest} tokens and max_tokens={sampling.max_tokens} need "
+                f"{longest + sampling.max_tokens} positions; the model has {places}"
             )
         if not prompts:
             return []

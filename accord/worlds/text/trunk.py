@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accord.batches import Segment, padded
 from accord.worlds.text.attention import NAME, Layout
+from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
 
 _told: set[str] = set()
@@ -27,6 +28,7 @@ class Trunk:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        keep()
         base = unwrapped(model)
         self.body: nn.Module = base.base_model
         if self.body is base:
