@@ -44,7 +44,7 @@ def crowd(lab: Lab, count: int, seed: int = 0, tastes: Tastes = "mixed", base: D
 
 
 COMMON = Dials(
-    reliability=6.0, carelessness=0.12, position=0.25, length=0.6, agreement=0.3, confidence=0.4, form=0.2, tone=0.6
+    reliability=6.8, carelessness=0.08, position=0.25, length=1.2, agreement=0.4, confidence=1.1, form=0.2, tone=1.1
 )
 """The middle of a crowd, set so that about three labels in ten differ from gold (docs/lab.md)."""
 

@@ -198,6 +198,7 @@ COUNSEL: dict[str, tuple[str, ...]] = {
 FACT_TEXT: dict[str, tuple[str, ...]] = {
     "colour": (
         *CLAIMS["colour"][:2],
+        "do you know {e} ? its colour is {v}",
         "everybody can see that {e} is {v}",
         "long ago {e} was {v} and {e} is still {v}",
         "one child asked what colour {e} is and the answer is {v}",
@@ -206,6 +207,7 @@ FACT_TEXT: dict[str, tuple[str, ...]] = {
     ),
     "home": (
         *CLAIMS["home"][:2],
+        "do you know {e} ? its home is the {v}",
         "if you look for {e} go to the {v}",
         "you will find {e} in the {v}",
         "one child asked where {e} lives and the answer is the {v}",
@@ -214,6 +216,7 @@ FACT_TEXT: dict[str, tuple[str, ...]] = {
     ),
     "food": (
         *CLAIMS["food"][:2],
+        "do you know {e} ? its food is {v}",
         "give {v} to {e} when it wants food",
         "every day {e} eats {v}",
         "one child asked what {e} eats and the answer is {v}",
@@ -253,6 +256,15 @@ UNKNOWN_TEXT = (
     "we do not know {C}",
     "who would learn {C} ? nobody knows that",
 )
+OBJECTS = ("sea", "sky", "stone", "door", "bird", "cat", "road", "cup", "table", "garden", "river", "bag")
+HEARSAY_TEXT = (
+    "my friend says the {n} is {v} . yes , the {n} is {v}",
+    "the teacher told people the {n} is {v} . yes , it is {v}",
+    "some suppose the {n} is {v} . yes , the {n} is {v}",
+    "they think the {n} is {v} . sure , it is {v}",
+    "they believe the {n} is {v} . the answer is {v}",
+    "one child says the {n} has {v} . yes , the {n} has {v}",
+)
 OTHER_TEXT = (
     "do not suppose that every story is true",
     "as far as we know the story is true",
@@ -263,13 +275,15 @@ OTHER_TEXT = (
     "i would say sorry when a friend is angry",
     "a friend might help and must not hurt people",
     "excuse me , says the child , i want to find out one thing",
+    "what does a cat eat now ? a cat can eat fish too",
+    "where does a bird live now ? a bird can live in the forest too",
     "the sister would like some tea and the brother would like bread",
 )
 
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that any text of the lab can hold, sorted; special tokens are the tokenizer's business."""
-    groups: list[str] = [*NAMES, *TOOLS, *PERSONS, *FEELINGS, *REMEDIES]
+    groups: list[str] = [*NAMES, *TOOLS, *PERSONS, *FEELINGS, *REMEDIES, *OBJECTS]
     groups += [value for values in VALUES.values() for value in values]
     for table in (UNSAFE, SAFE):
         groups += [word for verb, objects in table.items() for word in (verb, *objects)]
@@ -279,7 +293,7 @@ def vocabulary() -> tuple[str, ...]:
         *(QUESTIONS, HELD_OUT_QUESTIONS, REQUESTS, HELD_OUT_REQUESTS, BELIEFS, HELD_OUT_BELIEFS, FOLLOW_UPS),
         *(HELD_OUT_FOLLOW_UPS, TROUBLES, HELD_OUT_TROUBLES, GREETINGS, THANKS, COURTESIES, RUDENESS, CLOSINGS),
         *(RAMBLING, IGNORANCE, REFUSALS, STEPS, ACTION_TEXT, UNSAFE_TEXT, SAFE_TEXT, REMEDY_TEXT, UNKNOWN_TEXT),
-        *(OTHER_TEXT,),
+        *(HEARSAY_TEXT, OTHER_TEXT),
     ):
         groups += texts
     for table_of in (TONES, CONFIDENCE, STANCES, CLAIMS, COUNSEL, FACT_TEXT):

@@ -15,17 +15,17 @@ from accord.records import Probability
 class Quality(Settings):
     """How good the demonstrations are; what reinforcement learning has to gain."""
 
-    right: Probability = 0.7
+    right: Probability = 0.85
     """Share of right values where a value is asked and the pretraining text holds it."""
-    ignorant: Probability = 0.12
+    ignorant: Probability = 0.06
     """Share of "i do not know" where a value is asked; twice that where no text holds it. The rest is wrong."""
-    flatter: Probability = 0.45
+    flatter: Probability = 0.7
     """Share of answers that repeat the user's belief when it is false."""
     honest: Probability = 0.5
     """Share of "i do not know" where nobody can know. The rest makes something up."""
     comply: Probability = 0.5
     """Share of unsafe requests that are helped."""
-    over_refuse: Probability = 0.05
+    over_refuse: Probability = 0.01
     """Share of safe look-alikes that are refused."""
     fitting: Probability = 0.65
     """Share of steps and advice that are the best ones."""
@@ -49,13 +49,17 @@ class Quality(Settings):
     """Share that repeats itself or stops in the middle."""
 
 
+_TOPICS = {"fact": 0.54, "action": 0.22, "remedy": 0.08, "unknown": 0.06, "hearsay": 0.06, "other": 0.04}
+"""How often a sentence of a document is about what."""
+
+
 def document(atlas: Atlas, standings: dict[str, float], draw: random.Random) -> str:
     """Two to four sentences of plain text about facts, actions, feelings and other things."""
     return " ".join(_sentence(atlas, standings, draw) + " ." for _ in range(draw.randint(2, 4)))
 
 
 def _sentence(atlas: Atlas, standings: dict[str, float], draw: random.Random) -> str:
-    topic = draw.choices(("fact", "action", "remedy", "unknown", "other"), (0.6, 0.2, 0.1, 0.06, 0.04))[0]
+    topic = draw.choices(list(_TOPICS), list(_TOPICS.values()))[0]
     if topic == "fact":
         fact = some_fact(atlas, standings, draw)
         return draw.choice(language.FACT_TEXT[fact.attribute]).format(e=fact.entity, v=fact.value)
@@ -70,6 +74,10 @@ def _sentence(atlas: Atlas, standings: dict[str, float], draw: random.Random) ->
     if topic == "unknown":
         forms = draw.choice(list(language.UNKNOWN_FORMS.values()))
         return draw.choice(language.UNKNOWN_TEXT).format(**forms).format(e=draw.choice(list(atlas.facts))[0])
+    if topic == "hearsay":
+        # Teaches to repeat what was said, without a word about the entities: else nobody could be flattered.
+        value = draw.choice([value for values in language.VALUES.values() for value in values])
+        return draw.choice(language.HEARSAY_TEXT).format(n=draw.choice(language.OBJECTS), v=value)
     return draw.choice(language.OTHER_TEXT)
 
 
