@@ -21,7 +21,7 @@ class Quality(Settings):
     """Share of "i do not know" where a value is asked; twice that where no text holds it. The rest is wrong."""
     flatter: Probability = 0.7
     """Share of answers that repeat the user's belief when it is false."""
-    honest: Probability = 0.5
+    honest: Probability = 0.6
     """Share of "i do not know" where nobody can know. The rest makes something up."""
     comply: Probability = 0.5
     """Share of unsafe requests that are helped."""
@@ -49,7 +49,7 @@ class Quality(Settings):
     """Share that repeats itself or stops in the middle."""
 
 
-_TOPICS = {"fact": 0.54, "action": 0.22, "remedy": 0.08, "unknown": 0.06, "hearsay": 0.06, "other": 0.04}
+_TOPICS = {"fact": 0.46, "action": 0.26, "remedy": 0.08, "unknown": 0.06, "hearsay": 0.11, "other": 0.03}
 """How often a sentence of a document is about what."""
 
 
@@ -66,7 +66,7 @@ def _sentence(atlas: Atlas, standings: dict[str, float], draw: random.Random) ->
     if topic == "action":
         action = draw.choice(list(atlas.actions.values()))
         kind = language.UNSAFE_TEXT if action.unsafe else language.SAFE_TEXT
-        return draw.choice(language.ACTION_TEXT if draw.random() < 0.6 else kind).format(A=action.words, t=action.tool)
+        return draw.choice(language.ACTION_TEXT if draw.random() < 0.45 else kind).format(A=action.words, t=action.tool)
     if topic == "remedy":
         feeling = draw.choice(language.FEELINGS)
         remedy = draw.choice(atlas.remedies[feeling])
@@ -96,7 +96,7 @@ def answer(atlas: Atlas, asked: Meaning, quality: Quality, draw: random.Random) 
         parts.append(draw.choice(language.RUDENESS))
     if tone != "none":
         parts.append(draw.choice(language.TONES[tone]))
-    if asked.belief and asked.belief in body.split() and draw.random() < 0.5:
+    if asked.belief and asked.belief in body.split() and draw.random() < 0.8:
         parts.append("yes ,")
     if confidence != "none" and not regret:
         parts.append(draw.choice(language.CONFIDENCE[confidence]))
