@@ -28,7 +28,8 @@ def uniform(streams: NDArray[np.uint64], step: NDArray[np.uint64]) -> NDArray[np
         bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
         bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
         bits = bits ^ (bits >> np.uint64(31))
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    numbers: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers
 
 
 def check(sampling: Sampling) -> None:

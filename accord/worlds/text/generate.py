@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
-from accord.worlds.text.attention import tree
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.slots import Reading, Slots, Writing
+from accord.worlds.text.tree import places, tree
 from accord.worlds.text.trunk import Trunk, still, unwrapped
 
 
@@ -42,7 +42,8 @@ class Sampler:
         if unknown or missing:
             raise ValueError(
                 f"version {version!r} does not fit {type(unwrapped(self.model)).__name__}: "
-                f"{len(unknown)} unknown names ({', '.join(unknown[:3])}), {len(missing)} missing ({', '.join(missing[:3])})"
+                f"{len(unknown)} unknown names ({', '.join(unknown[:3])}), "
+                f"{len(missing)} missing ({', '.join(missing[:3])})"
             )
         with torch.no_grad():
             for name, weight in weights.items():
@@ -63,11 +64,11 @@ class Sampler:
             raise ValueError(
                 f"prompt {empty[0]} is empty: nothing predicts its first token; begin it with that of text"
             )
-        places = getattr(unwrapped(self.model).config.get_text_config(), "max_position_embeddings", None)
-        if places is not None and longest + sampling.max_tokens > places:
+        limit = getattr(unwrapped(self.model).config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and longest + sampling.max_tokens > limit:
             raise ValueError(
                 f"a prompt of {longest} tokens and max_tokens={sampling.max_tokens} need "
-                f"{longest + sampling.max_tokens} positions; the model has {places}"
+                f"{longest + sampling.max_tokens} positions; the model has {limit}"
             )
         if not prompts:
             return []
@@ -155,7 +156,7 @@ class _Work:
         layout = Reading(
             tree(len(row), start, length, none, none, none, none),
             self.memory,
-            start[:, None] + torch.minimum(step, length[:, None] - 1),
+            places(start, length),
             source,
             self.count,
         )

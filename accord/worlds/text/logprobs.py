@@ -27,7 +27,7 @@ def logprobs(
     if len(hidden) <= rows:
         return _chunk(hidden, target, head, temperature)
     parts = []
-    for h, t in zip(hidden.split(rows), target.split(rows), strict=True):
+    for h, t in zip(torch.split(hidden, rows), torch.split(target, rows), strict=True):
         if torch.is_grad_enabled():
             parts.append(checkpoint(_chunk, h, t, head, temperature, use_reentrant=False, preserve_rng_state=False))
         else:
@@ -40,7 +40,8 @@ def _chunk(
 ) -> tuple[Tensor, Tensor]:
     logits = head(hidden)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    found: tuple[Tensor, Tensor] = Picked.apply(logits if temperature == 1 else logits / temperature, target)
+    scaled = logits if temperature == 1 else logits / temperature
+    found: tuple[Tensor, Tensor] = Picked.apply(scaled, target)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from accord.batches import Segment
-from accord.worlds.text.attention import Tree, tree
+from accord.worlds.text.tree import Tree, tree
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class Scorer(nn.Module):
             state = base.base_model(input_ids=ids, attention_mask=real).last_hidden_state
             share = real[..., None].to(state.dtype)
             found = base.classifier((state * share).sum(1) / share.sum(1))[:, 0]
-        return found.to(torch.promote_types(found.dtype, torch.float32))
+        scored: Tensor = found.to(torch.promote_types(found.dtype, torch.float32))
+        return scored
 
 
 def spread(values: Tensor, there: Tensor) -> Tensor:

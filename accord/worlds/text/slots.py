@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accord.worlds.text.attention import Rule, Tree, additive, attended
+from accord.worlds.text.attention import Rule, additive, attended
+from accord.worlds.text.tree import Tree
 
 
 class Slots:

@@ -30,10 +30,10 @@ class Trunk:
     def __init__(self, model: nn.Module) -> None:
         keep()
         base = unwrapped(model)
-        self.body: nn.Module = base.base_model
+        self.body: Any = base.base_model
         if self.body is base:
             raise ValueError(f"{type(base).__name__} has no head; load it as a causal or sequence-classification model")
-        self.head: nn.Module | None = base.get_output_embeddings() if not hasattr(base, "score") else None
+        self.head: Any = base.get_output_embeddings() if not hasattr(base, "score") else None
         config = base.config.get_text_config()
         self.width = int(config.hidden_size)
         self.vocabulary = int(config.vocab_size)
@@ -51,7 +51,7 @@ class Trunk:
         """[R * N, D]: the last hidden state of every place of the row."""
         if row.tree is not None:
             return self.read(row.ids, row.position, row.tree).flatten(0, 1)
-        state = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
+        state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
         return state.flatten(0, 1)
 
     def read(self, ids: Tensor, position: Tensor, layout: Layout) -> Tensor:
@@ -76,7 +76,8 @@ class Trunk:
 
 def unwrapped(model: nn.Module) -> Any:
     """The transformers model inside; a LoRA model's layers stay adapted."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = model
+    return inner.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextmanager
@@ -135,9 +136,9 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             if getattr(config, "attention_chunk_size", None):
                 raise ValueError("it attends in chunks")
             base.set_attn_implementation(NAME)
-            row = packed(_tried(rows).to(device))
-            found = trunk.hidden(row)
-            same = _close(found[row.last], torch.stack([state[-1] for state in wanted]))
+            tried = packed(_tried(rows).to(device))
+            found = trunk.hidden(tried)
+            same = _close(found[tried.last], torch.stack([state[-1] for state in wanted]))
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
             same, reason = False, f"{type(error).__name__}: {error}"

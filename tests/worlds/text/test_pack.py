@@ -5,8 +5,9 @@ from __future__ import annotations
 import tiny
 import torch
 
-from accord.worlds.text.attention import Rule, buckets
+from accord.worlds.text.attention import Rule
 from accord.worlds.text.pack import packed, plain
+from accord.worlds.text.tree import buckets
 
 SEGMENT = [([10, 11, 12], [[20, 21], [30, 31, 32]]), ([13, 14], [[40, 41, 42]]), ([15], [[50]])]
 

@@ -1,0 +1,237 @@
+"""Who sees whom in a packed row, block by block, without an N x N mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from accord.worlds.text.attention import Rule, additive, attended
+
+SHRINK = 0.8
+"""Stretches down to this share of the longest are padded to it and computed together."""
+FLOOR = 16
+"""Stretches that are at most so long are computed together whatever their lengths."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """n stretches of the packed row that are computed together."""
+
+    place: Tensor
+    """[n, L] int64: places that ask and are read; a shorter stretch repeats its last place."""
+    length: Tensor
+    """[n] int64: how many of them are real."""
+    prompt: Tensor | None = None
+    """[g, P] int64: places of the prompts that branches read before themselves; None for trunks."""
+    read: Tensor | None = None
+    """[n] int64: how many places of its prompt are real."""
+    source: Tensor | None = None
+    """[n] int64: which of the g prompts a branch reads."""
+    masks: dict[tuple[int | None, torch.dtype], Tensor | None] = field(default_factory=dict)
+    """Masks made so far: the layers of one pass share them."""
+
+    @property
+    def padding(self) -> Tensor | None:
+        """[n, L] bool: places that are repeated; None when none is."""
+        width = self.place.shape[1]
+        if int(self.length.min()) == width:
+            return None
+        return torch.arange(width, device=self.place.device) >= self.length[:, None]
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """[n or 1, 1, L, P + L] to be added; None where plain causality says it all."""
+        longest = self.place.shape[1] + (0 if self.prompt is None else self.prompt.shape[1])
+        if window is not None and window >= longest:
+            window = None
+        if (window, dtype) not in self.masks:
+            self.masks[window, dtype] = self._mask(window, dtype)
+        return self.masks[window, dtype]
+
+    def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        width = self.place.shape[1]
+        step = torch.arange(width, device=self.place.device)
+        past = step[:, None] - step  # [L, L]
+        own = past >= 0 if window is None else (past >= 0) & (past < window)
+        if self.prompt is None or self.read is None:
+            return None if window is None else additive(own[None, None], dtype)
+        place = torch.arange(self.prompt.shape[1], device=self.place.device)
+        seen = (place < self.read[:, None])[:, None].expand(-1, width, -1)  # [n, L, P]
+        if window is not None:
+            seen = seen & (self.read[:, None, None] + step[:, None] - place < window)
+        return additive(torch.cat([seen, own.expand(len(seen), -1, -1)], -1)[:, None], dtype)
+
+    def asked(self, row: Tensor) -> Tensor:
+        """[N, heads, d] -> [n, heads, L, d]: the stretches themselves."""
+        return _rows(row, self.place).transpose(1, 2)
+
+    def known(self, row: Tensor) -> Tensor:
+        """[N, heads, d] -> [n, heads, P + L, d]: the stretches with their prompts before them."""
+        own = _rows(row, self.place)
+        if self.prompt is not None:
+            own = torch.cat([_rows(row, self.prompt)[self.source], own], 1)
+        return own.transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The layout of a packed row: trunks are causal blocks, branches read their prompt and themselves."""
+
+    blocks: tuple[Block, ...]
+    """All stretches, those of like length together."""
+    home: Tensor
+    """[N] int64: where each place of the row stands in the blocks' places laid end to end."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
+        q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))  # [N, heads, d]
+        if rule.softcap is None and query.device.type == "cpu" and value.shape[-1] == query.shape[-1]:
+            made: Tensor = TreeAttention.apply(q, k, v, self, rule)  # type: ignore[no-untyped-call]
+            return made[None]
+        found = [
+            attended(
+                block.asked(q),
+                block.known(k),
+                block.known(v),
+                block.mask(rule.window, q.dtype),
+                rule.scaling,
+                rule.softcap,
+            )
+            for block in self.blocks
+        ]
+        return self.gathered(found)[None]
+
+    def gathered(self, parts: list[Tensor]) -> Tensor:
+        """What the blocks found, [n, heads, L, d] each, as [N, heads, d]."""
+        return _rows(torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts]), self.home)
+
+
+class TreeAttention(torch.autograd.Function):
+    """The same on CPU, keeping queries, keys and values once for backward and not once per answer.
+
+    Backward gathers again, block by block. A padded place repeats a real one, so its gradient is set to zero on the
+    way in; nothing else has to be undone, for padded keys are seen by padded queries alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, tree: Tree, rule: Rule) -> Tensor:
+        """q [N, H, d], k and v [N, K, d] -> [N, H, d]."""
+        found, sums = [], []
+        for block in tree.blocks:
+            mask = block.mask(rule.window, q.dtype)
+            answer, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                block.asked(q), *_grouped(q, block.known(k), block.known(v)),
+                is_causal=mask is None, attn_mask=mask, scale=rule.scaling,
+            )  # fmt: skip
+            found.append(answer)
+            sums.append(total)
+        ctx.tree, ctx.rule = tree, rule
+        ctx.save_for_backward(q, k, v, *found, *sums)
+        return tree.gathered(found)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """The gradients of queries, keys and values."""
+        tree, rule = ctx.tree, ctx.rule
+        q, k, v, *kept = ctx.saved_tensors
+        grad = grad.contiguous()
+        parts: list[list[Tensor]] = [[], [], []]
+        shared: list[tuple[Block, Tensor, Tensor]] = []
+        for block, answer, total in zip(tree.blocks, kept, kept[len(tree.blocks) :], strict=False):
+            mask = block.mask(rule.window, q.dtype)
+            into = _rows(grad, block.place)
+            if (padding := block.padding) is not None:
+                into[padding] = 0
+            keys, values = _grouped(q, block.known(k), block.known(v))
+            by = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                into.transpose(1, 2), block.asked(q), keys, values, answer, total,
+                0.0, mask is None, attn_mask=mask, scale=rule.scaling,
+            )  # fmt: skip
+            by_key, by_value = (_ungrouped(t, k.shape[1]) for t in by[1:])
+            if block.prompt is not None:
+                width = block.prompt.shape[1]
+                shared.append((block, by_key[:, :, :width], by_value[:, :, :width]))
+                by_key, by_value = by_key[:, :, width:], by_value[:, :, width:]
+            for part, new in zip(parts, (by[0], by_key, by_value), strict=True):
+                part.append(new)
+        by_query, by_keys, by_values = (tree.gathered(part) for part in parts)
+        for block, more_key, more_value in shared:
+            _add(by_keys, block, more_key)
+            _add(by_values, block, more_value)
+        return by_query, by_keys, by_values, None, None
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [n, K, S, d] repeated for the H heads of the queries [N, H, d]."""
+    times = query.shape[1] // key.shape[1]
+    return (key, value) if times == 1 else (key.repeat_interleave(times, 1), value.repeat_interleave(times, 1))
+
+
+def _ungrouped(grad: Tensor, heads: int) -> Tensor:
+    """[n, H, S, d] summed over the queries' heads that share one of the K heads: [n, K, S, d]."""
+    return grad if grad.shape[1] == heads else grad.view(grad.shape[0], heads, -1, *grad.shape[2:]).sum(2)
+
+
+def _add(total: Tensor, block: Block, part: Tensor) -> None:
+    """Add what branches [n, K, P, d] bring to their prompts to the row's gradient [N, K, d], in place."""
+    assert block.prompt is not None
+    assert block.source is not None
+    assert block.read is not None
+    each = part.transpose(1, 2).flatten(1)
+    brought = each.new_zeros(len(block.prompt), each.shape[1]).index_add_(0, block.source, each)
+    length = torch.empty(len(block.prompt), dtype=torch.long, device=part.device)
+    length[block.source] = block.read
+    real = torch.arange(block.prompt.shape[1], device=part.device) < length[:, None]
+    place = block.prompt[real]  # each place once, so that reading, adding and writing back is safe
+    total[place] = _rows(total, place) + brought.view(*block.prompt.shape, *total.shape[1:])[real]
+
+
+def _rows(row: Tensor, place: Tensor) -> Tensor:
+    """row[place] of a contiguous row [N, ...] at places of any shape; a plain copy of whole rows, which is fast."""
+    flat = row.flatten(1).index_select(0, place.flatten())
+    return flat.view(*place.shape, *row.shape[1:])
+
+
+def tree(
+    total: int,
+    trunk_start: Tensor,
+    trunk_length: Tensor,
+    start: Tensor,
+    length: Tensor,
+    prompt_start: Tensor,
+    prompt_length: Tensor,
+) -> Tree:
+    """The layout of a row of `total` tokens from its trunks and its branches (start and length of each, [n] int64)."""
+    blocks = [Block(places(trunk_start[i], trunk_length[i]), trunk_length[i]) for i in buckets(trunk_length)]
+    for i in buckets(prompt_length + length):
+        prompts, source = torch.unique(prompt_start[i], return_inverse=True)
+        lengths = torch.empty_like(prompts)
+        lengths[source] = prompt_length[i]
+        own = places(start[i], length[i])
+        blocks.append(Block(own, length[i], places(prompts, lengths), prompt_length[i], source))
+    home = torch.empty(total, dtype=torch.long, device=start.device)
+    laid = 0
+    for block in blocks:
+        width = block.place.shape[1]
+        row, place = (torch.arange(width, device=start.device) < block.length[:, None]).nonzero(as_tuple=True)
+        home[block.place[row, place]] = laid + row * width + place
+        laid += block.place.numel()
+    return Tree(tuple(blocks), home)
+
+
+def buckets(length: Tensor) -> list[Tensor]:
+    """Numbers of the stretches, [n] int64 lengths, in parts of like length; within a part in their old order."""
+    if len(length) == 0:
+        return []
+    kind = torch.ceil(torch.log(length.clamp(min=FLOOR).double() / FLOOR) / -torch.log(torch.tensor(SHRINK)))
+    return [(kind == k).nonzero()[:, 0] for k in torch.unique(kind)]
+
+
+def places(start: Tensor, length: Tensor) -> Tensor:
+    """[n, longest] places of n stretches; a shorter one repeats its last place, so that padding brings nothing new."""
+    step = torch.arange(int(length.max()), device=start.device)
+    return start[:, None] + torch.minimum(step, length[:, None] - 1)
