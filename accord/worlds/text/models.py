@@ -84,8 +84,8 @@ class ModelSettings(Settings):
     """How an encoder makes one vector of a text: its own classification head ([CLS] in most), or the mean of all."""
     lora: LoraSettings | None = None
     """Adapters instead of full fine-tuning; needs a `name`."""
-    attention: Literal["sdpa", "eager", "flex_attention", "flash_attention_2"] = "sdpa"
-    """Which attention transformers uses."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Which attention transformers starts with; `auto` for the best that the family has."""
 
 
 def is_encoder(config: Any) -> bool:
@@ -129,6 +129,7 @@ def scorer_model(settings: ModelSettings, tokenizer: Any, seed: int = 0, fresh_h
         _fit(model, tokenizer)
         if missing or fresh_head:
             head = parts(model)[1]
+            torch.manual_seed(seed)  # again, so that the head is the same whatever was drawn before it
             nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_features + 1))
             if head.bias is not None:
                 nn.init.zeros_(head.bias)
@@ -258,7 +259,8 @@ def _without_dropout(config: Any, rate: float) -> Any:
 
 def _opening(settings: ModelSettings, config: Any) -> dict[str, Any]:
     """What every `from_pretrained` is told."""
-    return {"config": config, "dtype": PRECISION[settings.dtype], "attn_implementation": settings.attention}
+    opening = {"config": config, "dtype": PRECISION[settings.dtype]}
+    return opening if settings.attention == "auto" else {**opening, "attn_implementation": settings.attention}
 
 
 def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
@@ -307,6 +309,8 @@ def _fit(model: nn.Module, tokenizer: Any) -> None:
         whole: Any = trunk if isinstance(model, MeanScorer) else model
         whole.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         note(model, grown=True)
+    elif noted(model).get("grown"):
+        note(model, grown=False)
 
 
 def _is_adapter(name: str) -> bool:
@@ -342,6 +346,7 @@ def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list
         target_modules=list(chosen.targets) or "all-linear",
         modules_to_save=heads,
         task_type=task,
+        fan_in_fan_out=any(isinstance(part, transformers.pytorch_utils.Conv1D) for part in model.modules()),
         base_model_name_or_path=settings.name,
     )
     if isinstance(model, MeanScorer):

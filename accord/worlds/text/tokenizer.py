@@ -40,7 +40,7 @@ PLAIN = (
 def train_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """A byte-level BPE learned from plain text (Sennrich et al. 2016 on bytes): any string goes in and out whole.
 
-    texts: anything that yields strings. vocabulary: entries in all, with 256 bytes and the marks. special: further
+    texts: anything that yields strings. vocabulary: most entries in all, bytes and marks included. special: further
     marks beside ours. The same texts give the same tokenizer. Raises ValueError when the vocabulary is too small.
     """
     marks = [*SPECIAL, *special]
