@@ -111,14 +111,29 @@ def skene_of_pairs(table: Table, kind: Literal["full", "one_coin"] = "full", shr
     )
 
 
-def accuracy_intervals(skene: Skene, shrinkage: float = 4.0, level: float = 0.95) -> list[Interval]:
-    """Accuracy of each person: Beta(right + s*pool, wrong + s*(1 - pool)) and its middle `level`; given the truths."""
+def accuracy_intervals(table: Table, shrinkage: float = 4.0, level: float = 0.95) -> list[Interval]:
+    """Accuracy of each person on decided votes: mean and middle `level` of its posterior.
+
+    p(r) ~ Beta(r; s * pool, s * (1 - pool)) * prod_n (h_n r + (1 - h_n)(1 - r)), on a grid of 400, where h_n is the
+    chance, by one-coin Dawid-Skene, that what vote n says is true in the eyes of all *other* votes: a person's own
+    vote does not confirm itself, and a pair that is open says little of who was right.
+    """
+    skene = skene_of_pairs(table, "one_coin", shrinkage)
     pool = (skene.right.sum() + 7.5) / (skene.named.sum() + 10)
+    own = skene.confusion[:, 0, 0] / skene.confusion[:, 0, :2].sum(1)
+    chosen = np.where(table.outcome == 1, 0, 1)
+    held = skene.posterior[table.pair, chosen].clip(1e-12, 1 - 1e-12)
+    others = special.expit(special.logit(held) - table.evidence * special.logit(own[table.person]))
+    grid = (np.arange(400) + 0.5) / 400
+    prior = stats.beta.logpdf(grid, shrinkage * pool, shrinkage * (1 - pool))
     found = []
-    for right, named in zip(skene.right, skene.named, strict=True):
-        alpha, beta = right + shrinkage * pool, max(0.0, named - right) + shrinkage * (1 - pool)
-        low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], alpha, beta)
-        found.append(Interval(float(alpha / (alpha + beta)), float(low), float(high), level, round(named)))
+    for j in range(len(table.people)):
+        mine = (table.person == j) & table.decided
+        h = others[mine][:, None]
+        seen = (table.evidence[mine][:, None] * np.log(h * grid + (1 - h) * (1 - grid))).sum(0)
+        share = special.softmax(prior + seen)
+        low, high = np.interp([(1 - level) / 2, (1 + level) / 2], np.cumsum(share) - share / 2, grid)
+        found.append(Interval(float(share @ grid), float(low), float(high), level, int(mine.sum())))
     return found
 
 
@@ -144,7 +159,7 @@ def reliabilities(table: Table, shrinkage: float = 4.0) -> dict[str, Reliability
     """Reliability of everybody who voted, by one-coin Dawid-Skene."""
     if not table.people:
         return {}
-    accuracy = accuracy_intervals(skene_of_pairs(table, "one_coin", shrinkage), shrinkage)
+    accuracy = accuracy_intervals(table, shrinkage)
     count = len(table.people)
     votes = np.bincount(table.person, minlength=count)
     decided = np.bincount(table.person[table.decided], minlength=count)
