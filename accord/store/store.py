@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from accord.records import Asked, Feedback, Prompt, Question, Record, Sample
-from accord.store import claims, lineage, schema, writing
+from accord.store import answers, claims, lineage, schema, writing
 from accord.store.blobs import Blobs
 from accord.store.claims import Claim
 from accord.store.database import Database
@@ -158,7 +158,7 @@ class Store:
         """Answers under several claims, all or none, in one transaction."""
         clock = time.time() if now is None else now
         with self._database.writing() as connection:
-            return [claims.answer(connection, claim, said, clock) for claim, said in given]
+            return [answers.answer(connection, claim, said, clock) for claim, said in given]
 
     def release(self, claim: str) -> bool:
         """Give a claim back unanswered, so that the question can be claimed again. Whether it was still live."""
@@ -170,7 +170,7 @@ class Store:
         old = self.get(Feedback, feedback)
         back = Feedback(question=old.question, annotator=old.annotator, answer=None, replaces=old.id, note=note)
         with self._database.writing() as connection:
-            return claims.keep(connection, back, lease=None)[0]
+            return answers.keep(connection, back, lease=None)[0]
 
     # --- where it went -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select
 
 from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Version
-from accord.store import claims, schema
+from accord.store import answers, claims, schema
 from accord.store.errors import Conflict, Missing, Refused
 
 CHUNK = 1000
@@ -111,7 +111,7 @@ def _put_feedback(connection: Connection, records: Sequence[Record]) -> int:
     new = 0
     for record in records:
         assert isinstance(record, Feedback)
-        new += claims.keep(connection, record, lease=None)[1]
+        new += answers.keep(connection, record, lease=None)[1]
     return new
 
 
