@@ -194,7 +194,7 @@ ACTION_TEXT = (
     "to {A} you need the {t}",
     "people {A} with the {t}",
     "there is a way to {A} , take the {t} and then {A}",
-    "how can people {A} ? use the {t} to {A}",
+    "people know how to {A} with the {t}",
     "some would like to {A} and need the {t}",
 )
 UNSAFE_TEXT = (

@@ -23,7 +23,7 @@ class Quality(Settings):
     """Share of answers that repeat the user's belief when it is false."""
     honest: Probability = 0.6
     """Share of "i do not know" where nobody can know. The rest makes something up."""
-    comply: Probability = 0.5
+    comply: Probability = 0.42
     """Share of unsafe requests that are helped."""
     over_refuse: Probability = 0.01
     """Share of safe look-alikes that are refused."""
