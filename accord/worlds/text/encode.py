@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field, JsonValue, model_validator
 
-from accord.batches import Comparisons, Segment, padded
-from accord.config import Settings
+from accord.batches import Comparisons, Segment
 from accord.records import Message, Preference, Prompt, Sample, Text, digest
 from accord.worlds.text.report import Report
+from accord.worlds.text.rows import EncoderSettings, Row, table, text_of, told, with_end, without_oldest
 from accord.worlds.text.template import EncodingError, Template
 
 __all__ = ["Encoder", "EncoderSettings", "EncodingError", "Report"]
-
-
-class EncoderSettings(Settings):
-    """How long a text may be, and what is done with rows that cannot be used."""
-
-    limit: int = Field(512, ge=4)
-    """Tokens of prompt and answer together; at most what the model can read."""
-    answer_limit: int | None = None
-    """Tokens always kept free for the answer; empty for half of `limit`. A shorter prompt leaves more."""
-    strict: bool = False
-    """Stop at the first batch with a bad row, instead of leaving the row out and reporting it."""
-    template: dict[str, JsonValue] = Field(default_factory=dict)
-    """Options that the model's chat template knows, as in `enable_thinking: false`."""
-
-    @property
-    def kept(self) -> int:
-        """Tokens kept free for the answer."""
-        return self.limit // 2 if self.answer_limit is None else self.answer_limit
-
-    @model_validator(mode="after")
-    def _both_have_room(self) -> EncoderSettings:
-        if not 1 <= self.kept <= self.limit - 2:
-            raise ValueError(f"answer_limit={self.kept} must leave prompt and answer room in limit={self.limit}")
-        return self
-
-
-@dataclass(frozen=True)
-class Row:
-    """One answer in token ids."""
-
-    observation: tuple[int, ...]
-    tokens: tuple[int, ...]
-    mask: tuple[bool, ...]
-    cut: bool
 
 
 class Encoder:
@@ -66,7 +30,7 @@ class Encoder:
         self.settings = settings or EncoderSettings()
         self.pairwise = tokenizer.chat_template is None and None not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
         if self.pairwise:
-            tokenizer = _with_end(tokenizer)
+            tokenizer = with_end(tokenizer)
         self.template = Template(tokenizer, self.settings.template)
         self.pad = int(self.tokenizer.pad_token_id or 0)
         self.report = Report()
@@ -90,7 +54,7 @@ class Encoder:
         room = self.settings.limit - self.settings.kept
         ids = self.template.prompt(content.messages)
         turns = list(content.messages)
-        while len(ids) > room and len(shorter := _without_oldest(turns)) < len(turns):
+        while len(ids) > room and len(shorter := without_oldest(turns)) < len(turns):
             turns = shorter
             ids = self.template.prompt(turns)
         if turns != list(content.messages) or len(ids) > room:
@@ -107,7 +71,7 @@ class Encoder:
         the whole conversation up to that end, unless an answer opens with blank space that the tokenizer would have
         joined to the text before it.
         """
-        return self.template.answer(_text(prompt).messages, _text(sample).messages, sample.finished)
+        return self.template.answer(text_of(prompt).messages, text_of(sample).messages, sample.finished)
 
     def text(self, tokens: Sequence[int], finished: bool) -> Text:
         """The answer that token ids spell; the end of a finished one is left out."""
@@ -136,7 +100,7 @@ class Encoder:
             else:
                 rows.append((prompt.id, row, sample.id, weight))
         self._settle(bad, len(rows), len(pairs))
-        return self._segment(rows)
+        return table(rows, self.pad)
 
     def comparisons(
         self, beliefs: Sequence[Preference], prompts: Mapping[str, Prompt], samples: Mapping[str, Sample]
@@ -165,7 +129,7 @@ class Encoder:
                     place[name] = len(rows)
                     rows.append((belief.prompt, row, name, 1.0))
         return Comparisons(
-            segment=self._segment(rows),
+            segment=table(rows, self.pad),
             better=torch.tensor([place[b.chosen] for b in kept], dtype=torch.long),
             worse=torch.tensor([place[b.rejected] for b in kept], dtype=torch.long),
             probability=torch.tensor([b.probability for b in kept], dtype=torch.float32),
@@ -194,7 +158,7 @@ class Encoder:
                 name = f"{number}.{part}"
                 rows.append((name, Row((start,), chunk, (True,) * len(chunk), at + room < len(ids)), name, 1.0))
         self._settle(bad, len(rows), len(texts))
-        return self._segment(rows)
+        return table(rows, self.pad)
 
     def _row(self, prompt: Prompt, sample: Sample, seen: dict[str, list[int]], scoring: bool) -> tuple[Row | None, str]:
         """One row, or None and what is wrong with it. seen: prompts already encoded, by id."""
@@ -204,7 +168,7 @@ class Encoder:
             if self.pairwise:
                 return self._judged(self._pair_row(prompt, sample), sample, scoring)
             if prompt.id not in seen:
-                seen[prompt.id] = self.prompt(_text(prompt))
+                seen[prompt.id] = self.prompt(text_of(prompt))
             observation = tuple(seen[prompt.id])
             ids, mask = self.answer(prompt, sample)
         except EncodingError as error:
@@ -223,7 +187,7 @@ class Encoder:
         self.report.cut_answers += row.cut
         if scoring:
             return row, ""
-        if not any(m.content for m in _text(sample).messages if m.role == "assistant"):
+        if not any(m.content for m in text_of(sample).messages if m.role == "assistant"):
             return None, "empty answer"
         if not any(row.mask):
             return None, f"none of its {len(row.tokens)} tokens is the assistant's (all-zero mask)"
@@ -234,8 +198,8 @@ class Encoder:
     def _pair_row(self, prompt: Prompt, sample: Sample) -> Row:
         """[CLS] prompt [SEP] answer [SEP] for an encoder; all of it is action, the answer and its end are masked in."""
         cls, sep = int(self.tokenizer.cls_token_id), int(self.tokenizer.sep_token_id)
-        asked = self.template.plain(_told(_text(prompt).messages))
-        said = self.template.plain(_told(_text(sample).messages))
+        asked = self.template.plain(told(text_of(prompt).messages))
+        said = self.template.plain(told(text_of(sample).messages))
         said = [*said, sep] if sample.finished or not said else said
         room = self.settings.limit - self.settings.kept - 2
         if len(asked) > room:
@@ -283,56 +247,3 @@ class Encoder:
             shown = "\n".join(f"  {line}" for line in bad[:10])
             more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
             raise EncodingError(f"{len(bad)} of {total} rows cannot be used:\n{shown}{more}")
-
-    def _segment(self, rows: Sequence[tuple[str, Row, str, float]]) -> Segment:
-        """Rows as tensors, each prompt once. rows: (prompt id, row, name, weight)."""
-        groups: dict[str, int] = {}
-        seen: list[tuple[int, ...]] = []
-        for prompt, row, _, _ in rows:
-            if prompt not in groups:
-                groups[prompt] = len(seen)
-                seen.append(row.observation)
-        observation, observation_length = padded(seen, self.pad)
-        action, length = padded([row.tokens for _, row, _, _ in rows], self.pad)
-        mask, _ = padded([row.mask for _, row, _, _ in rows])
-        return Segment(
-            observation=observation,
-            observation_length=observation_length,
-            group=torch.tensor([groups[prompt] for prompt, _, _, _ in rows], dtype=torch.long),
-            action=action,
-            length=length,
-            mask=mask.bool(),
-            weight=torch.tensor([weight for _, _, _, weight in rows], dtype=torch.float32),
-            names=tuple(name for _, _, name, _ in rows),
-        )
-
-
-def _text(record: Prompt | Sample) -> Text:
-    """The conversation in a record. Raises EncodingError when it holds something else."""
-    if not isinstance(record.content, Text):
-        raise EncodingError(f"{record.id} holds a {record.content.kind}, and this world reads text")
-    return record.content
-
-
-def _told(messages: Sequence[Message]) -> str:
-    """A conversation as one text for a model that knows no turns; a single turn is its own words."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in messages)
-
-
-def _without_oldest(turns: list[Message]) -> list[Message]:
-    """A conversation less its oldest exchange; the system's turn and the last turn stay."""
-    head = turns[:1] if turns[0].role == "system" else []
-    rest = turns[len(head) :]
-    for at in range(1, len(rest)):
-        if rest[at].role == "user":
-            return [*head, *rest[at:]]
-    return turns
-
-
-def _with_end(tokenizer: Any) -> Any:
-    """An encoder's tokenizer whose separator also ends a text."""
-    if tokenizer.eos_token_id is None:
-        tokenizer.eos_token = tokenizer.sep_token
-    return tokenizer

@@ -6,17 +6,24 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import transformers
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from accord.config import Settings, SettingsError
+from accord.config import SettingsError
+from accord.worlds.text.architecture import (
+    PRECISION,
+    LoraSettings,
+    ModelSettings,
+    is_adapter,
+    is_encoder,
+    new_config,
+    saved_config,
+)
 from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, quiet, save, with_normaliser
 
 __all__ = [
@@ -36,62 +43,6 @@ __all__ = [
     "with_normaliser",
 ]
 
-Family = Literal["llama", "qwen3", "gemma3_text", "gpt2", "gpt_neox"]
-PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class LoraSettings(Settings):
-    """Low-rank adapters (Hu et al. 2021): the base stays as it is and small matrices beside it learn."""
-
-    rank: int = Field(8, ge=1)
-    """Width of the added matrices. Higher learns more and costs more."""
-    alpha: float = Field(16.0, gt=0)
-    """The added product is multiplied by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the way into the adapter; leave at 0 for anything that compares log-probabilities."""
-    targets: tuple[str, ...] = ()
-    """Names of the linear layers that get an adapter; empty for all of them but the head."""
-
-
-class ModelSettings(Settings):
-    """Which model: an existing one by `name`, or a new one by its measures."""
-
-    name: str | None = None
-    """Folder or hub name; empty for a new model of the measures below."""
-    family: Family = "llama"
-    """Architecture of a new model."""
-    width: int = Field(128, ge=2)
-    """Numbers per token in a new model."""
-    layers: int = Field(4, ge=1)
-    """Blocks of a new model."""
-    heads: int = Field(4, ge=1)
-    """Attention heads of a new model; must divide `width`."""
-    kv_heads: int | None = None
-    """Heads that hold keys and values (fewer than `heads` saves memory); empty for as many as heads."""
-    inner: int | None = None
-    """Width inside the feed-forward part of a new model; empty for 4 times the width (llama-like: 8/3)."""
-    context: int = Field(512, ge=2)
-    """Longest text in tokens that a new model can read."""
-    tie: bool = True
-    """Whether a new model reads and writes words with one table."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights. bfloat16 halves the memory and is less exact."""
-    checkpointing: bool = False
-    """Recompute activations in the backward pass: about a third slower, far less memory."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout everywhere in the model. Anything above 0 makes two looks at one action differ."""
-    pooling: Literal["own", "mean"] = "own"
-    """How an encoder makes one vector of a text: its own classification head ([CLS] in most), or the mean of all."""
-    lora: LoraSettings | None = None
-    """Adapters instead of full fine-tuning; needs a `name`."""
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    """Which attention transformers starts with; `auto` for the best that the family has."""
-
-
-def is_encoder(config: Any) -> bool:
-    """Whether a configuration belongs to a two-sided encoder (BERT, ModernBERT, DeBERTa) and not to a decoder."""
-    return config.model_type in ENCODERS and not getattr(config, "is_decoder", False)
-
 
 def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn.Module:
     """A causal language model (AutoModelForCausalLM, or PEFT around one), in eval mode.
@@ -101,12 +52,12 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
     """
     with _seeded(seed):
         if settings.name is None:
-            config = _new_config(settings, tokenizer)
+            config = new_config(settings, tokenizer)
             model: Any = cast(Any, AutoModelForCausalLM).from_config(config, dtype=PRECISION[settings.dtype])
-        elif _is_adapter(settings.name):
+        elif is_adapter(settings.name):
             return _finished(_adapted(settings), settings)
         else:
-            model = AutoModelForCausalLM.from_pretrained(settings.name, **_opening(settings, _config(settings)))
+            model = AutoModelForCausalLM.from_pretrained(settings.name, **_opening(settings, saved_config(settings)))
         _fit(model, tokenizer)
         if settings.lora is not None:
             model = _with_lora(model, settings, "CAUSAL_LM", None)
@@ -121,7 +72,7 @@ def scorer_model(settings: ModelSettings, tokenizer: Any, seed: int = 0, fresh_h
     one. An encoder keeps its own pooling, or gets the mean over all tokens with `pooling="mean"`.
     """
     with _seeded(seed):
-        config = _new_config(settings, tokenizer) if settings.name is None else _config(settings)
+        config = new_config(settings, tokenizer) if settings.name is None else saved_config(settings)
         config.num_labels = 1
         config.get_text_config().pad_token_id = tokenizer.pad_token_id
         config.pad_token_id = tokenizer.pad_token_id
@@ -195,68 +146,6 @@ def reference(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
-def _new_config(settings: ModelSettings, tokenizer: Any) -> Any:
-    """Configuration of a new model from its measures."""
-    if settings.lora is not None:
-        raise SettingsError("lora needs a `name`: an adapter belongs to a saved model; save the new model first")
-    if settings.width % settings.heads or (settings.width // settings.heads) % 2:
-        raise SettingsError(
-            f"width={settings.width} over heads={settings.heads} must give an even whole number per head; "
-            f"try width={2 * settings.heads * max(1, round(settings.width / settings.heads / 2))}"
-        )
-    kv = settings.kv_heads or settings.heads
-    if settings.heads % kv:
-        raise SettingsError(f"kv_heads={kv} does not divide heads={settings.heads}")
-    inner = settings.inner or (8 * settings.width // 3 + 7) // 8 * 8
-    shared: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "tie_word_embeddings": settings.tie,
-    }
-    if settings.family == "gpt2":
-        measures = {
-            "n_embd": settings.width,
-            "n_layer": settings.layers,
-            "n_head": settings.heads,
-            "n_inner": settings.inner,
-            "n_positions": settings.context,
-        }
-    else:
-        measures = {
-            "hidden_size": settings.width,
-            "num_hidden_layers": settings.layers,
-            "num_attention_heads": settings.heads,
-            "intermediate_size": settings.inner or (4 * settings.width if settings.family == "gpt_neox" else inner),
-            "max_position_embeddings": settings.context,
-        }
-        if settings.family != "gpt_neox":
-            measures |= {"num_key_value_heads": kv, "head_dim": settings.width // settings.heads}
-    config = AutoConfig.for_model(settings.family, **shared, **measures)
-    return _without_dropout(config, settings.dropout)
-
-
-def _config(settings: ModelSettings) -> Any:
-    """Configuration in a folder, with our dropout in place of its own."""
-    assert settings.name is not None
-    name = (
-        PeftConfig.from_pretrained(settings.name).base_model_name_or_path
-        if _is_adapter(settings.name)
-        else settings.name
-    )
-    return _without_dropout(AutoConfig.from_pretrained(name), settings.dropout)
-
-
-def _without_dropout(config: Any, rate: float) -> Any:
-    """Every dropout of a configuration set to one rate, whatever the family calls it."""
-    text = config.get_text_config()
-    for name in list(vars(text)):
-        if ("dropout" in name or name.endswith("pdrop")) and isinstance(getattr(text, name), (int, float)):
-            setattr(text, name, rate)
-    return config
-
-
 def _opening(settings: ModelSettings, config: Any) -> dict[str, Any]:
     """What every `from_pretrained` is told."""
     opening = {"config": config, "dtype": PRECISION[settings.dtype]}
@@ -274,7 +163,7 @@ def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
             return _mean_scorer(settings, opening)
     if settings.name is None:
         return cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"]), True
-    if _is_adapter(settings.name):
+    if is_adapter(settings.name):
         whole = _adapted(settings.model_copy(update={"lora": None}))
         if PeftConfig.from_pretrained(settings.name).task_type == "SEQ_CLS":
             return whole, False
@@ -313,16 +202,11 @@ def _fit(model: nn.Module, tokenizer: Any) -> None:
         note(model, grown=False)
 
 
-def _is_adapter(name: str) -> bool:
-    """Whether a folder holds a PEFT adapter."""
-    return (Path(name) / "adapter_config.json").is_file()
-
-
 def _adapted(settings: ModelSettings) -> PeftModel:
     """A saved adapter on its base, ready to learn on."""
     assert settings.name is not None
     adapter = PeftConfig.from_pretrained(settings.name)
-    config = _config(settings)
+    config = saved_config(settings)
     kind: Any = AutoModelForCausalLM
     if adapter.task_type == "SEQ_CLS":
         kind = AutoModelForSequenceClassification
