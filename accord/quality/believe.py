@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import optimize, special
 
 from accord.config import Settings
 from accord.quality.annotators import Reliability, reliabilities, skene_of_pairs
@@ -26,9 +27,10 @@ class BelieveConfig(Settings):
     """`majority` counts every person alike. `dawid_skene` learns how reliable each one is and needs several votes on
     a good part of the pairs. `bradley_terry` learns a score for each answer, and how sharply and with what habit
     of side each person sees the gap; it also learns from pairs that share an answer."""
-    shrinkage: float = Field(0.5, gt=0)
+    shrinkage: float | None = Field(0.5, gt=0)
     """Votes for each side that are imagined before the first real one (majority). Higher trusts few votes less: at
-    0.5 one lone vote is believed with probability .75, two against none with .83."""
+    0.5 one lone vote is believed with probability .75, two against none with .83. Null learns it from how far people
+    agree on pairs with several votes (0.5 when fewer than 20 pairs have them)."""
     trust: float = Field(4.0, gt=0)
     """Ordinary votes that are imagined of each person before the first real one (dawid_skene). Higher takes people
     with few votes for ordinary for longer."""
@@ -110,12 +112,34 @@ def probabilities(table: Table, config: BelieveConfig, method: Method | None = N
     total = np.bincount(table.pair, weights=table.evidence, minlength=size)
     if (method or config.method) == "majority" or not size:
         won = np.bincount(table.pair, weights=table.evidence * table.outcome, minlength=size)
-        return np.asarray((won + config.shrinkage) / (total + 2 * config.shrinkage))
+        # Ties say that the answers are alike, not that people disagree; they would look like noise.
+        decided = np.bincount(table.pair, weights=table.evidence * table.decided, minlength=size).astype(float)
+        for_a = np.bincount(table.pair, weights=table.evidence * (table.outcome == 1), minlength=size).astype(float)
+        s = config.shrinkage or learned_shrinkage(for_a, decided)
+        return np.asarray((won + s) / (total + 2 * s))
     if (method or config.method) == "bradley_terry":
         return preferred(see(table))
     tied = np.bincount(table.pair, weights=table.evidence * ~table.decided, minlength=size) / total
     posterior = skene_of_pairs(table, "full", config.trust).posterior[:, 0]
     return np.asarray((1 - tied) * posterior + tied / 2)
+
+
+def learned_shrinkage(won: Floats, total: Floats, least: int = 20) -> float:
+    """The s in .02 .. 20 under which the votes are likeliest: p ~ Beta(s, s), votes for a ~ Binomial(total, p).
+
+    Beta-binomial by maximum likelihood (Griffiths 1973). won, total: [pairs] decided votes for the first sample,
+    and all decided votes. Pairs with one vote know nothing of s; with fewer than `least` others it is .5 (Jeffreys).
+    """
+    several = total > 1.5
+    if several.sum() < least:
+        return 0.5
+    a, b = won[several], (total - won)[several]
+
+    def loss(log_s: float) -> float:
+        s = float(np.exp(log_s))
+        return -float((special.betaln(a + s, b + s) - special.betaln(s, s)).sum())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(np.log(0.02), np.log(20)), method="bounded").x))
 
 
 def compare(table: Table, config: BelieveConfig) -> list[Disagreement]:

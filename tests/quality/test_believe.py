@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from accord.quality.believe import METHODS, BelieveConfig, believe, probabilities
+from accord.quality.believe import METHODS, BelieveConfig, believe, learned_shrinkage, probabilities
 from accord.quality.ceiling import best_accuracy, ceiling
 from accord.quality.heldout import held_out
 from accord.quality.votes import tabulate
@@ -40,6 +40,15 @@ def test_majority_is_the_mean_of_a_beta():
     posterior = grid ** (2 - 0.5) * (1 - grid) ** (1 - 0.5)
     assert belief.probability == pytest.approx((grid * posterior).sum() / posterior.sum(), abs=1e-5)
     assert set(belief.feedback) == {s.id for s in said}
+
+
+@pytest.mark.parametrize("planted", [0.2, 1.0, 5.0])
+def test_shrinkage_is_learned_from_how_far_people_agree(planted):
+    g = np.random.default_rng(9)
+    total = np.full(3000, 4.0)
+    won = g.binomial(4, g.beta(planted, planted, 3000)).astype(float)
+    assert learned_shrinkage(won, total) == pytest.approx(planted, rel=0.2)
+    assert learned_shrinkage(won[:10], total[:10]) == 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -183,7 +192,7 @@ def test_knowing_the_people_foretells_their_votes(crowd):
 
 @pytest.mark.parametrize("source", ["llmfao", "mt_bench"])
 def test_real_votes_are_foretold(real_votes, source):
-    found = {h.method: h for h in held_out(real_votes(source), np.random.default_rng(1))}
+    found = {h.method: h for h in held_out(real_votes(source), np.random.default_rng(1), BelieveConfig(shrinkage=None))}
     for method, result in found.items():
         print(source, method, result.loss, "against majority", result.against)
         assert result.loss.high < math.log(2)
