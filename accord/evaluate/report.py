@@ -64,6 +64,11 @@ def render(story: Story) -> str:
         reliable=reliable,
         tiles=tiles(story),
         settings=flat(story.settings),
+        judge=judged_by(story),
+        examined=[
+            (stage, [f for f in story.findings if f.stage == stage])
+            for stage in dict.fromkeys(f.stage for f in story.findings)
+        ],
         faults=[f for f in story.findings if f.level == "fault"],
         watched=[f for f in story.findings if f.level == "watch"],
     )
@@ -82,7 +87,7 @@ def tiles(story: Story) -> list[dict[str, str]]:
     if story.win_rate is not None:
         rate = story.win_rate.rate
         tone = "good" if rate.low > 0.5 else "bad" if rate.high < 0.5 else "plain"
-        text = f"win rate of the new policy over the old, judged by {story.judge}"
+        text = f"win rate of the new policy over the old, judged by {judged_by(story)}"
         tile(percent(rate.estimate), shown(rate), text, tone)
     for line in story.ledger.lines if story.ledger else ():
         if line.name in HEADLINES and line.before is not None and line.change is not None:
@@ -97,6 +102,11 @@ def tiles(story: Story) -> list[dict[str, str]]:
     if story.kl is not None:
         tile(f"{number(story.kl.estimate)} nats", shown(story.kl, "mean"), "drift from the old policy, per answer")
     return found
+
+
+def judged_by(story: Story) -> str:
+    """Who judged, in words."""
+    return "the true preference (gold)" if story.judge == "gold" else story.judge
 
 
 def pictures(stage: Stage, story: Story) -> list[str]:
@@ -151,7 +161,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:.{digits}g}"
-    return f"{value:,.0f}" if "e+" in text else text
+    return _minus(f"{value:,.0f}" if "e+" in text else text)
 
 
 def percent(value: float | None) -> str:
@@ -179,7 +189,7 @@ def ends(interval: Interval, kind: str = "share") -> str:
 
 def change(interval: Interval, kind: str = "share") -> str:
     """A change with its sign; that of a share in percentage points."""
-    return f"{100 * interval.estimate:+.1f}" if kind == "share" else f"{interval.estimate:+.3g}"
+    return _minus(f"{100 * interval.estimate:+.1f}" if kind == "share" else f"{interval.estimate:+.3g}")
 
 
 def spent(seconds: float) -> str:
@@ -193,7 +203,12 @@ def spent(seconds: float) -> str:
 
 def _points(change: Interval) -> str:
     """A change in percentage points with its ends."""
-    return f"{100 * change.estimate:+.1f} points, {100 * change.low:+.1f} to {100 * change.high:+.1f}"
+    return _minus(f"{100 * change.estimate:+.1f} points, {100 * change.low:+.1f} to {100 * change.high:+.1f}")
+
+
+def _minus(text: str) -> str:
+    """Digits with a minus sign that is as wide as a plus."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def win_rate(
     Each answer of `after` meets each of `before` to the same prompt; scores that differ by at most `tie` are a tie.
     tags: prompt id -> its families or tags. Raises ValueError when the prompts differ or one has no answers.
     """
-    lacking = sorted(set(after) ^ set(before)) + sorted(k for k in after if not len(after[k]) or not len(before[k]))
+    both = {**before, **after}
+    lacking = sorted(k for k in both if not len(after.get(k, ())) or not len(before.get(k, ())))
     if lacking or not after:
         raise ValueError(
             f"win rate of {len(after)} against {len(before)} prompts: {len(lacking)} have answers on one side only, "
