@@ -41,8 +41,9 @@ class Flag:
 def flags(votes: Sequence[Vote], feedback: Sequence[Feedback] = (), level: float = 0.99) -> list[Flag]:
     """All flags of one set of votes (in order of time), and of the seconds of their feedback when given.
 
-    The level is 99 % for each person and kind, divided by the number of people (Bonferroni), so that in a crowd of
-    ordinary people a wrong flag of one kind is seen once in a hundred projects.
+    The level is divided by the number of people (Bonferroni), so that in a crowd of ordinary people a wrong flag of one
+    kind is seen once in a hundred projects; `careless` keeps the level itself, since its bar of .65 is already far
+    below an ordinary person, and `fast` is a count at 95 %.
     """
     table = tabulate(votes)
     if not table.pairs:
