@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,11 @@ def test_the_first_fault_is_that_of_the_earliest_stage():
     rows["ppo"] = changed(rows["ppo"], kl=lambda t, v: 0.0)
     rows["sft"] = changed(rows["sft"], held_out_loss=lambda t, v: 3.0)
     assert first_fault(diagnose(rows, figures())).stage == "sft"
+
+
+def test_every_threshold_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    lacking = [
+        name for name, field in Thresholds.model_fields.items() if f"| `{name}` | {field.default:g} |" not in page
+    ]
+    assert lacking == []
