@@ -7,6 +7,7 @@ import torch
 
 from accord.worlds.text.attention import Rule
 from accord.worlds.text.pack import packed, plain
+from accord.worlds.text.policy import Policy
 from accord.worlds.text.tree import buckets
 
 SEGMENT = [([10, 11, 12], [[20, 21], [30, 31, 32]]), ([13, 14], [[40, 41, 42]]), ([15], [[50]])]
@@ -69,3 +70,24 @@ def test_stretches_of_like_length_are_computed_together():
     for part in parts:
         longest = max(lengths[i] for i in part)
         assert longest <= 16 or all(lengths[i] >= 0.79 * longest for i in part)
+
+
+def test_what_waits_for_backward_grows_with_tokens_and_not_with_copies_of_the_prompt():
+    made = tiny.model("llama")
+    policy = Policy(made)
+
+    def kept(seg) -> int:
+        held: dict[int, int] = {}
+
+        def note(tensor):
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            result = policy.evaluate(seg)
+        assert result.logprob.requires_grad
+        return sum(held.values())
+
+    one, many = tiny.drawn([(96, [6])]), tiny.drawn([(96, [6] * 16)])
+    assert many.tokens / one.tokens < 1.95
+    assert kept(many) / kept(one) < 2.6  # sixteen copies of the prompt would be 16
