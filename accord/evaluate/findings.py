@@ -54,7 +54,7 @@ class Thresholds(Settings):
     """How far the very first ratio of a rollout may be from 1."""
     length_factor: float = Field(default=1.8, gt=1)
     """By what factor the mean length of answers may grow or shrink."""
-    early: float = Field(default=0.2, gt=0, le=0.5)
+    early: float = Field(default=0.1, gt=0, le=0.5)
     """Share of a log that counts as its beginning, and as its end."""
 
 
