@@ -301,7 +301,8 @@ def train_ppo(
         return before.evaluate(segment).logprob
 
     figures = ppo.train(config, policy, world, worth, run, referred)
-    data = [prompt.id for prompt in prompts]
+    taught = project.version(reward)
+    data = [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
     return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures)
 
 
