@@ -13,14 +13,17 @@ import resource, sys
 import torch
 from accord.worlds.text.heap import keep
 print(keep() if sys.argv[1] == "keep" else None)
-def work():
+def work(size):
     for _ in range(4):
-        held = [torch.ones(2_000_000) for _ in range(12)]  # as the layers of a pass, given back together
+        held = [torch.ones(size).mul_(2) for _ in range(12)]  # as the layers of a pass, given back together
         del held
-work()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+count = 0
+for size in (500_000, 2_000_000, 5_000_000):
+    work(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work(size)
+    count += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(count)
 """
 
 
