@@ -56,7 +56,9 @@ class Segment:
 
     def to(self: S, device: torch.device | str) -> S:
         """The same on another device."""
-        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)
 
     def rows(self: S, index: Tensor) -> S:
@@ -169,7 +171,9 @@ class Comparisons:
 
     def to(self, device: torch.device | str) -> Comparisons:
         """The same on another device."""
-        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
         return replace(self, segment=self.segment.to(device), **moved)
 
     def pairs(self, index: Tensor) -> Comparisons:

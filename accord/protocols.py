@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from accord.records import Answer, Asked, Demonstration, Preference, Prompt, Sample
 
@@ -37,7 +37,10 @@ class Policy(Protocol):
 
 
 class World(Protocol):
-    """Where a policy acts, and the only place where records become batches and batches records."""
+    """Where a policy acts, and the only place where records become batches and batches records.
+
+    What changes as it goes on (its turn) is in its state, so that a resumed run collects what comes next.
+    """
 
     def collect(self, policy: Policy) -> Rollout: ...
 
@@ -46,6 +49,10 @@ class World(Protocol):
     def compared(self, beliefs: Sequence[Preference]) -> Comparisons: ...
 
     def shown(self, examples: Sequence[Demonstration]) -> Segment: ...
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
 
 
 class Reward(Protocol):

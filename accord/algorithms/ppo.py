@@ -3,14 +3,12 @@
 Collect answers, score them, take away what drift from the reference costs, ask the critic what was to be expected,
 and make likelier what turned out better. The details of Huang et al. 2024 (*The N implementation details of RLHF
 with PPO*) are settings here, each with a test. The file knows no text: the toy worlds learn by it too.
-Ours: one mean over all tokens of a minibatch, not a mean of micro-batches' means; tokens that the policy did not
-write are skipped by the advantage, not treated as its actions; log-probabilities are computed again before the first
-update (so the ratio starts at 1) and compared with the sampler's.
+Ours: one mean over all tokens of a minibatch, not a mean of micro-batches' means; the advantage skips tokens that the
+policy did not write; log-probabilities are computed again first, so the ratio starts at 1, and gate the sampler's.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -88,9 +86,10 @@ class Config(Settings):
 
 
 class Actor(Protocol):
-    """A trainable policy with a critic."""
+    """A trainable policy, an nn.Module. critic: its value model; None when that is a head on the policy's trunk."""
 
-    critic: nn.Module | None
+    @property
+    def critic(self) -> nn.Module | None: ...
 
     def evaluate(self, segment: Segment) -> Evaluated: ...
 
@@ -149,7 +148,7 @@ def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -
 
 
 def train(
-    config: Config, policy: nn.Module, world: World, reward: Reward, run: Run, reference: Reference | None = None
+    config: Config, policy: Actor, world: World, reward: Reward, run: Run, reference: Reference | None = None
 ) -> dict[str, float]:
     """Make the policy earn more in this world. Returns the figures of the last iteration (docs/ppo.md explains each).
 
@@ -203,11 +202,11 @@ def look_again(
             f"sampler and trainer differ by {drift:.4f} nats per token on average, more than drift_limit="
             f"{config.drift_limit}. Look for another temperature, dropout, old weights or precision in the sampler."
         )
-    answers = len(rollout)
-    kept = replace(rollout, logprob=logprob, value=value, reference=referred if reference is not None else logprob)
+    answers, referred = len(rollout), referred if reference is not None else logprob
+    kept = replace(rollout, logprob=logprob, value=value, reference=referred)
     return kept, {
-        "kl": float(torch.where(rollout.mask, kl(logprob, kept.reference, "k1"), 0.0).sum() / answers),
-        "kl_k3": float(torch.where(rollout.mask, kl(logprob, kept.reference, "k3"), 0.0).sum() / answers),
+        "kl": float(torch.where(rollout.mask, kl(logprob, referred, "k1"), 0.0).sum() / answers),
+        "kl_k3": float(torch.where(rollout.mask, kl(logprob, referred, "k3"), 0.0).sum() / answers),
         "entropy": float(mean(entropy, rollout.mask)),
         "sampler_drift": float(drift),
         "length": float(rollout.mask.sum() / answers),
@@ -252,6 +251,8 @@ def update(
     config: Config, policy: Actor, rollout: Rollout, prices: Prices, run: Run, warming: bool
 ) -> dict[str, float]:
     """Several passes over one rollout. Returns means over its updates, and the very first ratio and clip fraction."""
+    assert rollout.value is not None
+    assert rollout.target is not None
     sums: dict[str, float] = {}
     updates, left_early = 0, False
     for epoch in range(config.epochs):
@@ -259,15 +260,19 @@ def update(
             figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
             count = run.total(mini.mask.sum())
             for micro in mini.split(config.micro_tokens):
+                assert micro.advantage is not None
                 now = policy.evaluate(micro)
                 each = surrogate(now.logprob, micro.logprob, micro.advantage, config.clip)
                 loss = each - prices.entropy * now.entropy
                 if config.kl.place == "loss":
+                    assert micro.reference is not None
                     loss = loss + prices.kl * kl(now.logprob, micro.reference, config.kl.estimator)
                 if warming:
                     loss = torch.zeros_like(each)
                 critic = torch.zeros_like(each)
                 if now.value is not None:
+                    assert micro.value is not None
+                    assert micro.target is not None
                     critic = value_loss(now.value, micro.value, micro.target, config.value_clip)
                 both = torch.where(micro.mask, loss + config.value_coefficient * critic, 0.0)
                 run.backward(both.sum() / count, micro.names)
@@ -278,8 +283,8 @@ def update(
                     if "first_ratio" not in sums:
                         first = mean((ratio - 1).abs(), micro.mask)
                         sums |= {"first_ratio": float(first), "first_clipped": float(mean(outside, micro.mask))}
-                    for name, value in zip(figures, (each, critic, moved, outside), strict=True):
-                        figures[name] += float(torch.where(micro.mask, value, 0.0).sum() / count)
+                    for name, part in zip(figures, (each, critic, moved, outside), strict=True):
+                        figures[name] += float(torch.where(micro.mask, part, 0.0).sum() / count)
             figures |= run.step()
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -290,7 +295,5 @@ def update(
         if left_early:
             break
     kept = {name: value if name.startswith("first_") else value / updates for name, value in sums.items()}
-    assert rollout.value is not None
-    assert rollout.target is not None
-    explained = float(explained_variance(rollout.value, rollout.target, rollout.mask))
-    return {**kept, "explained_variance": explained if math.isfinite(explained) else 0.0, "updates": float(updates)}
+    explained = explained_variance(rollout.value, rollout.target, rollout.mask)
+    return {**kept, "explained_variance": float(explained), "updates": float(updates)}

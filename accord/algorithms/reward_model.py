@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from accord.batches import Comparisons, Segment, pack
@@ -42,7 +42,7 @@ class Config(Settings):
 
 
 class Scorer(Protocol):
-    """Something that gives each row a number."""
+    """An nn.Module that gives each row a number."""
 
     def score(self, segment: Segment) -> Tensor: ...
 
@@ -78,7 +78,7 @@ def steps(config: Config, prompts: int) -> int:
 
 
 def train(
-    config: Config, scorer: nn.Module, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
+    config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
 ) -> tuple[Normaliser, dict[str, float]]:
     """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures."""
     groups = comparisons.groups()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from accord.batches import Segment
 from accord.config import Settings
@@ -35,7 +35,7 @@ class Config(Settings):
 
 
 class Imitator(Protocol):
-    """A trainable policy."""
+    """A trainable policy, an nn.Module."""
 
     def evaluate(self, segment: Segment) -> Evaluated: ...
 
@@ -51,7 +51,7 @@ def steps(config: Config, rows: int) -> int:
 
 
 def train(
-    config: Config, policy: nn.Module, examples: Segment, run: Run, held_out: Segment | None = None
+    config: Config, policy: Imitator, examples: Segment, run: Run, held_out: Segment | None = None
 ) -> dict[str, float]:
     """Fit the policy to the examples. Returns the last figures: loss (nats per token), held_out_loss.
 

@@ -85,13 +85,13 @@ def _sink(tracker: Tracker, folder: Path, since: int, config: Mapping[str, Any])
     if tracker == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=since)  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=since)
 
         def to_tensorboard(step: int, figures: Mapping[str, float]) -> None:
             if step < 0:
-                writer.close()  # type: ignore[no-untyped-call]
+                writer.close()
             for name, value in figures.items():
-                writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, step)
 
         return to_tensorboard
     try:

@@ -106,9 +106,9 @@ class Run:
         self._tracked.update(things)
 
     def optimise(
-        self, config: OptimiserConfig, updates: int, rates: Mapping[str, float] | None = None, **modules: nn.Module
+        self, config: OptimiserConfig, updates: int, rates: Mapping[str, float] | None = None, **modules: Any
     ) -> None:
-        """Train these modules, in `updates` optimiser steps altogether; they are tracked too."""
+        """Train these nn.Modules, in `updates` optimiser steps altogether; they are tracked too."""
         self.track(**modules)
         self._optimiser = make_optimiser(modules, config, rates or {})
         self._optimiser_config, self._updates_planned = config, max(1, updates)
