@@ -8,7 +8,6 @@ stage that was killed goes on from its checkpoint.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from accord.records import Demonstration, Preference, Prompt, Sample, Text, Vers
 from accord.rewards.learned import Learned
 from accord.run import Run, seed_of
 from accord.store import Store
-from accord.store.exchange import import_file
+from accord.store.exchange import import_file, texts
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.generate import Sampler
@@ -114,7 +113,8 @@ class Project:
         if isinstance(data, LabData):
             assert self.lab is not None
             return self.lab.documents(data.documents)
-        return [piece for name in data.texts for piece in pieces(Path(data.root) / name, data.longest_text)]
+        root, longest = Path(data.root), data.longest_text
+        return [piece for name in data.texts for piece in texts(root / name, longest=longest)]
 
     def prompts(self, split: Literal["train", "test"]) -> list[Prompt]:
         """Prompts of a side: of the lab, or those that the imported preferences are about."""
@@ -146,8 +146,8 @@ class Project:
             return open_tokenizer(self.recipe.model.name)
         if not (folder / "tokenizer.json").is_file():
             made = word_level(self.lab.words) if self.lab else train_bpe(self.documents(), self.recipe.vocabulary)
-            folder.mkdir(parents=True, exist_ok=True)
-            made.save_pretrained(folder)
+            with models.whole(folder) as draft:
+                made.save_pretrained(draft)
         return open_tokenizer(folder)
 
     def encoder(self, tokenizer: Any) -> Encoder:
@@ -216,21 +216,21 @@ class Project:
 # --- stages ------------------------------------------------------------------------------------------------------
 
 
-def train_pretrain(project: Project, name: str, start: str | None = None, **_: Any) -> Version:
+def train_pretrain(project: Project, name: str, start: str | None = None, **rest: Any) -> Version:
     """Read the texts."""
     config = project.recipe.pretrain or sft.Config()
     tokenizer = project.tokenizer()
-    encoder, texts = project.encoder(tokenizer), project.documents()
-    kept = max(1, len(texts) // 50)
+    encoder, read = project.encoder(tokenizer), project.documents()
+    kept = max(1, len(read) // 50)
     policy = Policy(project.language_model(start, tokenizer))
     run = project.run(name, config)
     figures = sft.train(
-        config, policy.to(run.device), encoder.documents(texts[kept:]), run, encoder.documents(texts[:kept])
+        config, policy.to(run.device), encoder.documents(read[kept:]), run, encoder.documents(read[:kept])
     )
     return project.keep(name, "policy", "pretrain", policy.model, tokenizer, start, config, (), figures)
 
 
-def train_sft(project: Project, name: str, start: str | None = None, **_: Any) -> Version:
+def train_sft(project: Project, name: str, start: str | None = None, **rest: Any) -> Version:
     """Imitate the demonstrations."""
     config, store = project.recipe.sft, project.store
     policy, encoder = (
@@ -247,7 +247,7 @@ def train_sft(project: Project, name: str, start: str | None = None, **_: Any) -
 
 
 def train_reward_model(
-    project: Project, name: str, start: str | None = None, beliefs: Sequence[Preference] | None = None, **_: Any
+    project: Project, name: str, start: str | None = None, beliefs: Sequence[Preference] | None = None, **rest: Any
 ) -> Version:
     """Learn what answers are worth."""
     recipe, config = project.recipe, project.recipe.reward_model
@@ -280,7 +280,7 @@ def train_ppo(
     reward: str | None = None,
     prompts: Sequence[Prompt] | None = None,
     reference: str | None = None,
-    **_: Any,
+    **rest: Any,
 ) -> Version:
     """Learn to answer better."""
     recipe, config = project.recipe, project.recipe.ppo
@@ -291,19 +291,24 @@ def train_ppo(
     _, encoder = project.policy(start)
     model = project.language_model(start, encoder.tokenizer)
     policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
-    before, _ = project.policy(reference or start, run.device)
     scorer, theirs = project.scorer(reward, run.device)
     world = project.world(policy, encoder, prompts, name)
     mean, std = models.normaliser(scorer.model)
     worth = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, config.micro_tokens), mean, std)
 
-    def referred(segment: Any) -> torch.Tensor:
-        return before.evaluate(segment).logprob
-
-    figures = ppo.train(config, policy, world, worth, run, referred)
+    before = frozen(project, policy, reference or start)
+    figures = ppo.train(config, policy, world, worth, run, before)
     taught = project.version(reward)
     data = [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
     return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures)
+
+
+def frozen(project: Project, policy: Policy, version: str) -> ppo.Reference:
+    """What the policy was before: the policy itself without its adapter where that will do, else a frozen copy."""
+    if models.with_reference(policy.model, project.path(version)):
+        return policy.reference
+    before, _ = project.policy(version, next(policy.parameters()).device)
+    return lambda segment: before.evaluate(segment).logprob
 
 
 def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:
@@ -354,21 +359,6 @@ def text_of(record: Prompt | Sample) -> Text:
     if not isinstance(record.content, Text):
         raise SettingsError(f"{record.id} holds a {record.content.kind}, not text")
     return record.content
-
-
-def pieces(path: Path, longest: int) -> list[str]:
-    """A plain text, perhaps in gzip, cut between paragraphs into pieces of at most about `longest` characters."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
-        paragraphs = file.read().replace("\r\n", "\n").split("\n\n")
-    found: list[str] = []
-    held = ""
-    for paragraph in paragraphs:
-        held = f"{held}\n\n{paragraph}" if held else paragraph
-        while len(held) >= longest:
-            found.append(held[:longest])
-            held = held[longest:]
-    return [*found, held] if held.strip() else found
 
 
 def named(settings: models.ModelSettings, folder: Path) -> models.ModelSettings:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from tyro.conf import Positional
+from typing import Any
 
 HELP = """accord: people compare, models learn, and every lesson can be traced to who taught it.
 
@@ -94,12 +91,8 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     if source is None and folder is not None and (folder / "project.yaml").is_file():
         source = str(folder / "project.yaml")
     start = recipe(source)
-    made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")  # type: ignore[misc]
+    made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")
     return Place(made, folder or Path("projects") / made.name, plain[:words])
-
-
-def _say(text: str) -> None:
-    print(f"\033[1m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 
 
 def quickstart(rest: list[str]) -> int:
@@ -131,15 +124,16 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
     from accord.build import Project
     from accord.loop import Waiting, loop
     from accord.tell import tell
+    from accord.verbs import say
 
     begun = time.monotonic()
     project = Project(place.folder, place.recipe)
     try:
-        before, rounds = loop(project, _say)
+        before, rounds = loop(project, say)
     except Waiting as wait:
         print(f"accord: {wait}", file=sys.stderr)
         return 1
-    _say("judge: on prompts never trained on")
+    say("judge: on prompts never trained on")
     tell(project, before, rounds, time.monotonic() - begun, f"accord {verb}")
     return 0
 
@@ -160,7 +154,9 @@ def train(rest: list[str]) -> int:
         return 0 if asked else 2
     method, options = rest[0], list(rest[1:])
     if "-h" in options or "--help" in options:
-        return _teach(method)
+        from accord.verbs import teach
+
+        return teach(method)
     given: dict[str, str] = {}
     for name in ("start", "reward", "name", "reference"):
         if f"--{name}" in options:
@@ -184,161 +180,22 @@ def train(rest: list[str]) -> int:
     return 0
 
 
-def _teach(method: str) -> int:
-    """What a method is and what its settings do."""
-    import importlib
-
-    import tyro
-
-    module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(method, method) }")
-    print(module.__doc__)
-    print(f"Settings, as --{method}.NAME VALUE or in the recipe under `{method}:`\n")
-    with contextlib.suppress(SystemExit):
-        tyro.cli(module.Config, args=["--help"], prog=f"accord train {method} [RECIPE]")
-    return 0
-
-
-def import_(
-    files: Positional[tuple[Path, ...]],
-    /,
-    project: Path = Path("projects/mine"),
-    form: str = "auto",
-    test_share: float = 0.1,
-) -> int:
-    """Bring records into a project: JSONL, JSONL.gz or Parquet; the forms are those of docs/data.md.
-
-    Good rows are kept, bad ones reported with their line; the same file twice adds nothing.
-
-    Args:
-        files: What to read.
-        project: Folder of the project; made when it is not there.
-        form: Form of the rows; `auto` looks at the first ones.
-        test_share: Share of prompts put aside for the test.
-    """
-    from accord.store import Store
-    from accord.store.exchange import import_file
-
-    project.mkdir(parents=True, exist_ok=True)
-    bad = 0
-    with Store.open(project / "store.db") as store:
-        for file in files:
-            found = import_file(store, file, form, test_share=test_share)  # type: ignore[arg-type]
-            bad += found.bad_rows
-            print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
-            for row in found.bad[:20]:
-                print(f"  line {row.line}: {row.reason}")
-            if found.bad_rows > 20:
-                print(f"  and {found.bad_rows - 20} more bad rows")
-    return 1 if bad else 0
-
-
-def export(file: Positional[Path], /, project: Path = Path("projects/mine"), form: str = "accord") -> int:
-    """Take records out of a project: everything in Accord's own form, or what other trainers read.
-
-    Args:
-        file: Where to write; the ending says whether JSONL, JSONL.gz or Parquet.
-        project: Folder of the project.
-        form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
-    """
-    from accord.store import Store
-    from accord.store.export import export as write
-
-    with Store.open(project / "store.db") as store:
-        done = write(store, file, form)  # type: ignore[arg-type]
-        print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
-    return 0
-
-
-def sample(
-    version: Positional[str], /, prompt: str, project: Path = Path("quickstart"), count: int = 4, seed: int = 0
-) -> int:
-    """Let a version answer a prompt.
-
-    Args:
-        version: Name of a version, as in `sft` or `round1-ppo`.
-        prompt: What is asked.
-        project: Folder of the project.
-        count: How many answers.
-        seed: Another seed, other answers.
-    """
-    from accord.records import Message, Prompt, Text, named_id
-
-    opened = _project(project)
-    asked = Prompt(id=named_id("asked", prompt), content=Text(messages=(Message(role="user", content=prompt),)))
-    for _, answer in opened.sample(version, [asked], count, f"asked-{seed}"):
-        print(f"- {answer.content.messages[-1].content}")
-    return 0
-
-
-def report(project: Positional[Path] = Path("quickstart"), /) -> int:
-    """Judge a project's versions again and write report.html and summary.json.
-
-    Args:
-        project: Folder of the project.
-    """
-    from accord.loop import loop
-    from accord.tell import tell
-
-    opened = _project(project)
-    before, rounds = loop(opened, _say)
-    tell(opened, before, rounds, None, f"accord report {project}")
-    return 0
-
-
-def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
-    """Who taught a version, or which versions a person taught.
-
-    Args:
-        name: Name of a version, or pseudonym of an annotator.
-        project: Folder of the project.
-    """
-    opened = _project(project)
-    version = opened.version(name)
-    found = opened.store.trace_version(version.id) if version else opened.store.trace_person(name)
-    for kind, ids in vars(found).items():
-        print(
-            f"{kind}: {len(ids)}" + (f"  {', '.join(sorted(ids)[:12])}" if kind in ("annotators", "versions") else "")
-        )
-    return 0
-
-
-def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
-    """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
-
-    Args:
-        name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md.
-        seeds: How many seeds.
-        folder: Where the projects are made.
-    """
-    from accord.tell import prove_lab
-
-    return prove_lab(seeds, folder, _say)
-
-
-def _by_parameters(function: Callable[..., int]) -> Callable[[list[str]], int]:
-    """A verb whose options are a function's parameters."""
+def _by_parameters(name: str) -> Callable[[list[str]], int]:
+    """A verb of `accord.verbs`, whose options are its function's parameters."""
 
     def verb(rest: list[str]) -> int:
         import tyro
 
-        return int(tyro.cli(function, args=rest, prog=f"accord {function.__name__.rstrip('_')}"))
+        from accord import verbs
+
+        return int(tyro.cli(getattr(verbs, name), args=rest, prog=f"accord {name.rstrip('_')}"))
 
     return verb
-
-
-def _project(folder: Path) -> Any:
-    from accord.build import Project
-    from accord.config import SettingsError
-    from accord.recipe import recipe
-
-    if not (folder / "project.yaml").is_file():
-        raise SettingsError(f"{folder} is no project (no project.yaml); begin one with accord loop or accord train")
-    return Project(folder, recipe(folder / "project.yaml"))
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "quickstart": quickstart,
     "loop": circle,
     "train": train,
-    **{f.__name__.rstrip("_"): _by_parameters(f) for f in (sample, report, trace, import_, export, prove)},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("sample", "report", "trace", "import_", "export", "prove")},
 }

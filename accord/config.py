@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,9 +53,15 @@ def build(kind: type[S], values: dict[str, Any], where: str = "settings") -> S:
 
 
 def save(settings: Settings, path: str | Path) -> None:
-    """Write settings as YAML, all of them, defaults too."""
+    """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    target = Path(path)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, target)
 
 
 def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

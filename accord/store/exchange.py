@@ -134,11 +134,33 @@ def import_file(
     return report
 
 
-def texts(path: str | Path, limits: Limits = LIMITS) -> Iterator[str]:
+def texts(path: str | Path, limits: Limits = LIMITS, longest: int | None = None) -> Iterator[str]:
     """Documents for pretraining: each `text` of JSONL or Parquet rows; a .txt or .txt.gz file is one document.
 
-    Raises Refused at the first row without a text.
+    longest: documents are handed out in pieces of at most so many characters, cut between paragraphs where they can
+    be. Raises Refused at the first row without a text.
     """
+    for document in _documents(path, limits):
+        yield from _pieces(document, longest) if longest is not None else [document]
+
+
+def _pieces(document: str, longest: int) -> Iterator[str]:
+    """A document cut into pieces, whole paragraphs as long as they fit. Blank pieces are left out."""
+    held = ""
+    for paragraph in document.replace("\r\n", "\n").split("\n\n"):
+        if held and len(held) + 2 + len(paragraph) > longest:
+            yield held
+            held = ""
+        held = f"{held}\n\n{paragraph}" if held else paragraph
+        while len(held) > longest:
+            yield held[:longest]
+            held = held[longest:]
+    if held.strip():
+        yield held
+
+
+def _documents(path: str | Path, limits: Limits) -> Iterator[str]:
+    """Documents as they stand in the files."""
     for file in files.found(path):
         if ".txt" in file.suffixes[-2:]:
             whole = b"\n".join(line or b"" for line in files.lines(file, limits))

@@ -75,6 +75,13 @@ def is_adapter(name: str) -> bool:
     return (Path(name) / "adapter_config.json").is_file()
 
 
+def base_of(name: str) -> str:
+    """Name of the model that an adapter stands on: a folder beside it when the recorded place is not there any more."""
+    base = str(PeftConfig.from_pretrained(name).base_model_name_or_path)
+    beside = Path(name).parent / Path(base).name
+    return str(beside) if not Path(base).exists() and beside.is_dir() else base
+
+
 def new_config(settings: ModelSettings, tokenizer: Any) -> Any:
     """Configuration of a new model from its measures."""
     if settings.lora is not None:
@@ -120,11 +127,7 @@ def new_config(settings: ModelSettings, tokenizer: Any) -> Any:
 def saved_config(settings: ModelSettings) -> Any:
     """Configuration in a folder, with our dropout in place of its own."""
     assert settings.name is not None
-    name = (
-        PeftConfig.from_pretrained(settings.name).base_model_name_or_path
-        if is_adapter(settings.name)
-        else settings.name
-    )
+    name = base_of(settings.name) if is_adapter(settings.name) else settings.name
     return _without_dropout(AutoConfig.from_pretrained(name), settings.dropout)
 
 

@@ -29,15 +29,23 @@ def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, 
     All is written beside the target, brought to disk and then renamed, so that a folder of this name is always
     whole. An older folder of the same name is replaced. extra: notes to keep with the model, see `noted`.
     """
-    target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
     note(model, **(extra or {}))
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with whole(folder) as draft:
         with quiet():
             _write(model, draft)
         if tokenizer is not None:
             tokenizer.save_pretrained(draft)
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def whole(folder: str | Path) -> Iterator[Path]:
+    """An empty folder to write into, which takes the given name when all of it is on the disk, and else vanishes."""
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield draft
         draft.chmod(0o755)
         for file in sorted(draft.rglob("*")):
             _to_disk(file)
@@ -53,7 +61,6 @@ def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, 
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return target
 
 
 def note(model: nn.Module, **facts: JsonValue) -> None:
@@ -119,7 +126,10 @@ def _write(model: Any, folder: Path) -> None:
     if isinstance(model, PeftModel):
         base: Any = model.get_base_model()
         model.save_pretrained(
-            str(folder), safe_serialization=True, save_embedding_layers=noted(base).get("grown", False)
+            str(folder),
+            safe_serialization=True,
+            save_embedding_layers=noted(base).get("grown", False),
+            selected_adapters=["default"],
         )
         told = {**noted(base), "pad": base.config.get_text_config().pad_token_id}
         (folder / NOTES).write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")

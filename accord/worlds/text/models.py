@@ -19,12 +19,13 @@ from accord.worlds.text.architecture import (
     PRECISION,
     LoraSettings,
     ModelSettings,
+    base_of,
     is_adapter,
     is_encoder,
     new_config,
     saved_config,
 )
-from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, quiet, save, with_normaliser
+from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, quiet, save, whole, with_normaliser
 
 __all__ = [
     "LoraSettings",
@@ -40,7 +41,9 @@ __all__ = [
     "reference",
     "save",
     "scorer_model",
+    "whole",
     "with_normaliser",
+    "with_reference",
 ]
 
 
@@ -146,6 +149,30 @@ def reference(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
+def with_reference(model: nn.Module, folder: str | Path) -> bool:
+    """Whether the model of a folder can be had from this one without a copy of its weights.
+
+    It can when that is what this model's adapter stands on (then the adapter is switched off), or another adapter on
+    the same base (then it is loaded beside, frozen, under the name "reference"). See Policy.reference.
+    """
+    if not isinstance(model, PeftModel):
+        return False
+    base = str(model.peft_config["default"].base_model_name_or_path)
+    if _same(base, str(folder)):
+        return True
+    if not is_adapter(str(folder)) or not _same(base, base_of(str(folder))):
+        return False
+    with quiet():
+        model.load_adapter(str(folder), "reference", is_trainable=False)
+        model.set_adapter("default")
+    return True
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names lead to one model."""
+    return one == other or Path(one).resolve() == Path(other).resolve()
+
+
 def _opening(settings: ModelSettings, config: Any) -> dict[str, Any]:
     """What every `from_pretrained` is told."""
     opening = {"config": config, "dtype": PRECISION[settings.dtype]}
@@ -214,7 +241,7 @@ def _adapted(settings: ModelSettings) -> PeftModel:
         told = noted(settings.name)
         config.get_text_config().pad_token_id = told.get("pad", config.get_text_config().pad_token_id)
         config.accord = told
-    base = kind.from_pretrained(adapter.base_model_name_or_path, **_opening(settings, config))
+    base = kind.from_pretrained(base_of(settings.name), **_opening(settings, config))
     return PeftModel.from_pretrained(base, settings.name, is_trainable=True)
 
 

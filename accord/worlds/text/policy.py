@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +69,9 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def reference(self, segment: Segment) -> Tensor:
-        """[B, T] fp32: log-probabilities with the LoRA adapter switched off, which is the model that was started from.
+        """[B, T] fp32: log-probabilities of the model that was started from, without a second copy of it.
+
+        That is the adapter named "reference" where there is one (models.with_reference), else no adapter at all.
 
         Raises ValueError when the model has no adapter: then the reference is another model.
         """
@@ -78,7 +82,7 @@ class Policy(nn.Module):
         self._dropouts.refuse()
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
-        with self.model.disable_adapter():  # type: ignore[operator]
+        with _as_it_was(self.model):
             hidden = self.trunk.hidden(row)[row.before[there]]
             found, _ = logprobs(
                 hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature
@@ -94,6 +98,20 @@ class Policy(nn.Module):
                 "begin its observation with the beginning-of-text token"
             )
         return row.before >= 0
+
+
+@contextlib.contextmanager
+def _as_it_was(model: Any) -> Iterator[None]:
+    """The adapted model as its reference."""
+    if "reference" not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.set_adapter("reference")
+    try:
+        yield
+    finally:
+        model.set_adapter("default")
 
 
 class SamplerDrift(ValueError):

@@ -1,0 +1,180 @@
+"""Verbs beside the circle: records in and out, let a version answer, judge again, trace, prove, teach a method."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from accord.build import Project
+
+
+def import_(
+    files: Positional[tuple[Path, ...]],
+    /,
+    project: Path = Path("projects/mine"),
+    form: str = "auto",
+    test_share: float = 0.1,
+) -> int:
+    """Bring records into a project: JSONL, JSONL.gz or Parquet; the forms are those of docs/data.md.
+
+    Good rows are kept, bad ones reported with their line; the same file twice adds nothing.
+
+    Args:
+        files: What to read.
+        project: Folder of the project; made when it is not there.
+        form: Form of the rows; `auto` looks at the first ones.
+        test_share: Share of prompts put aside for the test.
+    """
+    from accord.store import Store
+    from accord.store.exchange import import_file
+
+    project.mkdir(parents=True, exist_ok=True)
+    bad = 0
+    with Store.open(project / "store.db") as store:
+        for file in files:
+            found = import_file(store, file, form, test_share=test_share)  # type: ignore[arg-type]
+            bad += found.bad_rows
+            print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
+            for row in found.bad[:20]:
+                print(f"  line {row.line}: {row.reason}")
+            if found.bad_rows > 20:
+                print(f"  and {found.bad_rows - 20} more bad rows")
+    return 1 if bad else 0
+
+
+def export(file: Positional[Path], /, project: Path = Path("projects/mine"), form: str = "accord") -> int:
+    """Take records out of a project: everything in Accord's own form, or what other trainers read.
+
+    Args:
+        file: Where to write; the ending says whether JSONL, JSONL.gz or Parquet.
+        project: Folder of the project.
+        form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
+    """
+    from accord.store import Store
+    from accord.store.export import export as write
+
+    with Store.open(project / "store.db") as store:
+        done = write(store, file, form)  # type: ignore[arg-type]
+        print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
+    return 0
+
+
+def sample(
+    version: Positional[str], /, prompt: str, project: Path = Path("quickstart"), count: int = 4, seed: int = 0
+) -> int:
+    """Let a version answer a prompt.
+
+    Args:
+        version: Name of a version, as in `sft` or `round1-ppo`.
+        prompt: What is asked.
+        project: Folder of the project.
+        count: How many answers.
+        seed: Another seed, other answers.
+    """
+    from accord.build import text_of
+    from accord.records import Message, Prompt, Text, named_id
+
+    at = opened(project)
+    _known(at, version)
+    asked = Prompt(id=named_id("asked", prompt), content=Text(messages=(Message(role="user", content=prompt),)))
+    for _, answer in at.sample(version, [asked], count, f"asked-{seed}"):
+        print(f"- {text_of(answer).messages[-1].content}")
+    return 0
+
+
+def report(project: Positional[Path] = Path("quickstart"), /) -> int:
+    """Judge a project's versions again and write report.html and summary.json.
+
+    Args:
+        project: Folder of the project.
+    """
+    from accord.loop import loop
+    from accord.tell import tell
+
+    at = opened(project)
+    before, rounds = loop(at, say)
+    tell(at, before, rounds, None, f"accord report {project}")
+    return 0
+
+
+def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
+    """Who taught a version, or which versions a person taught.
+
+    Args:
+        name: Name of a version, or pseudonym of an annotator.
+        project: Folder of the project.
+    """
+    from accord.config import SettingsError
+    from accord.records import Version
+
+    at = opened(project)
+    version = at.version(name)
+    found = at.store.trace_version(version.id) if version else at.store.trace_person(name)
+    if version is None and not found.feedback:
+        raise SettingsError(f"{name!r} is no version (there are: {_names(at)}) and nobody of that name answered")
+    for kind, ids in vars(found).items():
+        if kind == "versions":
+            ids = [one.name for one in at.store.get_many(Version, ids).values()]
+        shown = f"  {', '.join(sorted(ids)[:12])}" if kind in ("annotators", "versions") else ""
+        print(f"{kind}: {len(ids)}{shown}")
+    return 0
+
+
+def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
+    """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
+
+    Args:
+        name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md.
+        seeds: How many seeds.
+        folder: Where the projects are made.
+    """
+    from accord.tell import prove_lab
+
+    return prove_lab(seeds, folder, say)
+
+
+def opened(folder: Path) -> Project:
+    """The project in a folder, under its own recipe. Raises SettingsError when there is none."""
+    from accord.build import Project
+    from accord.config import SettingsError
+    from accord.recipe import recipe
+
+    if not (folder / "project.yaml").is_file():
+        raise SettingsError(f"{folder} is no project (no project.yaml); begin one with accord loop or accord train")
+    return Project(folder, recipe(folder / "project.yaml"))
+
+
+def _known(project: Project, version: str) -> None:
+    """Raises SettingsError for a version that is not there."""
+    from accord.config import SettingsError
+
+    if project.version(version) is None:
+        raise SettingsError(f"no version {version!r}; there are: {_names(project)}")
+
+
+def _names(project: Project) -> str:
+    return ", ".join(project.names()) or "none"
+
+
+def teach(method: str) -> int:
+    """What a method is and what its settings do."""
+    import importlib
+
+    import tyro
+
+    module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(method, method) }")
+    print(module.__doc__)
+    print(f"Settings, as --{method}.NAME VALUE or in the recipe under `{method}:`\n")
+    with contextlib.suppress(SystemExit):
+        tyro.cli(module.Config, args=["--help"], prog=f"accord train {method} [RECIPE]")
+    return 0
+
+
+def say(text: str) -> None:
+    """One line of what is going on, for a person who watches."""
+    print(f"\033[1m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr)
