@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -40,9 +41,16 @@ def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, 
 
 @contextlib.contextmanager
 def whole(folder: str | Path) -> Iterator[Path]:
-    """An empty folder to write into, which takes the given name when all of it is on the disk, and else vanishes."""
+    """An empty folder to write into, which takes the given name when all of it is on the disk, and else vanishes.
+
+    What a process that was killed here left behind is swept away first.
+    """
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
+    draft_of = re.compile(rf"\.{re.escape(target.name)}\.(old\.)?[a-z0-9_]{{8}}")
+    for left in target.parent.iterdir():
+        if draft_of.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield draft
