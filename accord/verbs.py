@@ -93,10 +93,14 @@ def report(project: Positional[Path] = Path("quickstart"), /) -> int:
     Args:
         project: Folder of the project.
     """
+    from accord.config import SettingsError
     from accord.loop import loop
     from accord.tell import tell
 
     at = opened(project)
+    last = f"round{at.recipe.rounds}-ppo"
+    if at.version(last) is None:
+        raise SettingsError(f"{project} has no {last} yet (there are: {_names(at)}); finish it with accord loop")
     before, rounds = loop(at, say)
     tell(at, before, rounds, None, f"accord report {project}")
     return 0
@@ -118,10 +122,10 @@ def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
     if version is None and not found.feedback:
         raise SettingsError(f"{name!r} is no version (there are: {_names(at)}) and nobody of that name answered")
     for kind, ids in vars(found).items():
-        if kind == "versions":
-            ids = [one.name for one in at.store.get_many(Version, ids).values()]
-        shown = f"  {', '.join(sorted(ids)[:12])}" if kind in ("annotators", "versions") else ""
-        print(f"{kind}: {len(ids)}{shown}")
+        shown = ids if kind == "annotators" else ()
+        if kind in ("versions", "related"):
+            shown = [one.name for one in at.store.get_many(Version, ids).values()]
+        print(f"{kind}: {len(ids)}  {', '.join(sorted(shown)[:12])}".rstrip())
     return 0
 
 
@@ -150,11 +154,14 @@ def opened(folder: Path) -> Project:
 
 
 def _known(project: Project, version: str) -> None:
-    """Raises SettingsError for a version that is not there."""
+    """Raises SettingsError for a version that is not there or does not answer."""
     from accord.config import SettingsError
 
-    if project.version(version) is None:
+    found = project.version(version)
+    if found is None:
         raise SettingsError(f"no version {version!r}; there are: {_names(project)}")
+    if found.role != "policy":
+        raise SettingsError(f"{version} is a {found.role} model: it scores answers and gives none")
 
 
 def _names(project: Project) -> str:

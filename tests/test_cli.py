@@ -1,0 +1,209 @@
+"""The door: every verb explains itself, mistakes get one clear message, and nothing heavy is opened for a greeting."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from accord import cli
+from accord.cli import VERBS, main
+from accord.records import Demonstration, Feedback, Preference
+from accord.store import Store
+from tests.flow.circle import write_recipe
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small circle gone round through the door."""
+    folder = tmp_path_factory.mktemp("cli")
+    assert main(["loop", str(write_recipe(folder / "tiny.yaml")), "--project", str(folder / "p")]) == 0
+    return folder / "p"
+
+
+def said(capsys: pytest.CaptureFixture[str], words: list[str], status: int) -> str:
+    """What the program prints to the one or the other side, when it ends with this status."""
+    try:
+        found = main(words)
+    except SystemExit as stop:
+        found = int(stop.code or 0)
+    told = capsys.readouterr()
+    assert found == status, told
+    return told.out + told.err
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["help"]])
+def test_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, words, 0)
+    assert [verb for verb in VERBS if f"  accord {verb}" not in told] == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, [verb, "--help"], 0)
+    assert f"accord {verb}" in told
+    assert len(told.split()) > 20
+    assert "Traceback" not in told
+
+
+def test_help_is_quick_and_opens_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "tyro", "sqlalchemy", "matplotlib", "pydantic")
+    code = (
+        "import sys; from accord.cli import main; rc = main(['--help']); "
+        f"assert rc == 0; print('loaded', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+    assert time.monotonic() - begun < 5  # 0.1 s on an idle machine
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'report'?" in said(capsys, ["repport"], 2)
+    told = said(capsys, ["xyzzy"], 2)
+    assert "no verb 'xyzzy'" in told
+    assert "did you mean" not in told
+    assert main(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("ppo: {clop: 0.1}", ("ppo.clop", "clip", "value_clip")),
+        ("ppo: {clip: 7}", ("ppo.clip", "less than 1", "7")),
+        ("sead: 3", ("sead", "seed", "rounds")),
+        ("data: {kind: books}", ("data", "books", "lab", "files")),
+        ("- 1", ("list",)),
+        ("a: [", ("not YAML",)),
+    ],
+)
+def test_a_bad_recipe_is_refused_by_field_with_the_known_ones(
+    content: str, names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    told = said(capsys, ["loop", str(tmp_path / "bad.yaml"), "--project", str(tmp_path / "p")], 2)
+    assert [name for name in names if name not in told] == []
+    assert "bad.yaml" in told
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_bad_setting_on_the_command_line_is_refused_with_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--project", str(tmp_path / "p")]
+    told = said(capsys, ["loop", *at, "--ppo.clop", "0.1"], 2)
+    assert "--ppo.clop" in told
+    assert "--ppo.clip" in told
+    assert "less than 1" in said(capsys, ["train", "ppo", *at, "--ppo.clip", "3"], 2)
+    assert "--project needs a folder" in said(capsys, ["loop", "--project"], 2)
+    assert "cannot read settings" in said(capsys, ["loop", str(tmp_path / "nothing.yaml")], 2)
+    assert not (tmp_path / "p").exists()
+
+
+def test_train_names_the_methods_and_teaches_each(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, ["train"], 2)
+    assert all(method in told for method in ("pretrain", "sft", "reward_model", "ppo"))
+    assert said(capsys, ["train", "--help"], 0) == told
+    ppo = said(capsys, ["train", "ppo", "--help"], 0)
+    for part in ("Schulman", "--clip", "How far an action", "--kl.coefficient", "--optimiser.learning-rate"):
+        assert part in ppo
+    assert "Bradley and Terry" in said(capsys, ["train", "reward_model", "--help"], 0)
+
+
+def test_a_stage_without_what_it_needs_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--project", str(project)]
+    assert "--start" in said(capsys, ["train", "ppo", *at, "--name", "new"], 2)
+    assert "--start" in said(capsys, ["train", "reward_model", *at, "--name", "new"], 2)
+    told = said(capsys, ["train", "ppo", *at, "--start", "nobody", "--reward", "round1-reward"], 2)
+    assert "there are: pretrained, sft, round1-reward, round1-ppo" in told
+    assert "--name needs" in said(capsys, ["train", "sft", *at, "--name"], 2)
+
+
+def test_a_version_answers_and_the_same_seed_answers_the_same(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ["sample", "round1-ppo", "--prompt", "what colour is it ?", "--project", str(project), "--count", "3"]
+    first = said(capsys, ask, 0)
+    assert len(first.splitlines()) == 3
+    assert said(capsys, ask, 0) == first
+    assert said(capsys, [*ask, "--seed", "1"], 0) != first
+    assert "there are: pretrained" in said(capsys, ["sample", "nobody", *ask[2:]], 2)
+    assert "scores answers and gives none" in said(capsys, ["sample", "round1-reward", *ask[2:]], 2)
+
+
+def test_a_version_is_traced_to_its_teachers_and_a_person_to_what_they_taught(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(project / "store.db") as store:
+        everybody = list(store.feedback(project="round1"))
+        words = sum(one.annotator == everybody[0].annotator for one in store.all(Feedback))
+    told = said(capsys, ["trace", "round1-ppo", "--project", str(project)], 0)
+    assert f"feedback: {len(everybody)}" in told
+    assert all(one.annotator in told for one in everybody)
+    person = everybody[0].annotator
+    taught = said(capsys, ["trace", person, "--project", str(project)], 0)
+    assert f"feedback: {words}\n" in taught
+    assert "round1-reward" in taught
+    assert "round1-ppo" in taught
+    assert "pretrained" not in taught
+    assert "nobody of that name" in said(capsys, ["trace", "nobody", "--project", str(project)], 2)
+    assert "is no project" in said(capsys, ["trace", person, "--project", str(project / "not")], 2)
+
+
+def test_the_report_can_be_made_again(project: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = json.loads((project / "summary.json").read_text())
+    (project / "report.html").unlink()
+    said(capsys, ["report", str(project)], 0)
+    after = json.loads((project / "summary.json").read_text())
+    assert (project / "report.html").stat().st_size > 10_000
+    assert {k: v for k, v in after.items() if k != "seconds"} == {k: v for k, v in before.items() if k != "seconds"}
+    begun = ["train", "pretrain", str(project.parent / "tiny.yaml"), "--project", str(tmp_path / "young")]
+    said(capsys, begun, 0)
+    assert "no round1-ppo yet (there are: pretrain)" in said(capsys, ["report", str(tmp_path / "young")], 2)
+
+
+def test_files_go_in_and_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": f"question {i} ?", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(10)]
+    with gzip.open(tmp_path / "pairs.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    shown = [json.dumps({"prompt": "hello", "completion": "hello you"}), "{not json", json.dumps({"colour": "red"})]
+    (tmp_path / "shown.jsonl").write_text("\n".join(shown) + "\n")
+    at = ["--project", str(tmp_path / "p")]
+
+    told = said(capsys, ["import", str(tmp_path / "pairs.jsonl.gz"), *at], 0)
+    assert "10 of 10 rows used" in told
+    again = said(capsys, ["import", str(tmp_path / "pairs.jsonl.gz"), *at], 0)
+    assert "0 records new" in again
+    told = said(capsys, ["import", str(tmp_path / "shown.jsonl"), *at], 1)
+    assert "1 of 3 rows used" in told
+    assert "line 2: " in told
+    assert "line 3: " in told
+    with Store.open(tmp_path / "p" / "store.db") as store:
+        assert len(list(store.all(Preference))) == 10
+        assert len(list(store.all(Demonstration))) == 1
+        assert len(list(store.all(Feedback))) == 0
+
+    assert "10 rows" in said(capsys, ["export", str(tmp_path / "out.jsonl"), "--form", "preference", *at], 0)
+    out = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert sorted(row["chosen"][-1]["content"] for row in out) == [f"yes {i}" for i in range(10)]
+    assert main(["export", str(tmp_path / "all.jsonl.gz"), *at]) == 0
+    assert main(["import", str(tmp_path / "all.jsonl.gz"), "--project", str(tmp_path / "other")]) == 0
+    with Store.open(tmp_path / "other" / "store.db") as store:
+        assert len(list(store.all(Preference))) == 10
+    absent = str(tmp_path / "absent.jsonl")
+    assert absent in said(capsys, ["import", absent, *at], 2)
+
+
+def test_control_c_ends_with_130_and_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, "loop", stopped)
+    assert "goes on from the last checkpoint" in said(capsys, ["loop"], 130)
