@@ -1,11 +1,11 @@
-# Five verbs. Everything they need is installed into .venv by the first of them.
+# A few verbs. Everything they need is installed into .venv by the first of them.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check bench docs prove format clean
+.PHONY: quickstart test check bench docs prove peers format clean
 
 quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
@@ -27,6 +27,14 @@ docs: $(VENV)/docs ## the pages as a site, warnings are errors
 
 prove: $(VENV)/test ## a proof that takes hours: make prove NAME=lab
 	$(BIN)/accord prove $(NAME)
+
+peers: $(VENV)/test .venv-peers/ready ## loss and gradient beside those of TRL, which gets an environment of its own
+	$(BIN)/python -m pytest -m peers -rA -s tests/peers
+
+.venv-peers/ready:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q $(TORCH) 'trl==1.16.*'
+	touch $@
 
 format: $(VENV)/check
 	$(BIN)/ruff check --fix .
@@ -51,4 +59,4 @@ $(VENV)/docs: $(VENV)/core
 	touch $@
 
 clean:
-	rm -rf $(VENV) site quickstart
+	rm -rf $(VENV) .venv-peers site quickstart

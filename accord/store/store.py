@@ -137,12 +137,19 @@ class Store:
         ]
 
     def ask(self, questions: Sequence[Question], annotator: str) -> list[Asked]:
-        """Questions with all that is needed to answer them, samples in the order that this annotator sees."""
+        """Questions with all that is needed to answer them, samples in the order that this annotator sees.
+
+        The right answer of a question that tests the annotator is taken out.
+        """
         orders = [claims.shown(question, annotator) for question in questions]
         prompts = self.get_many(Prompt, (question.prompt for question in questions))
         samples = self.get_many(Sample, (sample for order in orders for sample in order))
         return [
-            Asked(question=question, prompt=prompts[question.prompt], samples=tuple(samples[id] for id in order))
+            Asked(
+                question=question.model_copy(update={"gold": None}),
+                prompt=prompts[question.prompt],
+                samples=tuple(samples[id] for id in order),
+            )
             for question, order in zip(questions, orders, strict=True)
         ]
 
