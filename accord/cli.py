@@ -55,6 +55,9 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
     except (SettingsError, StoreError, FileNotFoundError) as error:
         print(f"accord: {error}", file=sys.stderr)
         return 2
+    except ArithmeticError as error:  # a loss that is no number, a sampler that drifts: the guards of docs/errors.md
+        print(f"accord: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print("\naccord: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -114,8 +117,18 @@ def quickstart(rest: list[str]) -> int:
     if "--project" not in options:
         options += ["--project", "quickstart"]
     if fresh:
-        shutil.rmtree(options[options.index("--project") + 1], ignore_errors=True)
+        shutil.rmtree(_own(options[options.index("--project") + 1]), ignore_errors=True)
     return circle(options, "quickstart")
+
+
+def _own(folder: str) -> Path:
+    """A folder that may be deleted. Raises SettingsError for one that is there and is no project."""
+    from accord.config import SettingsError
+
+    path = Path(folder)
+    if path.exists() and not (path / "project.yaml").is_file():
+        raise SettingsError(f"--fresh would delete {path}, which is no project (no project.yaml); name another folder")
+    return path
 
 
 def circle(rest: list[str], verb: str = "loop RECIPE") -> int:

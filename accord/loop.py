@@ -105,6 +105,7 @@ def respond(project: Project, questions: Sequence[Question], say: Said) -> None:
     if collect.source == "simulated" and questions:
         say(f"ask: {len(questions)} questions for {collect.people} simulated people")
         answer(project.store, questions, simulated(project))
+        return
     missing = unanswered(project.store, questions)
     if missing:
         raise Waiting(

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
 from accord.config import Settings, build, read
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
-from accord.run import RunConfig
+from accord.run import OptimiserConfig, RunConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
 
@@ -24,9 +25,9 @@ class LabData(Settings):
     kind: Literal["lab"] = "lab"
     lab: LabConfig = LabConfig()
     """What that world is like."""
-    documents: int = Field(default=8000, ge=1)
+    documents: int = Field(default=6000, ge=1)
     """Texts to pretrain on."""
-    demonstrations: int = Field(default=3000, ge=1)
+    demonstrations: int = Field(default=6000, ge=1)
     """Examples to fine-tune on, of mixed quality."""
     test_prompts: int = Field(default=400, ge=1)
     """Prompts, in phrasings never trained on, that everything is judged by."""
@@ -64,7 +65,7 @@ class Collect(Settings):
     wanted: int = Field(default=1, ge=1)
     """How many people answer each question."""
     source: Literal["simulated", "people", "none"] = "simulated"
-    """Simulated people of the lab; real ones (`accord serve` or import); or nobody: learn from what is in the store."""
+    """Simulated people of the lab; real ones (through the store, docs/loop.md); or nobody: learn from what is there."""
     people: int = Field(default=20, ge=1)
     """How many simulated people there are."""
 
@@ -78,7 +79,7 @@ class Draw(Settings):
     """Only the k likeliest tokens; 0 for all. PPO always samples from all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Only the likeliest tokens that make up this share. PPO always samples from all."""
-    max_tokens: int = Field(default=24, ge=1)
+    max_tokens: int = Field(default=28, ge=1)
     """Longer answers are cut."""
 
 
@@ -101,17 +102,17 @@ class Recipe(Settings):
     """What the reward model starts from; the fine-tuned policy when nothing is said."""
     encode: EncoderSettings = EncoderSettings()
     """Limits of length."""
-    pretrain: SftConfig | None = SftConfig()
+    pretrain: SftConfig | None = SftConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=3e-3))
     """Reading the texts; nothing skips it (a pretrained model)."""
-    sft: SftConfig = SftConfig()
+    sft: SftConfig = SftConfig(epochs=4, optimiser=OptimiserConfig(learning_rate=3e-3))
     """Imitating the demonstrations."""
     collect: Collect = Collect()
     """Which answers are drawn and what is asked about them."""
     believe: BelieveConfig = BelieveConfig()
     """From answers of people to beliefs."""
-    reward_model: RewardConfig = RewardConfig()
+    reward_model: RewardConfig = RewardConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth."""
-    ppo: PpoConfig = PpoConfig()
+    ppo: PpoConfig = PpoConfig(missing_end_penalty=-2.0, kl=KL(coefficient=0.12))
     """Learning to answer better."""
     rollout: int = Field(default=64, ge=1)
     """Prompts per PPO iteration."""

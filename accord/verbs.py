@@ -137,7 +137,7 @@ def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Pa
         seeds: How many seeds.
         folder: Where the projects are made.
     """
-    from accord.tell import prove_lab
+    from accord.prove import prove_lab
 
     return prove_lab(seeds, folder, say)
 

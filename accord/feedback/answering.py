@@ -56,10 +56,10 @@ def answer(store: Store, questions: Sequence[Question], sources: Sequence[Feedba
 
 
 def unanswered(store: Store, questions: Sequence[Question]) -> int:
-    """How many answers are still wanted."""
+    """How many answers are still wanted. A skip is none."""
     wanted = {question.id: question.wanted for question in questions}
     for project in {question.project for question in questions}:
         for said in store.feedback(project=project):
-            if said.question in wanted:
+            if said.question in wanted and said.answer is not None:
                 wanted[said.question] -= 1
     return sum(max(0, left) for left in wanted.values())

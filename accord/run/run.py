@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from accord.config import Settings
+from accord.config import Settings, SettingsError
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, Tracker, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
@@ -252,7 +252,7 @@ class Run:
         _, state = found
         mine = json.dumps(self.settings, sort_keys=True)
         if state["settings"] != mine:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.folder} holds a checkpoint of other settings ({_difference(state['settings'], mine)}). "
                 "Use another folder, or delete this one to begin anew."
             )
