@@ -26,6 +26,7 @@ from accord.config import SettingsError
 from accord.recipe import Recipe
 from accord.records import Demonstration, Preference, Prompt, Sample
 from accord.rewards.learned import Learned
+from accord.run import Run
 from accord.worlds.text import models
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.tokenizer import open_tokenizer
@@ -300,6 +301,35 @@ def test_the_reference_of_an_adapted_policy_is_no_second_copy(
         assert (caught_apart < 1e-5) == (rollout is caught[0][0])
     assert one.figures["first_ratio"] < 1e-6
     assert two.figures["first_ratio"] < 1e-6
+
+
+def test_an_adapted_policy_that_was_stopped_ends_bit_identical(
+    adapted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = adapted.recipe.run.model_copy(update={"checkpoint_seconds": 0})
+    project = with_(adapted, run=config)
+    given = {"start": "sft", "reward": "reward", "reference": "sft"}
+    real = Run.log
+
+    def stopped(run: Run, **figures: Any) -> None:
+        real(run, **figures)
+        if run.at == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "log", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(project, "ppo", "stopped", **given)
+    monkeypatch.setattr(Run, "log", real)
+    assert project.version("stopped") is None
+    train(project, "ppo", "stopped", **given)
+    # The name decides the seed of a stage, so the undisturbed one has the same name in another folder.
+    other = Project(adapted.folder.parent / "undisturbed", project.recipe)
+    other.prepare()
+    train(other, "sft", "sft")
+    train(other, "reward_model", "reward", start="sft")
+    train(other, "ppo", "stopped", **given)
+    found = [(p.path("stopped") / "adapter_model.safetensors").read_bytes() for p in (project, other)]
+    assert found[0] == found[1]
 
 
 def test_an_adapter_folder_opens_in_peft_and_the_base_stays_as_it_was(adapted: Project) -> None:

@@ -356,3 +356,16 @@ def test_real_rows_that_say_nothing_known_are_refused():
 def test_real_text_for_pretraining():
     (whole,) = texts(DATA / "corpus.txt.gz")
     assert len(whole) > 4_000_000
+
+
+def test_long_documents_come_in_pieces_that_end_with_a_paragraph(tmp_path):
+    paragraphs = [("word " * count).strip() for count in (5, 9, 3, 200, 1, 30)]
+    (tmp_path / "book.txt").write_bytes("\r\n\r\n".join(paragraphs).encode())
+    (whole,) = texts(tmp_path / "book.txt")
+    pieces = list(texts(tmp_path / "book.txt", longest=100))
+    assert max(map(len, pieces)) <= 100
+    assert "".join(pieces).replace("\n", "") == "".join(paragraphs)
+    assert pieces[0] == "\n\n".join(paragraphs[:3])
+    assert list(texts(tmp_path / "book.txt", longest=10_000)) == [whole.replace("\r\n", "\n")]
+    (tmp_path / "blank.txt").write_text("\n\n\n\n")
+    assert list(texts(tmp_path / "blank.txt", longest=100)) == []
