@@ -333,8 +333,17 @@ TRAIN: dict[str, Callable[..., Version]] = {
 
 
 def train(project: Project, method: str, name: str, **given: Any) -> Version:
-    """One stage, unless its version is there already."""
-    return project.version(name) or TRAIN[method](project, name, **given)
+    """One stage, unless its version is there already. Raises SettingsError when that was made with other settings."""
+    made = project.version(name)
+    if made is None:
+        return TRAIN[method](project, name, **given)
+    wanted = (getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
+    if changed := sorted(key for key in wanted if wanted[key] != made.config.get(key)):
+        raise SettingsError(
+            f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
+            "Give the new one another --name, or use another --project (accord quickstart --fresh begins anew)."
+        )
+    return made
 
 
 @torch.no_grad()

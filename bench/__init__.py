@@ -1,0 +1,1 @@
+"""How fast, beside a limit that is measured in the same run."""
