@@ -18,6 +18,8 @@ from accord.evaluate.winrate import WinRate, win_rate
 from accord.feedback.answering import answer
 from accord.lab import Gold, agreement
 from accord.loop import Round, simulated
+from accord.quality.ceiling import ceiling as ceiling_of
+from accord.quality.votes import hear
 from accord.records import Asked, Comparison, Feedback, Preference, Prompt, Question, Sample, Version, named_id
 from accord.statistics import Interval, mean_interval, paired_difference
 
@@ -136,7 +138,9 @@ def compare(old: Pairs, new: Pairs, gold: Gold | None) -> Ledger:
 
 def card_of(project: Project, before: Version, prompts: Sequence[Prompt], reward: str) -> RewardCard:
     """The reward model on held-out pairs: fresh labels of people in the lab, the imported test pairs otherwise."""
-    beliefs, ceiling = _fresh(project, before, prompts) if project.lab else (project.preferences("test"), None)
+    beliefs, ceiling = (
+        _fresh(project, before, prompts) if project.lab else (project.preferences("test"), people_agree(project))
+    )
     beliefs = [belief for belief in beliefs if belief.probability > 0.5]
     asked, samples = project.looked_up(beliefs)
     pairs = [(asked[b.prompt], samples[s]) for b in beliefs for s in (b.chosen, b.rejected)]
@@ -153,6 +157,17 @@ def card_of(project: Project, before: Version, prompts: Sequence[Prompt], reward
         {"": [(tags(asked[b.prompt]) or ("",))[0] for b in beliefs]},
         ceiling,
     )
+
+
+def people_agree(project: Project) -> Interval | None:
+    """How well anybody could predict single votes, where several people answered the same questions; else None."""
+    questions = [question for question in project.store.all(Question) if question.wanted > 1]
+    if not questions:
+        return None
+    known = {question.id for question in questions}
+    votes = hear(questions, (said for said in project.store.feedback() if said.question in known)).votes
+    found = ceiling_of(votes)
+    return None if found.why else found.high
 
 
 def _fresh(project: Project, before: Version, prompts: Sequence[Prompt]) -> tuple[list[Preference], Interval]:
