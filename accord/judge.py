@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from accord.algorithms import sft
 from accord.batches import pack
 from accord.build import Project, text_of
 from accord.evaluate.diversity import diversity
@@ -136,11 +137,26 @@ def compare(old: Pairs, new: Pairs, gold: Gold | None) -> Ledger:
     return ledger(lines)
 
 
-def card_of(project: Project, before: Version, prompts: Sequence[Prompt], reward: str) -> RewardCard:
-    """The reward model on held-out pairs: fresh labels of people in the lab, the imported test pairs otherwise."""
-    beliefs, ceiling = (
-        _fresh(project, before, prompts) if project.lab else (project.preferences("test"), people_agree(project))
-    )
+def held_out(project: Project, before: Version, prompts: Sequence[Prompt]) -> tuple[list[Preference], Interval | None]:
+    """Beliefs that nothing learned from, and their ceiling: fresh labels in the lab, else the imported test pairs."""
+    if project.lab is not None:
+        return _fresh(project, before, prompts)
+    return project.preferences("test"), people_agree(project)
+
+
+def chosen_loss(project: Project, beliefs: Sequence[Preference], names: Sequence[str]) -> dict[str, float]:
+    """Nats per token of each policy on the answers that people chose."""
+    asked, samples = project.looked_up(beliefs)
+    chosen = {belief.chosen: (asked[belief.prompt], samples[belief.chosen]) for belief in beliefs}
+    found = {}
+    for name in names:
+        policy, encoder = project.policy(name)
+        found[name] = sft.loss_on(policy, encoder.segment(list(chosen.values())), project.recipe.sft.micro_tokens)
+    return found
+
+
+def card_of(project: Project, reward: str, beliefs: Sequence[Preference], ceiling: Interval | None) -> RewardCard:
+    """A reward model on held-out pairs that have a better side."""
     beliefs = [belief for belief in beliefs if belief.probability > 0.5]
     asked, samples = project.looked_up(beliefs)
     pairs = [(asked[b.prompt], samples[s]) for b in beliefs for s in (b.chosen, b.rejected)]

@@ -16,8 +16,10 @@ from accord.judge import (
     against,
     answers,
     card_of,
+    chosen_loss,
     compare,
     consequences,
+    held_out,
     kl,
     round_by_round,
     tags,
@@ -56,12 +58,18 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         for side in (old, new)
     ]
     rate = against(prompts, old, new, worth)
-    cards = {done.reward.name: card_of(project, before, prompts, done.reward.name) for done in rounds}
+    beliefs, ceiling = held_out(project, before, prompts)
+    cards = {done.reward.name: card_of(project, done.reward.name, beliefs, ceiling) for done in rounds}
     by_round, further = round_by_round(project, before, rounds, prompts)
     drift = kl(project, before.name, after.name, new)
     table = compare(old, new, gold)
     logs = {name: tuple(read_log(project.folder / "runs" / name / "log.jsonl")) for name in _runs(project)}
-    figures = Figures(cards=cards, win_rate={after.name: rate.rate} if gold else {})
+    figures = Figures(
+        vocabulary=len(project.tokenizer()),
+        chosen_loss=chosen_loss(project, beliefs, [n for n in ("pretrained", before.name) if project.version(n)]),
+        cards=cards,
+        win_rate={after.name: rate.rate} if gold else {},
+    )
     return Story(
         title=f"{project.recipe.name}: what the policy learned",
         seed=project.recipe.seed,
