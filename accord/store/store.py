@@ -115,6 +115,10 @@ class Store:
         """A write transaction, for the other files of this room; what was written in it is kept or lost as one."""
         return self._database.writing()
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A short read transaction, for the other files of this room."""
+        return self._database.reading()
+
     # --- asking and answering ----------------------------------------------------------------------------------
 
     def claim(

@@ -1,0 +1,151 @@
+"""What a place to answer needs to know: held claims, projects, progress, and the last answers of a project.
+
+Every statement follows an index. Those that count run over one project's index entries and not over texts;
+callers that show them often should keep what they got for some seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from sqlalchemy import func, select, update
+
+from accord.records import Feedback, Question, Record
+from accord.store import claims, schema
+from accord.store.claims import Claim
+from accord.store.errors import Missing
+from accord.store.store import Store
+
+_queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
+_asked = schema.RECORDS["question"]
+_question = _asked.c
+
+
+class Progress(Record):
+    """Where the queue of a project stands, in answers."""
+
+    project: str
+    """Which queue."""
+    questions: int
+    """Questions that were put."""
+    wanted: int
+    """Answers wanted to all of them."""
+    answered: int
+    """Slots that a standing answer fills."""
+    leased: int
+    """Slots that somebody holds at this moment."""
+    surplus: int
+    """Answers that came when no slot was free."""
+
+
+def projects(store: Store) -> list[str]:
+    """Names of all queues, in order; as many index look-ups as there are projects."""
+    found: list[str] = []
+    with store.reading() as connection:
+        while True:
+            query = select(func.min(_question.project))
+            last = connection.scalar(query.where(_question.project > found[-1]) if found else query)
+            if last is None:
+                return found
+            found.append(last)
+
+
+def progress(store: Store, project: str) -> Progress:
+    """Counts of one project's queue."""
+    with store.reading() as connection:
+        slots = select(func.count(), func.sum(_queue.wanted), func.sum(_queue.answers), func.sum(_queue.leases)).where(
+            _queue.project == project
+        )
+        questions, wanted, answered, leased = connection.execute(slots).one()
+        extra = select(func.count()).where(_feedback.project == project, _feedback.state == "surplus")
+        surplus = connection.scalar(extra) or 0
+    return Progress(
+        project=project,
+        questions=questions,
+        wanted=int(wanted or 0),
+        answered=int(answered or 0),
+        leased=int(leased or 0),
+        surplus=surplus,
+    )
+
+
+def said_by(store: Store, project: str) -> dict[str, dict[str, int]]:
+    """For each annotator of a project, how much feedback is in which state."""
+    query = select(_feedback.annotator, _feedback.state, func.count()).where(_feedback.project == project)
+    found: dict[str, dict[str, int]] = {}
+    with store.reading() as connection:
+        for annotator, state, count in connection.execute(query.group_by(_feedback.annotator, _feedback.state)):
+            found.setdefault(annotator, {})[state] = count
+    return found
+
+
+def done_by(store: Store, annotator: str) -> int:
+    """How much one annotator has said that stands or is surplus, over all projects."""
+    states = _feedback.state.in_(("standing", "surplus"))
+    with store.reading() as connection:
+        return connection.scalar(select(func.count()).where(_feedback.annotator == annotator, states)) or 0
+
+
+def latest(store: Store, project: str, count: int = 2000) -> list[Feedback]:
+    """The last standing feedback of a project, newest first."""
+    query = select(_feedback.payload).where(_feedback.project == project, _feedback.state == "standing")
+    with store.reading() as connection:
+        rows = connection.scalars(query.order_by(_feedback.sequence.desc()).limit(count)).all()
+    return [Feedback.model_validate_json(row) for row in rows]
+
+
+def open_questions(store: Store, project: str, annotator: str, most: int = 1000) -> int:
+    """How many questions the annotator may still meet in the queue; counts no further than `most`."""
+    place = select(schema.passed.c.place).where(
+        schema.passed.c.project == project, schema.passed.c.annotator == annotator
+    )
+    with store.reading() as connection:
+        start = connection.scalar(place) or 0
+        ahead = select(_queue.question).where(_queue.project == project, _queue.open > 0, _queue.place > start)
+        return connection.scalar(select(func.count()).select_from(ahead.limit(most).subquery())) or 0
+
+
+def held(store: Store, annotator: str, project: str, seconds: float, count: int) -> list[Claim]:
+    """Live claims of an annotator, oldest first, renewed for so many seconds: what a reloaded page goes on with."""
+    now = time.time()
+    mine = (_claim.annotator == annotator) & (_claim.project == project) & (_claim.state == "live")
+    with store.writing() as connection:
+        query = select(_claim.id, _claim.question, _question.payload).join(_asked, _question.id == _claim.question)
+        query = query.where(mine, _claim.until > now).order_by(_claim.id).limit(count)
+        rows = connection.execute(query).all()
+        if rows:
+            renewed = update(schema.claim).where(_claim.id.in_([row.id for row in rows]))
+            connection.execute(renewed.values(until=now + seconds))
+    asked = store.ask([Question.model_validate_json(row.payload) for row in rows], annotator)
+    return [
+        Claim(id=row.id, asked=one, annotator=annotator, until=now + seconds)
+        for row, one in zip(rows, asked, strict=True)
+    ]
+
+
+def claimed(store: Store, claim: str, annotator: str) -> Question:
+    """The question under a claim of this annotator. Raises Missing, also when the claim is somebody else's."""
+    query = select(_question.payload).join(schema.claim, _claim.question == _question.id)
+    with store.reading() as connection:
+        payload = connection.scalar(query.where(_claim.id == claim, _claim.annotator == annotator))
+    if payload is None:
+        raise Missing("claim", [claim], "take one with `claim`")
+    return Question.model_validate_json(payload)
+
+
+def shown(question: Question, annotator: str) -> tuple[str, ...]:
+    """Sample ids in the order in which this annotator sees them."""
+    return claims.shown(question, annotator)
+
+
+def pages(store: Store, project: str, size: int = 200) -> Iterator[list[Feedback]]:
+    """What stands in a project, page by page, in constant memory."""
+    page: list[Feedback] = []
+    for one in store.feedback(project=project):
+        page.append(one)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
