@@ -130,12 +130,8 @@ LOSSES: dict[str, Callable[[Pairs, Config], Tensor]] = {
     "cpo": dpo,  # Xu et al. 2024: DPO with a uniform reference, and imitation of the better answer
 }
 """By name: from [N] pairs to [N] losses."""
-FREE = {"simpo", "orpo", "cpo"}
-"""Losses that have no reference."""
-PER_TOKEN = {"simpo", "orpo"}
-"""Losses about log-probabilities per token."""
-IMITATING = {"orpo", "cpo"}
-"""Losses whose papers add the likelihood of the better answer."""
+FREE, PER_TOKEN, IMITATING = {"simpo", "orpo", "cpo"}, {"simpo", "orpo"}, {"orpo", "cpo"}
+"""Losses without a reference; about log-probabilities per token; with the likelihood of the better answer."""
 
 
 def log_odds(logprob: Tensor) -> Tensor:
@@ -237,8 +233,7 @@ def looked(pairs: Pairs, comparisons: Comparisons, logprob: Tensor, config: Conf
     """[N] figures of each pair."""
     better, worse = comparisons.better, comparisons.worse
     h = config.beta * (pairs.better - pairs.worse)
-    figures = {"accuracy": correct(h, torch.zeros_like(h)), "margin": h}
-    figures |= {"better": pairs.better_mean, "worse": pairs.worse_mean}
+    figures = {"accuracy": correct(h, 0 * h), "margin": h, "better": pairs.better_mean, "worse": pairs.worse_mean}
     if not free(config):
         asked = referred(comparisons.segment)
         change, drift = logprob - asked, kl(logprob, asked, "k2")

@@ -73,3 +73,24 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     error = target - value
     left = mean((error - mean(error, mask)).square(), mask)
     return 1 - left / mean((target - mean(target, mask)).square(), mask).clamp_min(1e-8)
+
+
+def clipped(ratio: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    """-min(ratio A, clip(ratio, 1 - low, 1 + high) A): eq. 7 of Schulman et al. 2017, two bounds as in DAPO (2025).
+
+    All of one shape, which is returned.
+    """
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+
+
+def group_sum(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """[groups] sum of the [B] values of each group."""
+    return torch.zeros(groups, dtype=values.dtype, device=values.device).index_add(0, group, values)
+
+
+def group_spread(values: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Size, mean and standard deviation (over n - 1) of each group; all [groups]. values: [B]. One value spreads 0."""
+    size = group_sum(torch.ones_like(values), group, groups)
+    centre = group_sum(values, group, groups) / size.clamp_min(1)
+    squares = group_sum((values - centre[group]).square(), group, groups)
+    return size, centre, (squares / (size - 1).clamp_min(1)).sqrt()
