@@ -39,5 +39,5 @@ def joined(rollouts: Sequence[Rollout]) -> Rollout:
 
 def padded(values: Tensor, width: int) -> Tensor:
     """[N, W, ...] as [N, width, ...], zeros at the end."""
-    more = torch.zeros(len(values), width - values.shape[1], *values.shape[2:], dtype=values.dtype, device=values.device)
-    return torch.cat([values, more], dim=1)
+    more = width - values.shape[1]
+    return torch.cat([values, values.new_zeros(len(values), more, *values.shape[2:])], dim=1)
