@@ -124,7 +124,7 @@ class Project:
             rounds = self.recipe.rounds if split == "train" else 1
             count = self.recipe.collect.prompts * rounds if split == "train" else data.test_prompts
             return self.lab.prompts(count, split)
-        ids = dict.fromkeys(belief.prompt for belief in self.preferences(split))
+        ids = sorted({belief.prompt for belief in self.preferences(split)})  # so that the first ones are of all files
         return list(self.store.get_many(Prompt, ids).values())
 
     def preferences(self, split: str) -> list[Preference]:
@@ -247,14 +247,20 @@ def train_sft(project: Project, name: str, start: str | None = None, **rest: Any
 
 
 def train_reward_model(
-    project: Project, name: str, start: str | None = None, beliefs: Sequence[Preference] | None = None, **rest: Any
+    project: Project,
+    name: str,
+    start: str | None = None,
+    beliefs: Sequence[Preference] | None = None,
+    beside: str = "",
+    **rest: Any,
 ) -> Version:
     """Learn what answers are worth."""
-    recipe, config = project.recipe, project.recipe.reward_model
+    recipe, other = project.recipe, project.recipe.beside[beside] if beside else None
+    config, chosen = (other.learning, other.model) if other else (recipe.reward_model, recipe.reward_backbone)
     beliefs = project.preferences("train") if beliefs is None else beliefs
-    if recipe.reward_backbone is None and start is None:
+    if chosen is None and start is None:
         raise SettingsError("a reward model starts from a version (--start NAME) or from the recipe's reward_backbone")
-    backbone = recipe.reward_backbone or named(recipe.model, project.path(str(start)))
+    backbone = chosen or named(recipe.model, project.path(str(start)))
     tokenizer = open_tokenizer(str(backbone.name))
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, "head"), fresh_head=True))
     encoder = project.encoder(tokenizer)
@@ -268,8 +274,7 @@ def train_reward_model(
         encoder.comparisons(held, *project.looked_up(held)) if held else None,
     )
     models.with_normaliser(scorer.model, normaliser.mean, normaliser.std)
-    parent = start if recipe.reward_backbone is None else None
-    data = [belief.id for belief in beliefs]
+    parent, data = None if chosen else start, [belief.id for belief in beliefs]
     return project.keep(name, "reward", "reward_model", scorer.model, tokenizer, parent, config, data, figures)
 
 
@@ -337,7 +342,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     made = project.version(name)
     if made is None:
         return TRAIN[method](project, name, **given)
-    wanted = (getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
+    other = project.recipe.beside.get(given.get("beside") or "")
+    wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
     if changed := sorted(key for key in wanted if wanted[key] != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "

@@ -171,11 +171,11 @@ def train(rest: list[str]) -> int:
 
         return teach(method)
     given: dict[str, str] = {}
-    for name in ("start", "reward", "name", "reference"):
+    for name in ("start", "reward", "name", "reference", "beside"):
         if f"--{name}" in options:
             at = options.index(f"--{name}")
             if at + 1 >= len(options):
-                raise SettingsError(f"--{name} needs the name of a version")
+                raise SettingsError(f"--{name} needs a name")
             given[name] = options[at + 1]
             del options[at : at + 2]
     place = _place(options, f"train {method}", 0)
@@ -186,6 +186,10 @@ def train(rest: list[str]) -> int:
             raise SettingsError(
                 f"--{role} {given[role]}: no such version; there are: {', '.join(project.names()) or 'none'}"
             )
+    if given.get("beside", "") not in {"", *place.recipe.beside}:
+        raise SettingsError(
+            f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
+        )
     version = stage(project, method, given.pop("name", method), **given)
     print(
         f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"

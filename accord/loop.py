@@ -12,6 +12,7 @@ from accord.lab import crowd
 from accord.protocols import FeedbackSource
 from accord.quality.believe import Beliefs, believe
 from accord.records import Preference, Prompt, Question, Sample, Version, named_id
+from accord.worlds.text.models import located
 
 Said = Callable[[str], None]
 
@@ -37,6 +38,8 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
 
     Every line can be killed and started again. Raises Waiting when people's answers are wanted.
     """
+    for other in project.recipe.beside.values():
+        located(other.model.name or "")  # a package that is missing is told now, not after the stages before it
     project.prepare()
     before = policy = start(project, say)
     rounds: list[Round] = []
@@ -46,6 +49,8 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         respond(project, questions, say)
         beliefs = [*believed(project, questions), *(b for done in rounds for b in done.beliefs)]
         reward = build.train(project, "reward_model", f"round{number}-reward", start=before.name, beliefs=beliefs)
+        for other in project.recipe.beside:
+            build.train(project, "reward_model", f"{reward.name}-{other}", beliefs=beliefs, beside=other)
         policy = build.train(
             project, "ppo", f"round{number}-ppo", start=policy.name, reward=reward.name, reference=before.name
         )

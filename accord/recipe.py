@@ -83,6 +83,15 @@ class Draw(Settings):
     """Longer answers are cut."""
 
 
+class Beside(Settings):
+    """A further reward model, trained on the same beliefs and judged beside the one that PPO asks."""
+
+    model: ModelSettings
+    """What it starts from; needs a `name`."""
+    learning: RewardConfig = RewardConfig()
+    """How it learns."""
+
+
 class Recipe(Settings):
     """Everything that one way through the circle needs."""
 
@@ -112,6 +121,8 @@ class Recipe(Settings):
     """From answers of people to beliefs."""
     reward_model: RewardConfig = RewardConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth."""
+    beside: dict[str, Beside] = Field(default={})
+    """Further reward models by name, only to compare; each becomes a version `roundN-reward-NAME`."""
     ppo: PpoConfig = PpoConfig(missing_end_penalty=-2.0, kl=KL(coefficient=0.12))
     """Learning to answer better."""
     rollout: int = Field(default=64, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from accord.config import Settings, SettingsError
 
 Family = Literal["llama", "qwen3", "gemma3_text", "gpt2", "gpt_neox"]
+PACKAGE = "package:"
 PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -34,7 +36,8 @@ class ModelSettings(Settings):
     """Which model: an existing one by `name`, or a new one by its measures."""
 
     name: str | None = None
-    """Folder or hub name; empty for a new model of the measures below."""
+    """Folder, hub name, or `package:NAME` for the weights that an installed Python package ships; empty for a new
+    model of the measures below."""
     family: Family = "llama"
     """Architecture of a new model."""
     width: int = Field(128, ge=2)
@@ -63,6 +66,26 @@ class ModelSettings(Settings):
     """Adapters instead of full fine-tuning; needs a `name`."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Which attention transformers starts with; `auto` for the best that the family has."""
+
+
+def located(name: str) -> str:
+    """Where a model is: `package:NAME` becomes the folder in that package, any other name stays as it is.
+
+    The package is looked up and not run. Raises SettingsError when it is not installed or holds no model.
+    """
+    package = name.removeprefix(PACKAGE)
+    if package == name:
+        return name
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or found.origin is None:
+        raise SettingsError(
+            f"{name}: no package {package!r} is installed here; "
+            f"pip install {package.replace('_', '-')}, or name a folder with a model"
+        )
+    inside = sorted(Path(found.origin).parent.rglob("config.json"), key=lambda path: (len(path.parts), path))
+    if not inside:
+        raise SettingsError(f"{name}: the package in {Path(found.origin).parent} holds no config.json, so no model")
+    return str(inside[0].parent)
 
 
 def is_encoder(config: Any) -> bool:

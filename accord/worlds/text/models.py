@@ -22,6 +22,7 @@ from accord.worlds.text.architecture import (
     base_of,
     is_adapter,
     is_encoder,
+    located,
     new_config,
     saved_config,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "digest",
     "is_encoder",
     "language_model",
+    "located",
     "normaliser",
     "note",
     "noted",
@@ -53,6 +55,7 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
     A folder may hold a whole model or an adapter. What has to be initialised is drawn from `seed`. The word table
     grows when the tokenizer has more entries than the model. Raises SettingsError for measures that cannot be built.
     """
+    settings = _here(settings)
     with _seeded(seed):
         if settings.name is None:
             config = new_config(settings, tokenizer)
@@ -74,6 +77,7 @@ def scorer_model(settings: ModelSettings, tokenizer: Any, seed: int = 0, fresh_h
     `seed` (Huang et al. 2024, detail 9; Stiennon et al. 2020). `fresh_head` draws a new head although the folder has
     one. An encoder keeps its own pooling, or gets the mean over all tokens with `pooling="mean"`.
     """
+    settings = _here(settings)
     with _seeded(seed):
         config = new_config(settings, tokenizer) if settings.name is None else saved_config(settings)
         config.num_labels = 1
@@ -166,6 +170,11 @@ def with_reference(model: nn.Module, folder: str | Path) -> bool:
         model.load_adapter(str(folder), "reference", is_trainable=False)
         model.set_adapter("default")
     return True
+
+
+def _here(settings: ModelSettings) -> ModelSettings:
+    """The same settings with a package's name turned into its folder."""
+    return settings if settings.name is None else settings.model_copy(update={"name": located(settings.name)})
 
 
 def _same(one: str, other: str) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, cast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from accord.worlds.text.architecture import located
+
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 ROLES = {"user": "<user>", "assistant": "<assistant>", "system": "<system>", "tool": "<tool>"}
 SPECIAL = (PAD, BOS, EOS, *ROLES.values())
@@ -80,12 +82,12 @@ def word_level(words: Sequence[str], special: Sequence[str] = ()) -> PreTrainedT
 
 
 def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
-    """Any tokenizer by folder or hub name, with a pad token that is not its end-of-text.
+    """Any tokenizer by folder, hub name or `package:NAME`, with a pad token that is not its end-of-text.
 
     A pad that equals the end hides the real end from every tool that masks by pad, so such a tokenizer is given a
     `<pad>` of its own. Raises ValueError when it has no fast form or no end-of-text and no [SEP].
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(name))
+    tokenizer: Any = AutoTokenizer.from_pretrained(located(str(name)))
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer of {name} has no fast form (`tokenizer.json`); convert it first")
     if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
