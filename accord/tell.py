@@ -59,7 +59,9 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     ]
     rate = against(prompts, old, new, worth)
     beliefs, ceiling = held_out(project, before, prompts)
-    cards = {done.reward.name: card_of(project, done.reward.name, beliefs, ceiling) for done in rounds}
+    beside = [f"{rounds[-1].reward.name}-{other}" for other in project.recipe.beside]
+    names = [*beside, *(done.reward.name for done in rounds)]
+    cards = {name: card_of(project, name, beliefs, ceiling) for name in names}
     by_round, further = round_by_round(project, before, rounds, prompts)
     drift = kl(project, before.name, after.name, new)
     table = compare(old, new, gold)

@@ -194,7 +194,7 @@ def test_a_text_has_one_score_in_training_ppo_and_evaluation(
     learned = encoder.comparisons(*_all_pairs(kept))
     mean, std = models.normaliser(scorer.model)
     in_training = dict(
-        zip(learned.segment.names, (reward_model.scores_of(scorer, learned, 64) - mean) / std, strict=True)
+        zip(learned.segment.names, (reward_model.scores_of(scorer, learned.segment, 64) - mean) / std, strict=True)
     )
     assert len(in_training) >= 8
     for place, (_, sample) in enumerate(kept):

@@ -22,6 +22,10 @@ from accord.config import Settings
 from accord.run import OptimiserConfig, Run
 
 
+NORMALISED = 2000
+"""Answers that the score normaliser is made from: the first so many."""
+
+
 class Config(Settings):
     """Settings of reward-model training."""
 
@@ -105,21 +109,22 @@ def train(
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)
         run.log(**figures)
-    scores = scores_of(scorer, comparisons.to(run.device), config.micro_tokens)
+    first = torch.arange(min(len(comparisons.segment), NORMALISED))
+    scores = scores_of(scorer, comparisons.segment.rows(first).to(run.device), config.micro_tokens)
     return Normaliser(float(scores.mean()), max(float(scores.std()), 1e-3)), figures or run.last_figures()
 
 
 @torch.no_grad()
-def scores_of(scorer: Scorer, comparisons: Comparisons, micro_tokens: int) -> Tensor:
-    """[B] raw score of every row of the comparisons."""
-    score = torch.zeros(len(comparisons.segment), device=comparisons.weight.device)
-    for index in pack(comparisons.segment, micro_tokens):
-        score[index] = scorer.score(comparisons.segment.rows(index)).float()
+def scores_of(scorer: Scorer, segment: Segment, micro_tokens: int) -> Tensor:
+    """[B] raw score of every row."""
+    score = torch.zeros(len(segment), device=segment.length.device)
+    for index in pack(segment, micro_tokens):
+        score[index] = scorer.score(segment.rows(index)).float()
     return score
 
 
 def accuracy_on(scorer: Scorer, comparisons: Comparisons, micro_tokens: int) -> float:
     """Share of the weight of pairs whose believed better one scores higher; a pair with equal scores counts half."""
-    score = scores_of(scorer, comparisons, micro_tokens)
+    score = scores_of(scorer, comparisons.segment, micro_tokens)
     right = correct(score[comparisons.better], score[comparisons.worse])
     return float((right * comparisons.weight).sum() / comparisons.weight.sum())

@@ -143,23 +143,23 @@ def test_the_centring_term_fixes_the_level_that_pairs_leave_free(new_run):
             epochs=150, batch=10, centring=weight, optimiser=OptimiserConfig(learning_rate=0.05)
         )
         reward_model.train(config, scorer, batch, new_run())
-        level[weight] = abs(reward_model.scores_of(scorer, batch, 1000).mean().item())
+        level[weight] = abs(reward_model.scores_of(scorer, batch.segment, 1000).mean().item())
     assert level[0.1] < 0.5 * level[0.0]
 
 
 def test_the_normaliser_makes_mean_zero_and_spread_one(new_run):
     scorer, batch = Taste(), pairs()
     normaliser, _ = reward_model.train(reward_model.Config(), scorer, batch, new_run())
-    scores = normaliser(reward_model.scores_of(scorer, batch, 9))
+    scores = normaliser(reward_model.scores_of(scorer, batch.segment, 9))
     assert scores.mean().item() == pytest.approx(0, abs=1e-5)
     assert scores.std().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_a_score_does_not_depend_on_its_batch():
     scorer, batch = Taste(), pairs()
-    whole = reward_model.scores_of(scorer, batch, 10_000)
+    whole = reward_model.scores_of(scorer, batch.segment, 10_000)
     for tokens in (1, 13):
-        assert_close(reward_model.scores_of(scorer, batch, tokens), whole)
+        assert_close(reward_model.scores_of(scorer, batch.segment, tokens), whole)
 
 
 def test_accuracy_counts_weights():
