@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -108,8 +108,24 @@ def consequences(table: Ledger, before: str, after: str) -> list[Finding]:
     return found
 
 
-def compare(old: Pairs, new: Pairs, gold: Gold | None) -> Ledger:
-    """Before and after, measure by measure."""
+def by_half(cards: Mapping[str, RewardCard]) -> list[Figure]:
+    """Accuracy of each reward model on each source of held-out pairs, beside that of length alone on the same pairs."""
+    return [
+        Figure(
+            name=f"accuracy of {name} on {part.name.removeprefix(': ')}",
+            interval=part.accuracy,
+            reference=0.5,
+            note=f"chance is 50 %; length alone {part.length}",
+        )
+        for name, card in cards.items()
+        for part in card.by_slice
+    ]
+
+
+def compare(
+    old: Pairs, new: Pairs, gold: Gold | None, entropy: tuple[Sequence[float], Sequence[float]] | None = None
+) -> Ledger:
+    """Before and after, measure by measure. entropy: nats per token of each answer of old, and of new."""
     names = [prompt.id for prompt, _ in old]
 
     def each(of: Callable[[Prompt, Sample], float | bool | None]) -> tuple[list[float], list[float]]:
@@ -134,6 +150,8 @@ def compare(old: Pairs, new: Pairs, gold: Gold | None) -> Ledger:
     lines.append(entry("words per answer", *each(lambda _, s: len(words(s).split())), names, "neither", "mean"))
     repeats = each(lambda _, s: diversity([words(s)]).repetition if words(s) else 0.0)
     lines.append(entry("repetition within an answer", *repeats, names, "lower", "mean"))
+    if entropy is not None:
+        lines.append(entry("entropy, nats per token", *entropy, names, "neither", "mean"))
     return ledger(lines)
 
 
@@ -234,6 +252,19 @@ def kl(project: Project, before: str, after: str, answers: Pairs) -> Interval:
         gap = (new.evaluate(micro).logprob - old.evaluate(micro).logprob) * micro.mask
         drift[index.numpy()] = gap.sum(1).numpy()
     return mean_interval(drift, [prompt.id for prompt, _ in answers])
+
+
+@torch.no_grad()
+def entropies(project: Project, version: str, answers: Pairs) -> list[float]:
+    """Mean entropy per token, in nats, of a version over each of its own answers; 0 for an empty one."""
+    policy, encoder = project.policy(version)
+    segment = encoder.segment(answers, scoring=True)
+    found = np.zeros(len(segment))
+    for index in pack(segment, project.recipe.ppo.micro_tokens):
+        micro = segment.rows(index)
+        total = (policy.evaluate(micro).entropy * micro.mask).sum(1)
+        found[index.numpy()] = (total / micro.mask.sum(1).clamp(min=1)).numpy()
+    return [float(value) for value in found]
 
 
 def words(record: Prompt | Sample) -> str:

@@ -49,8 +49,8 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         respond(project, questions, say)
         beliefs = [*believed(project, questions), *(b for done in rounds for b in done.beliefs)]
         reward = build.train(project, "reward_model", f"round{number}-reward", start=before.name, beliefs=beliefs)
-        for other in project.recipe.beside:
-            build.train(project, "reward_model", f"{reward.name}-{other}", beliefs=beliefs, beside=other)
+        for beside in project.recipe.beside:
+            build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
         policy = build.train(
             project, "ppo", f"round{number}-ppo", start=policy.name, reward=reward.name, reference=before.name
         )

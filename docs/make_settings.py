@@ -61,8 +61,9 @@ def groups() -> dict[type[BaseModel], list[Place]]:
         found.setdefault(kind, []).append(Place(path, values))
         for name, field in kind.model_fields.items():
             default = getattr(values, name) if values is not None else first_value(field)
+            named = ".NAME" if get_origin(field.annotation) is dict else ""
             for inner in settings_in(field.annotation):
-                visit(inner, f"{path}.{name}".lstrip("."), default if isinstance(default, inner) else None)
+                visit(inner, f"{path}.{name}{named}".lstrip("."), default if isinstance(default, inner) else None)
 
     visit(Recipe, "", Recipe())
     return found
@@ -90,7 +91,7 @@ def section(kind: type[BaseModel], places: list[Place]) -> str:
         inner = settings_in(field.annotation)
         meaning = " ".join((field.description or "").split()) or ("Which form this is." if name == "kind" else "")
         if inner:
-            below = f"{paths[0]}.{name}".lstrip(".")
+            below = f"{paths[0]}.{name}{'.NAME' if get_origin(field.annotation) is dict else ''}".lstrip(".")
             shown = [""] * len(places)
             if type(None) in get_args(field.annotation):
                 default = [getattr(p.values, name) if p.values is not None else first_value(field) for p in places]
@@ -110,7 +111,7 @@ def settings_in(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, typing.Annotated):
         return [inner for part in get_args(annotation) for inner in settings_in(part)]
-    return []
+    return settings_in(get_args(annotation)[1]) if get_origin(annotation) is dict else []
 
 
 def first_value(field: FieldInfo) -> Any:

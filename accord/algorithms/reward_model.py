@@ -21,7 +21,6 @@ from accord.batches import Comparisons, Segment, pack
 from accord.config import Settings
 from accord.run import OptimiserConfig, Run
 
-
 NORMALISED = 2000
 """Answers that the score normaliser is made from: the first so many."""
 
