@@ -15,10 +15,12 @@ from accord.judge import (
     Pairs,
     against,
     answers,
+    by_half,
     card_of,
     chosen_loss,
     compare,
     consequences,
+    entropies,
     held_out,
     kl,
     round_by_round,
@@ -64,7 +66,8 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     cards = {name: card_of(project, name, beliefs, ceiling) for name in names}
     by_round, further = round_by_round(project, before, rounds, prompts)
     drift = kl(project, before.name, after.name, new)
-    table = compare(old, new, gold)
+    spread = entropies(project, before.name, old), entropies(project, after.name, new)
+    table = compare(old, new, gold, spread)
     logs = {name: tuple(read_log(project.folder / "runs" / name / "log.jsonl")) for name in _runs(project)}
     figures = Figures(
         vocabulary=len(project.tokenizer()),
@@ -90,7 +93,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         kl=drift,
         cards=cards,
         ledger=table,
-        figures=tuple(by_round),
+        figures=(*by_round, *(() if gold else by_half(cards))),
         findings=(*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)),
         lineage=tuple(_lineage(project)),
         limits=_limits(gold is not None),
@@ -124,8 +127,11 @@ def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...
 
 def _given(project: Project, version: Version | None) -> dict[str, str]:
     """What a stage started from, as options of `accord train`."""
-    if version is None or version.parent is None:
+    if version is None:
         return {}
+    beside = [other for other in project.recipe.beside if version.name.endswith(f"-reward-{other}")]
+    if version.parent is None:
+        return {"beside": beside[0]} if beside else {}
     above = project.store.get(Version, version.parent).name
     reward = version.name.replace("-ppo", "-reward")
     return {"start": above, **({"reward": reward} if version.method == "ppo" else {})}
@@ -213,6 +219,9 @@ def _limits(lab: bool) -> tuple[str, ...]:
     return (
         "The win rate is given by the reward model that was optimised. It must rise; only people can say whether the "
         "answers are better.",
+        "Accuracy is on prompts that nothing learned from, against single choices of people, who often disagree with "
+        "each other; where nobody else answered the same question there is no ceiling to hold it against.",
+        "One seed and one split by prompt. The intervals cover the choice of prompts, not of seeds.",
         "A model of this size, trained on these texts alone, writes like its texts; it can show whether the stages "
         "work and where reward and length part, not whether an assistant is helpful or harmless.",
     )
@@ -222,6 +231,6 @@ def _next(project: Project) -> tuple[str, ...]:
     last = [version.name for version in project.store.all(Version) if version.role == "policy"][-1]
     return (
         f"accord trace {last} --project {project.folder}",
-        f"accord loop --project {project.folder}-two --rounds 2",
+        f"accord loop {project.folder / 'project.yaml'} --project {project.folder}-two --rounds 2",
         "accord loop --help",
     )
