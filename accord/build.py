@@ -17,10 +17,10 @@ from torch import nn
 
 from accord.algorithms import ppo, reward_model, sft
 from accord.batches import Segment, pack
-from accord.config import Settings, SettingsError, save
+from accord.config import Settings, SettingsError
 from accord.lab import Lab
 from accord.protocols import Sampling
-from accord.recipe import FileData, LabData, Recipe
+from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.rewards.learned import Learned
 from accord.run import Run, seed_of
@@ -41,7 +41,7 @@ class Project:
     def __init__(self, folder: str | Path, recipe: Recipe) -> None:
         self.folder, self.recipe = Path(folder), recipe
         self.folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, self.folder / "project.yaml")
+        follow(recipe, self.folder)
         self.store = Store.open(self.folder / "store.db")
         self.lab = Lab(recipe.data.lab) if isinstance(recipe.data, LabData) else None
 
@@ -152,7 +152,7 @@ class Project:
 
     def encoder(self, tokenizer: Any) -> Encoder:
         """Text to tokens and back."""
-        return Encoder(tokenizer, self.recipe.encode)
+        return Encoder(tokenizer, self.recipe.reading)
 
     def language_model(self, version: str | None, tokenizer: Any) -> nn.Module:
         """The model of a version, or the one that the recipe starts from."""

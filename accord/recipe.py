@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
-from accord.config import Settings, build, read
+from accord.config import Settings, SettingsError, build, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
@@ -136,7 +136,71 @@ class Recipe(Settings):
     run: RunConfig = RunConfig()
     """Device, checkpoints, trackers."""
 
+    @property
+    def reading(self) -> EncoderSettings:
+        """Limits of length that a new model can keep: `encode`, and never more than the model's context."""
+        limit = self.encode.limit if self.model.name else min(self.encode.limit, self.model.context)
+        return self.encode.model_copy(update={"limit": limit})
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        """What can be seen to fail in a later stage is refused before the first."""
+        if not 1 <= self.reading.kept <= self.reading.limit - 2:
+            raise ValueError(
+                f"encode.answer_limit={self.reading.kept} leaves a prompt no room in {self.reading.limit} tokens "
+                f"(encode.limit={self.encode.limit}, model.context={self.model.context})"
+            )
+        if self.draw.max_tokens > self.reading.kept:
+            raise ValueError(
+                f"draw.max_tokens={self.draw.max_tokens} is more than the {self.reading.kept} tokens kept for an "
+                "answer, so answers would be cut when they are scored; raise encode.answer_limit (and encode.limit, "
+                "and model.context) or lower draw.max_tokens"
+            )
+        if self.ppo.minibatches > self.rollout:
+            raise ValueError(
+                f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
+                f"use 1 to {self.rollout}"
+            )
+        return self
+
 
 def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Recipe:
     """A recipe from a file, with changes laid over it. Raises SettingsError naming what cannot be used."""
     return build(Recipe, {**(read(path) if path else {}), **(changes or {})}, str(path or "recipe"))
+
+
+GROUND = ("seed", "vocabulary", "model", "encode", "data.kind", "data.lab", "data.documents", "data.texts")
+"""What every version of a project stands on."""
+
+
+def follow(chosen: Recipe, folder: Path) -> None:
+    """Write the recipe that a project follows into its folder.
+
+    Raises SettingsError, and leaves the old recipe, when versions are there that stand on another seed, other texts or
+    another model: a later stage would be built upon them, and the report would call them what they are not.
+    """
+    file, wanted = folder / "project.yaml", chosen.model_dump(mode="json")
+    if file.is_file() and any((folder / "versions").glob("[!.]*")):
+        there = read(file)
+        ground = GROUND if wanted["data"]["kind"] == "files" else (*GROUND, "data.demonstrations")
+        if differ := [line for name in ground for line in _differences(name, _at(there, name), _at(wanted, name))]:
+            raise SettingsError(
+                f"the versions in {folder} were made by another recipe ({'; '.join(differ)}). "
+                "Use another --project (accord quickstart --fresh begins anew)."
+            )
+    save(chosen, file)
+
+
+def _at(values: dict[str, Any], name: str) -> Any:
+    """The value under a dotted name; None when it is not there."""
+    found: Any = values
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _differences(name: str, old: Any, new: Any) -> list[str]:
+    """What differs, in words. A setting that the old recipe did not know is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for key in new for line in _differences(f"{name}.{key}", old.get(key), new[key])]
+    return [] if old is None or old == new else [f"{name}: {old!r:.80} there, {new!r:.80} here"]
