@@ -221,12 +221,11 @@ def train_pretrain(project: Project, name: str, start: str | None = None, **rest
     config = project.recipe.pretrain or sft.Config()
     tokenizer = project.tokenizer()
     encoder, read = project.encoder(tokenizer), project.documents()
-    kept = max(1, len(read) // 50)
+    kept = len(read) // 50 or min(1, len(read) - 1)  # a single text is learned from, not held out
+    unseen = encoder.documents(read[:kept]) if kept else None
     policy = Policy(project.language_model(start, tokenizer))
     run = project.run(name, config)
-    figures = sft.train(
-        config, policy.to(run.device), encoder.documents(read[kept:]), run, encoder.documents(read[:kept])
-    )
+    figures = sft.train(config, policy.to(run.device), encoder.documents(read[kept:]), run, unseen)
     return project.keep(name, "policy", "pretrain", policy.model, tokenizer, start, config, (), figures)
 
 
@@ -263,8 +262,7 @@ def train_reward_model(
     backbone = chosen or named(recipe.model, project.path(str(start)))
     tokenizer = open_tokenizer(str(backbone.name))
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, "head"), fresh_head=True))
-    encoder = project.encoder(tokenizer)
-    held = project.preferences("test")
+    encoder, held = project.encoder(tokenizer), project.preferences("test")
     run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]))
     normaliser, figures = reward_model.train(
         config,
