@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.config import Settings, SettingsError
+from accord.run.alone import alone
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, Tracker, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
@@ -71,10 +72,14 @@ class Run:
     """One training run in one folder."""
 
     def __init__(self, folder: str | Path, config: RunConfig, settings: Mapping[str, Any] | None = None) -> None:
-        """settings: everything that decides the result; a checkpoint made under others is refused."""
+        """settings: everything that decides the result; a checkpoint made under others is refused.
+
+        Raises SettingsError while another process has a run in this folder.
+        """
         self.folder = Path(folder)
         self.config = config
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._alone = alone(self.folder)
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
