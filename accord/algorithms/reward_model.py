@@ -76,8 +76,8 @@ def correct(better: Tensor, worse: Tensor) -> Tensor:
 
 
 def steps(config: Config, prompts: int) -> int:
-    """Optimiser steps that the settings come to."""
-    return max(1, round(config.epochs * prompts / config.batch))
+    """Optimiser steps that the settings come to; a batch is never larger than all prompts."""
+    return max(1, round(config.epochs * prompts / min(config.batch, max(1, prompts))))
 
 
 def train(

@@ -46,8 +46,8 @@ def negative_log_likelihood(logprob: Tensor, mask: Tensor, weight: Tensor) -> Te
 
 
 def steps(config: Config, rows: int) -> int:
-    """Optimiser steps that the settings come to."""
-    return max(1, round(config.epochs * rows / config.batch))
+    """Optimiser steps that the settings come to; a batch holds no row twice, so it is never larger than all rows."""
+    return max(1, round(config.epochs * rows / min(config.batch, max(1, rows))))
 
 
 def train(

@@ -172,3 +172,8 @@ def test_accuracy_counts_weights():
 def test_no_comparisons_are_said(new_run):
     with pytest.raises(ValueError, match="no comparisons"):
         reward_model.train(reward_model.Config(), Taste(), pairs().pairs(torch.tensor([], dtype=torch.long)), new_run())
+
+
+def test_fewer_prompts_than_a_batch_are_still_seen_as_often_as_the_epochs_say() -> None:
+    assert reward_model.steps(reward_model.Config(epochs=3, batch=5000), 60) == 3
+    assert reward_model.steps(reward_model.Config(epochs=3, batch=20), 60) == 9

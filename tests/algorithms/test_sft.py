@@ -103,3 +103,9 @@ def test_nothing_to_learn_is_said(new_run):
     segment.mask.zero_()
     with pytest.raises(ValueError, match="none of the 20 examples has a token to learn"):
         sft.train(sft.Config(), Speaker(), segment, new_run())
+
+
+def test_fewer_rows_than_a_batch_are_still_seen_as_often_as_the_epochs_say() -> None:
+    assert sft.steps(sft.Config(epochs=3, batch=5000), 300) == 3
+    assert sft.steps(sft.Config(epochs=3, batch=100), 300) == 9
+    assert sft.steps(sft.Config(epochs=0.1, batch=32), 0) == 1
