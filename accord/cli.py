@@ -16,6 +16,7 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
   accord train METHOD RECIPE        one stage: pretrain, sft, reward_model, ppo
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html
+  accord serve                      the pages on which people judge, and their public contract
   accord trace NAME                 who taught a version, or what a person taught
   accord import FILE ...            bring records into a project (JSONL, JSONL.gz, Parquet)
   accord export FILE                take them out
@@ -197,15 +198,16 @@ def train(rest: list[str]) -> int:
     return 0
 
 
-def _by_parameters(name: str) -> Callable[[list[str]], int]:
-    """A verb of `accord.verbs`, whose options are its function's parameters."""
+def _by_parameters(name: str, place: str = "accord.verbs") -> Callable[[list[str]], int]:
+    """A verb of `accord.verbs`, or of a file of its own, whose options are its function's parameters."""
 
     def verb(rest: list[str]) -> int:
+        import importlib
+
         import tyro
 
-        from accord import verbs
-
-        return int(tyro.cli(getattr(verbs, name), args=rest, prog=f"accord {name.rstrip('_')}"))
+        found = getattr(importlib.import_module(place), name)
+        return int(tyro.cli(found, args=rest, prog=f"accord {name.rstrip('_')}"))
 
     return verb
 
@@ -214,5 +216,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "quickstart": quickstart,
     "loop": circle,
     "train": train,
+    "serve": _by_parameters("serve", "accord.serve"),
     **{name.rstrip("_"): _by_parameters(name) for name in ("sample", "report", "trace", "import_", "export", "prove")},
 }

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from accord import cli, verbs
+from accord import cli, serve, verbs
 from accord.algorithms import ppo, reward_model, sft
 from accord.batches import Comparisons
 from accord.build import TRAIN
@@ -175,7 +175,8 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
         monkeypatch.chdir(ROOT)
         assert cli._place(rest, verb, 0).recipe is not None  # settings that do not exist end here with SystemExit
         return
-    known = set(signature(getattr(verbs, verb if hasattr(verbs, verb) else f"{verb}_")).parameters)
+    place = serve if verb == "serve" else verbs
+    known = set(signature(getattr(place, verb if hasattr(place, verb) else f"{verb}_")).parameters)
     options = {part[2:].replace("-", "_") for part in rest if part.startswith("--")}
     assert options <= known
 

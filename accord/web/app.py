@@ -1,0 +1,82 @@
+"""The application: made from a store and settings, so that a test can make its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from accord.store import Store, StoreError
+from accord.store.people import People
+from accord.web import annotate, api, manage
+from accord.web.assets import load
+from accord.web.doors import Room
+from accord.web.people import Throttle
+from accord.web.settings import WebSettings
+from accord.web.shield import Shield
+
+
+def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
+    """The service over one store. No page of it asks another machine for anything."""
+    chosen = settings or WebSettings()
+    assets = load()
+    pages = Environment(
+        loader=PackageLoader("accord.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.globals.update(asset=lambda name: f"/static/{assets[name].name}", title=chosen.title)
+    app = FastAPI(title="Accord", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app.state.room = Room(store, People(store), chosen, Throttle(chosen.tries), pages, assets)
+    app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
+    for router in (api.router, manage.router, annotate.router):
+        app.include_router(router)
+    by_name = {asset.name: asset for asset in assets.values()}
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        asset = by_name.get(name)
+        if asset is None:
+            raise HTTPException(404, "no such file")
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return Response(asset.content, media_type=asset.kind, headers=headers)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    app.add_exception_handler(StoreError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _stopped)
+    return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """What the store will not do, said to a client."""
+    found = api.refused(error)
+    return JSONResponse({"detail": found.detail}, found.status_code)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    """What is wrong with a request, without sending back what came: it may be long, secret or no JSON at all."""
+    assert isinstance(error, RequestValidationError)
+    problems: list[dict[str, Any]] = [
+        {"where": [_word(part) for part in one["loc"]], "what": _word(one["msg"])} for one in error.errors()[:20]
+    ]
+    return JSONResponse({"detail": problems}, 422)
+
+
+def _word(text: object) -> str:
+    """Something that can always be written as JSON."""
+    return re.sub(r"[\ud800-\udfff]", "?", str(text))[:300]
+
+
+def _stopped(request: Request, error: Exception) -> Response:
+    """Browsers that are not signed in are led to the way in; clients get the status."""
+    assert isinstance(error, HTTPException)
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if error.status_code == 401 and wants_page and request.method == "GET":
+        return RedirectResponse("/sign-in", 303)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -1,0 +1,132 @@
+"""Who is at the door and what they may do: a signature of a route says who may call it."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Form, HTTPException, Request
+from jinja2 import Environment
+
+from accord.store import Store
+from accord.store.people import People, Person, PersonRole
+from accord.web.assets import Asset
+from accord.web.people import Throttle, csrf, digest
+from accord.web.settings import WebSettings
+
+COOKIE = "accord_session"
+MAY: dict[str, frozenset[PersonRole]] = {
+    "answer": frozenset({"owner", "manager", "annotator"}),
+    "see": frozenset({"owner", "manager", "auditor"}),
+    "lead": frozenset({"owner", "manager"}),
+}
+"""What each role may do: judge; see figures and take answers out; bring people in and write guidelines."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What every route stands in."""
+
+    store: Store
+    people: People
+    settings: WebSettings
+    throttle: Throttle
+    pages: Environment
+    assets: dict[str, Asset]
+    kept: dict[str, Any] = field(default_factory=dict)
+    """Figures that are shown again within seconds."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is in."""
+
+    person: Person
+    csrf: str
+    """What their pages say with a write; empty for those who came with a token."""
+
+    def may(self, act: str) -> bool:
+        """Whether their role allows it."""
+        return self.person.role in MAY[act]
+
+
+def the_room(request: Request) -> Room:
+    """The room of this application."""
+    room: Room = request.app.state.room
+    return room
+
+
+TheRoom = Annotated[Room, Depends(the_room)]
+
+
+def visitor(request: Request, room: TheRoom) -> Visitor | None:
+    """Who comes with this request: by bearer token, else by session; None when nobody we know."""
+    given = request.headers.get("authorization")
+    if given is not None:
+        kind, _, token = given.partition(" ")
+        person = room.people.holder("token", digest(token.strip())) if kind.lower() == "bearer" else None
+        return Visitor(person, "") if person is not None else None
+    session = request.cookies.get(COOKIE)
+    if not session:
+        return None
+    person = room.people.holder("session", digest(session))
+    return Visitor(person, csrf(session)) if person is not None else None
+
+
+def known(found: Annotated[Visitor | None, Depends(visitor)]) -> Visitor:
+    """Somebody who is in, or 401."""
+    if found is None:
+        raise HTTPException(
+            401, "sign in, or send a token as `Authorization: Bearer ...`", {"WWW-Authenticate": "Bearer"}
+        )
+    return found
+
+
+Known = Annotated[Visitor, Depends(known)]
+
+
+def _allowed(found: Visitor, act: str) -> Visitor:
+    if not found.may(act):
+        raise HTTPException(
+            403, f"this needs one of the roles {', '.join(sorted(MAY[act]))}; yours is {found.person.role}"
+        )
+    return found
+
+
+def _meant(found: Visitor, said: str) -> None:
+    """A write with a session needs the word of its page. Raises 403."""
+    if found.csrf and not hmac.compare_digest(found.csrf.encode(), said.encode("utf-8", "surrogatepass")):
+        raise HTTPException(403, "this write does not carry the word of your page (X-CSRF-Token); load the page again")
+
+
+def answering(request: Request, found: Known) -> Visitor:
+    """Somebody who may judge; a write with a session needs the header `X-CSRF-Token`."""
+    if request.method not in ("GET", "HEAD"):
+        _meant(found, request.headers.get("x-csrf-token", ""))
+    return _allowed(found, "answer")
+
+
+def seeing(found: Known) -> Visitor:
+    """Somebody who may see figures and take answers out."""
+    return _allowed(found, "see")
+
+
+def leading(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
+    """Somebody who may lead; the form carries the word of its page."""
+    _allowed(found, "lead")
+    _meant(found, csrf)
+    return found
+
+
+def leaving(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
+    """Anybody who is in and sends a form of ours."""
+    _meant(found, csrf)
+    return found
+
+
+Answering = Annotated[Visitor, Depends(answering)]
+Seeing = Annotated[Visitor, Depends(seeing)]
+Leading = Annotated[Visitor, Depends(leading)]
+Leaving = Annotated[Visitor, Depends(leaving)]
+Someone = Annotated[Visitor | None, Depends(visitor)]

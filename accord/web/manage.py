@@ -1,0 +1,206 @@
+"""The page of those who lead: where the queues stand, who does how much, how far people agree, and who may come in."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+from typing import Annotated
+
+from fastapi import APIRouter, Form, HTTPException, Path
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from accord.records import Comparison, Feedback
+from accord.statistics import Interval, mean_interval, wilson
+from accord.store import Refused, desk
+from accord.store.people import ROLES, Person, PersonRole
+from accord.web.doors import Leading, Room, Seeing, TheRoom, Visitor
+from accord.web.people import grant
+from accord.web.render import render
+
+router = APIRouter(include_in_schema=False)
+LAST = 2000
+FRESH = 5.0
+Name = Annotated[str, Form(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
+Id = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One person in one project, over the last answers."""
+
+    pseudonym: str
+    answers: int
+    surplus: int
+    seconds: float
+    skipped: Interval
+    left: Interval
+    agrees: Interval
+    last: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One project as it stands."""
+
+    progress: desk.Progress
+    hour: int
+    """Answers of the last hour among the last `LAST`."""
+    agreement: Interval
+    """Share of pairs of people who say the same of the same question; questions are the units."""
+    people: list[Row]
+    number: int
+    """Version of the guideline."""
+    guideline: str
+
+
+def figures(room: Room, project: str) -> Figures:
+    """What is shown of a project; kept for some seconds, since counting walks an index."""
+    before = room.kept.get(project)
+    if before is not None and before[0] > time.monotonic() - FRESH:
+        found: Figures = before[1]
+        return found
+    said = desk.latest(room.store, project, LAST)
+    rule = room.people.guideline(project)
+    made = Figures(
+        progress=desk.progress(room.store, project),
+        hour=sum(one.made > time.time() - 3600 for one in said if one.answer is not None),
+        agreement=agreement(said),
+        people=people(desk.said_by(room.store, project), said),
+        number=rule.number,
+        guideline=rule.text,
+    )
+    room.kept[project] = (time.monotonic(), made)
+    return made
+
+
+def verdict(said: Feedback) -> tuple[str, str] | None:
+    """What a comparison says, by sample and not by side; None for anything else."""
+    if not isinstance(said.answer, Comparison):
+        return None
+    return (said.answer.criterion, said.answer.better or said.answer.verdict)
+
+
+def agreement(said: list[Feedback]) -> Interval:
+    """Mean over questions, of those that two or more compared, of the share of agreeing pairs of people."""
+    by_question: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for one in said:
+        if (word := verdict(one)) is not None:
+            by_question[one.question].append(word)
+    shares = [
+        sum(a == b for a, b in combinations(words, 2)) / (len(words) * (len(words) - 1) / 2)
+        for words in by_question.values()
+        if len(words) > 1
+    ]
+    return mean_interval(shares) if shares else wilson(0, 0)
+
+
+def people(counts: dict[str, dict[str, int]], said: list[Feedback]) -> list[Row]:
+    """A row for each person: counts of the whole project, habits over the last answers."""
+    by_person: dict[str, list[Feedback]] = defaultdict(list)
+    by_question: dict[str, list[Feedback]] = defaultdict(list)
+    for one in said:
+        by_person[one.annotator].append(one)
+        if verdict(one) is not None:
+            by_question[one.question].append(one)
+    found = []
+    for name, states in counts.items():
+        mine = by_person.get(name, [])
+        answered = [one for one in mine if one.answer is not None]
+        sided = [o for o in answered if isinstance(o.answer, Comparison) and o.answer.better and o.shown]
+        same = [
+            verdict(one) == verdict(other)
+            for one in mine
+            for other in by_question.get(one.question, [])
+            if verdict(one) is not None and other.annotator != name
+        ]
+        row = Row(
+            pseudonym=name,
+            answers=states.get("standing", 0),
+            surplus=states.get("surplus", 0),
+            seconds=median(one.seconds for one in answered) if answered else 0.0,
+            skipped=wilson(len(mine) - len(answered), len(mine)),
+            left=wilson(sum(o.answer.better == o.shown[0] for o in sided), len(sided)),  # type: ignore[union-attr]
+            agrees=wilson(sum(same), len(same)),
+            last=max((one.made for one in mine), default=0.0),
+        )
+        found.append(row)
+    return sorted(found, key=lambda row: -row.answers)
+
+
+# --- pages -----------------------------------------------------------------------------------------------------
+
+
+def page(room: Room, who: Visitor, status: int = 200, **more: object) -> HTMLResponse:
+    """The whole page, perhaps with a link or a complaint on top."""
+    everybody = room.people.all()
+    text = room.pages.get_template("manage.html").render(
+        who=who,
+        projects=[figures(room, name) for name in desk.projects(room.store)],
+        everybody=everybody,
+        names={person.pseudonym: person.name for person in everybody},
+        roles=[role for role in ROLES if _over(who, role)],
+        now=time.time(),
+        render=render,
+        **{"link": "", "made": "", "complaint": "", **more},
+    )
+    return HTMLResponse(text, status)
+
+
+@router.get("/manage")
+def manage(who: Seeing, room: TheRoom) -> HTMLResponse:
+    """Everything at one look."""
+    return page(room, who)
+
+
+@router.post("/manage/people")
+def add(who: Leading, room: TheRoom, name: Name, role: Annotated[str, Form()]) -> HTMLResponse:
+    """A new person, and the link by which they first come in."""
+    if role not in ROLES or not _over(who, role):
+        raise HTTPException(403, f"a {who.person.role} cannot make a {role!r}")
+    try:
+        made = room.people.add(name.strip(), role)
+    except Refused as error:
+        return page(room, who, 422, complaint=str(error))
+    return page(room, who, 201, link=f"/in/{grant(room.people, made, 'link', room.settings)}", made=made.name)
+
+
+@router.post("/manage/people/{id}/link")
+def link(id: Id, who: Leading, room: TheRoom) -> HTMLResponse:
+    """Another one-time link; earlier ones end."""
+    person = _below(room, who, id)
+    room.people.revoke(person.id, "link")
+    return page(room, who, link=f"/in/{grant(room.people, person, 'link', room.settings)}", made=person.name)
+
+
+@router.post("/manage/people/{id}/pause")
+def pause(id: Id, who: Leading, room: TheRoom) -> RedirectResponse:
+    """Keep a person out, or let them in again. What they said stays."""
+    person = _below(room, who, id)
+    room.people.set_active(person.id, not person.active)
+    return RedirectResponse("/manage", 303)
+
+
+@router.post("/manage/guideline")
+def guideline(
+    who: Leading, room: TheRoom, project: Name, text: Annotated[str, Form(max_length=200_000)]
+) -> RedirectResponse:
+    """The next version of a project's guideline."""
+    room.people.write_guideline(project, text.replace("\r\n", "\n").strip())
+    room.kept.pop(project, None)
+    return RedirectResponse("/manage", 303)
+
+
+def _over(who: Visitor, role: PersonRole) -> bool:
+    """Owners stand over everybody, managers over annotators and auditors."""
+    return who.person.role == "owner" or (who.person.role == "manager" and role in ("annotator", "auditor"))
+
+
+def _below(room: Room, who: Visitor, id: str) -> Person:
+    """A person whom the visitor stands over. Raises 403 for others and for themselves."""
+    person = room.people.get(id)
+    if not _over(who, person.role) or person.id == who.person.id:
+        raise HTTPException(403, f"a {who.person.role} cannot change this person")
+    return person

@@ -1,0 +1,84 @@
+"""Pairs out of what was said: one row for each two samples that a standing answer orders, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from accord.records import Comparison, Content, Feedback, Prompt, Question, Ranking, Rating, Sample, Text
+from accord.store import Store, desk
+
+Row = dict[str, Any]
+
+
+def rows(store: Store, project: str, key: bytes) -> Iterator[Row]:
+    """Rows of a project in the order of the answers; `key` makes the names of people, another one in each export.
+
+    Texts are those of the records as they stand. Ties are rows with probability 0.5; pairs of one answer share
+    its weight. Corrections, critiques and skips order nothing and give no row.
+    """
+    for page in desk.pages(store, project):
+        ordered = [(said, ordering(said)) for said in page]
+        wanted = [said.question for said, pairs in ordered if pairs]
+        questions = store.get_many(Question, wanted)
+        samples = store.get_many(Sample, (id for q in questions.values() for id in q.samples))
+        prompts = store.get_many(Prompt, (q.prompt for q in questions.values()))
+        for said, pairs in ordered:
+            for better, worse, probability, strength, criterion in pairs:
+                question = questions[said.question]
+                yield {
+                    "feedback": said.id,
+                    "question": question.id,
+                    "annotator": hmac.new(key, said.annotator.encode(), hashlib.sha256).hexdigest()[:16],
+                    "prompt": _plain(prompts[question.prompt].content),
+                    "chosen": _plain(samples[better].content),
+                    "rejected": _plain(samples[worse].content),
+                    "chosen_id": better,
+                    "rejected_id": worse,
+                    "probability": probability,
+                    "weight": 1 / len(pairs),
+                    "strength": strength,
+                    "criterion": criterion,
+                    "chosen_first": bool(said.shown) and said.shown.index(better) < said.shown.index(worse),
+                    "split": prompts[question.prompt].split,
+                    "seconds": said.seconds,
+                }
+
+
+def ordering(said: Feedback) -> list[tuple[str, str, float, int, str]]:
+    """(better, worse, probability, strength, criterion) of each pair that an answer orders."""
+    match said.answer:
+        case Comparison() as one:
+            if one.better is not None:
+                return [(one.better, o, 1.0, one.strength, one.criterion) for o in said.shown if o != one.better]
+            return [(a, b, 0.5, 0, one.criterion) for a, b in combinations(said.shown, 2)]
+        case Ranking() as one:
+            place = {sample: at for at, tied in enumerate(one.order) for sample in tied}
+            level = {sample: float(at) for sample, at in place.items()}
+            return _by_level(level, one.criterion)
+        case Rating() as one:
+            criteria = sorted({name for by in one.scores.values() for name in by})
+            found = []
+            for name in criteria:
+                found += _by_level({sample: -by[name] for sample, by in one.scores.items() if name in by}, name)
+            return found
+        case _:
+            return []
+
+
+def _by_level(level: dict[str, float], criterion: str) -> list[tuple[str, str, float, int, str]]:
+    """Pairs of samples, the lower level being the better one."""
+    found = []
+    for a, b in combinations(sorted(level, key=lambda sample: level[sample]), 2):
+        found.append((a, b, 0.5 if level[a] == level[b] else 1.0, 0, criterion))
+    return found
+
+
+def _plain(content: Content) -> Any:
+    """A conversation as `[{role, content}]`, anything else as its record."""
+    if isinstance(content, Text):
+        return [{"role": m.role, "content": m.content} for m in content.messages]
+    return content.model_dump(mode="json")

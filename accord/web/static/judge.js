@@ -1,0 +1,255 @@
+// The judging screen: tasks are leased ahead, a key answers and goes on, answers travel in the background.
+
+import { byId, el, raw, sanitised } from "./dom.js";
+import { help, pick, comment, wireDialogs } from "./dialogs.js";
+import { formOf } from "./forms.js";
+import { Outbox, newId, openShelf } from "./outbox.js";
+
+const { project, person, csrf, ahead } = document.body.dataset;
+const AHEAD = Number(ahead);
+const CANCEL = 700;
+const KEPT = 50;
+
+const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false };
+let shelf;
+let outbox;
+let asking = null;
+
+const current = () => state.tasks[0];
+
+// --- the server ------------------------------------------------------------------------------------------------
+
+function ask(method, path, body) {
+  const headers = { "X-CSRF-Token": csrf, ...(body ? { "Content-Type": "application/json" } : {}) };
+  return fetch(path, { method, headers, body: body && JSON.stringify(body), credentials: "same-origin" });
+}
+
+async function send(act) {
+  const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
+  return (await ask(act.kind === "answer" ? "PUT" : "POST", path, act.body)).status;
+}
+
+/** Lease ahead; what is held already is held longer. */
+function refill() {
+  asking ??= fill().finally(() => { asking = null; });
+  return asking;
+}
+
+async function fill() {
+  try {
+    const count = Math.min(20, AHEAD + 1 + outbox.waiting.length);
+    const answer = await ask("POST", "/api/claims", { project, count, resume: true });
+    if (answer.status === 401) return tell(outbox, true);
+    if (!answer.ok) return;
+    const fresh = (await answer.json()).claims.filter((task) => !state.answered.has(task.id));
+    const known = new Map(state.tasks.map((task) => [task.id, task]));
+    for (const task of fresh) {
+      if (known.has(task.id)) known.get(task.id).until = task.until;
+      else state.tasks.push(task);
+    }
+    state.dry = fresh.length === 0;
+  } catch {
+    // Offline: what was leased ahead is still here.
+  }
+  if (!state.form && current()) show();
+  if (!current()) nothing();
+}
+
+async function desk() {
+  try {
+    const answer = await ask("GET", `/api/projects/${encodeURIComponent(project)}/desk`);
+    if (!answer.ok) return;
+    const found = await answer.json();
+    Object.assign(state, { done: found.done, open: found.open });
+    counts();
+    byId("version").textContent = found.guideline ? `version ${found.guideline}` : "";
+    byId("rule").replaceChildren(found.html ? sanitised(found.html) : el("p", { textContent: "No guideline has been written for this queue." }));
+    const seen = localStorage.getItem(`accord-guideline-${project}`);
+    if (found.guideline && seen !== String(found.guideline)) guideline(true);
+    if (found.guideline) localStorage.setItem(`accord-guideline-${project}`, found.guideline);
+  } catch {
+    // Offline: the counts stay as they are.
+  }
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------
+
+const turn = (one) => (state.raw ? raw(one.text) : sanitised(one.html));
+
+function show(previous) {
+  const task = current();
+  if (!task) return nothing();
+  state.form?.close?.();
+  state.note = previous?.note ?? "";
+  byId("quiet").hidden = true;
+  byId("bar").hidden = false;
+  paint();
+  state.form = formOf(task, { say, draft: (value) => keepDraft(task, value), turn: (one) => turn(one), previous: previous?.answer });
+  byId("samples").replaceChildren(...state.form.cards);
+  byId("samples").className = `samples ${task.form} of-${task.samples.length}`;
+  byId("form").replaceChildren(...state.form.bar);
+  byId("comment").classList.toggle("on", Boolean(state.note));
+  state.since = performance.now();
+  byId("read").scrollTop = 0;
+  byId("samples").scrollTop = 0;
+  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+  if (!state.form.focus?.()) byId("samples").focus({ preventScroll: true });
+  shelf.get("drafts", task.question).then((kept) => {
+    if (kept !== undefined && current() === task && !previous) state.form.restore?.(kept);
+  }).catch(() => {});
+}
+
+function paint() {
+  const task = current();
+  const turns = task.prompt.map((one) => el("div", { className: `turn ${one.role}` },
+    task.prompt.length > 1 || one.role !== "user" ? el("span", { className: "who", textContent: one.role }) : null, turn(one)));
+  const what = task.criteria.length && task.form !== "rating" ? [el("p", { className: "criterion" }, "Judge by: ", el("strong", { textContent: task.criteria.join(", ") }))] : [];
+  byId("prompt").replaceChildren(...turns, ...what);
+}
+
+function nothing() {
+  state.form = null;
+  byId("prompt").replaceChildren();
+  byId("samples").replaceChildren();
+  byId("form").replaceChildren();
+  byId("quiet").hidden = false;
+  byId("quiet").textContent = state.dry ? "Nothing is left for you here. New questions will appear by themselves." : "One moment.";
+}
+
+function counts() {
+  const left = state.open >= 1000 ? "over 1000" : Math.max(0, state.open) + state.tasks.length;
+  byId("counts").textContent = `${state.done} done · ${left} left`;
+}
+
+/** The pill: what has not arrived yet, and why. */
+function tell(box, out = false) {
+  const oldest = box.waiting[0];
+  const late = oldest && Date.now() - oldest.since > 2500;
+  const words = [];
+  if (box.waiting.length && (late || box.failures)) words.push(`${box.waiting.length} unsent`);
+  if (box.refused.length) words.push(`${box.refused.length} not taken (${box.refused.at(-1).status})`);
+  if (box.signIn || out) words.push("sign in again in another tab");
+  if (!shelf.lasting) words.push("this browser keeps nothing: do not close the tab while something is unsent");
+  byId("unsent").textContent = words.join(" · ");
+  byId("unsent").hidden = !words.length;
+  byId("undo").disabled = !state.history.length;
+}
+
+// --- answering -------------------------------------------------------------------------------------------------
+
+/** What a form says: the answer goes to the outbox and the next task is on the screen before anything is sent. */
+function say(answer, words, note = state.note) {
+  const task = current();
+  if (!task) return;
+  const seconds = (performance.now() - state.since) / 1000;
+  const id = newId();
+  const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000 };
+  state.tasks.shift();
+  state.answered.add(task.id);
+  state.history.push({ id, task, answer, note });
+  state.done += 1;
+  state.form?.close?.();
+  state.form = null;
+  show();
+  counts();
+  byId("last").textContent = words;
+  byId("aloud").textContent = `${words}. ${current() ? "Next question." : "Nothing is left."}`;
+  outbox.add({ kind: "answer", id, claim: task.id, body }, CANCEL);
+  shelf.put("history", state.history.at(-1)).catch(() => {});
+  shelf.drop("drafts", task.question).catch(() => {});
+  shelf.drop("returned", task.id).catch(() => {});
+  while (state.history.length > KEPT) shelf.drop("history", state.history.shift().id).catch(() => {});
+  if (state.tasks.length < AHEAD) refill();
+}
+
+/** Back to what was answered last, whether it was sent or not. */
+function undo() {
+  const back = state.history.pop();
+  if (!back) return;
+  if (!outbox.recall(back.id)) outbox.add({ kind: "undo", id: back.id });
+  shelf.drop("history", back.id).catch(() => {});
+  shelf.put("returned", back.task).catch(() => {});
+  state.tasks.unshift(back.task);
+  state.done -= 1;
+  show(back);
+  counts();
+  byId("last").textContent = "Taken back";
+  byId("aloud").textContent = "Taken back. The question is here again.";
+  tell(outbox);
+}
+
+function keepDraft(task, value) {
+  clearTimeout(keepDraft.timer);
+  keepDraft.timer = setTimeout(() => shelf.put("drafts", value, task.question).catch(() => {}), 150);
+}
+
+async function pass(kind) {
+  const task = current();
+  if (!task) return;
+  const why = await pick(kind);
+  if (why !== null && current() === task) say(null, kind === "flag" ? "Flagged" : "Skipped", `${kind}: ${why}${state.note ? ` (${state.note})` : ""}`);
+}
+
+// --- keys and buttons ------------------------------------------------------------------------------------------
+
+function guideline(open = byId("guideline").hidden) {
+  byId("guideline").hidden = !open;
+  byId("open-guideline").setAttribute("aria-expanded", String(open));
+}
+
+function source() {
+  state.raw = !state.raw;
+  byId("open-raw").setAttribute("aria-pressed", String(state.raw));
+  if (!current()) return;
+  paint();
+  state.form.repaint?.();
+}
+
+async function remark() {
+  state.note = await comment(state.note);
+  byId("comment").classList.toggle("on", Boolean(state.note));
+}
+
+const ACTS = { z: undo, g: () => guideline(), m: source, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return void (current() && state.form?.command?.(event));
+  const typing = event.target.closest?.("textarea, input, select, dialog[open]");
+  if (typing || localStorage.getItem("accord-keys") === "off") return;
+  const act = ACTS[event.key.toLowerCase()];
+  if (event.repeat && (act || /^[0-9]$/.test(event.key))) return event.preventDefault();
+  if (act) {
+    event.preventDefault();
+    act();
+  } else if (current() && state.form?.key?.(event.key)) event.preventDefault();
+});
+
+const BUTTONS = { undo, skip: ACTS.s, flag: ACTS.f, comment: remark, "open-raw": source, "open-guideline": () => guideline(), "close-guideline": () => guideline(false), "open-help": ACTS["?"] };
+for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => act());
+
+byId("leave").addEventListener("click", () => {
+  for (const task of state.tasks) fetch(`/api/claims/${task.id}`, { method: "DELETE", headers: { "X-CSRF-Token": csrf }, keepalive: true }).catch(() => {});
+});
+
+// --- begin -----------------------------------------------------------------------------------------------------
+
+async function begin() {
+  wireDialogs();
+  shelf = await openShelf(person);
+  outbox = new Outbox(shelf, send, tell);
+  await outbox.load();
+  state.history = (await shelf.all("history")).filter((one) => one.task.project === project).sort((a, b) => (a.id < b.id ? -1 : 1));
+  for (const one of outbox.waiting) if (one.kind === "answer") state.answered.add(one.claim);
+  state.tasks = (await shelf.all("returned")).filter((task) => task.project === project && !state.answered.has(task.id));
+  if (current()) show();
+  tell(outbox);
+  await Promise.all([refill(), desk()]);
+  counts();
+  addEventListener("online", () => { outbox.failures = 0; outbox.pump(); refill(); });
+  setInterval(() => tell(outbox), 1000);
+  setInterval(() => { if (!document.hidden && !current()) refill().then(desk); }, 10_000);
+  setInterval(() => { if (!document.hidden) refill(); }, 240_000);
+  document.body.dataset.ready = "yes";
+}
+
+begin();

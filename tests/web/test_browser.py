@@ -1,0 +1,251 @@
+"""A person at the screen: real Chromium, twenty pairs by keyboard alone, undo, reload in the middle, offline."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accord.records import Comparison, Feedback, Ranking, Rating
+from accord.store import Store
+from accord.web import WebSettings
+from accord.web.people import grant
+from tests.web.conftest import House, questions
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--disable-dev-shm-usage"]
+PAIRS = 20
+
+if not CHROMIUM.exists():
+    pytest.skip(f"no browser: {CHROMIUM} is absent (Debian's chromium)", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="no driver: the package playwright is absent")
+
+
+class Served:
+    """A service that listens on a port of this machine."""
+
+    def __init__(self, store: Store) -> None:
+        import uvicorn
+
+        self.house = House(store, WebSettings(lease=600))
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(self.house.app, log_level="error", lifespan="off"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+
+    def link(self, role: str = "annotator") -> str:
+        return f"{self.address}/in/{grant(self.house.people, self.house.persons[role], 'link', self.house.settings)}"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def served(store: Store) -> Iterator[Served]:
+    found = Served(store)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def page(chromium: Any, served: Served) -> Iterator[Any]:
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    found = context.new_page()
+    found.wrong = []
+    found.on("pageerror", lambda error: found.wrong.append(str(error)))
+    found.on("console", lambda said: found.wrong.append(said.text) if said.type == "error" else None)
+    yield found
+    context.close()
+
+
+def come_in(page: Any, served: Served, queue: str) -> None:
+    page.goto(served.link())
+    page.get_by_role("button", name="Come in").click()
+    page.goto(f"{served.address}/judge/{queue}")
+    page.wait_for_selector("body[data-ready=yes]")
+
+
+def until(true: Callable[[], bool], seconds: float = 8) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def standing(store: Store, queue: str) -> list[Feedback]:
+    return list(store.feedback(project=queue))
+
+
+def prompt(page: Any) -> str:
+    return str(page.inner_text("#prompt"))
+
+
+def press(page: Any, key: str) -> None:
+    """A key, after which another question must be on the screen."""
+    before = prompt(page)
+    page.keyboard.press(key)
+    page.wait_for_function("before => document.getElementById('prompt').innerText !== before", arg=before, timeout=3000)
+
+
+def test_twenty_pairs_by_keyboard_with_undo_and_a_reload(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(PAIRS))
+    come_in(page, served, "round1")
+    for key in "1234567":
+        press(page, key)
+    last = prompt(page)
+    press(page, "z")
+    press(page, "z")
+    press(page, "0")
+    assert "What is" in last
+    press(page, "3")
+    assert prompt(page) == last
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    until(lambda: len(standing(store, "round1")) == 7)
+    for number in range(PAIRS - 7):
+        page.wait_for_selector("#samples .answer", timeout=5000)
+        if number < PAIRS - 8:
+            press(page, "1")
+        else:
+            page.keyboard.press("1")
+    until(lambda: len(standing(store, "round1")) == PAIRS)
+    said = standing(store, "round1")
+    assert len({one.question for one in said}) == PAIRS
+    assert all(isinstance(one.answer, Comparison) for one in said)
+    assert all(one.shown[0] == one.answer.better for one in said[7:])
+    verdicts = [(one.answer.verdict, one.answer.strength) for one in said[:7]]
+    assert verdicts == [
+        ("better", 3),
+        ("better", 2),
+        ("better", 1),
+        ("tie", 1),
+        ("better", 1),
+        ("both_bad", 1),
+        ("better", 1),
+    ]
+    assert all(one.seconds >= 0 for one in said)
+    page.wait_for_function("document.getElementById('quiet').innerText.startsWith('Nothing is left')", timeout=8000)
+    page.keyboard.press("z")
+    page.wait_for_selector("#samples .answer")
+    until(lambda: len(standing(store, "round1")) == PAIRS - 1)
+    assert page.wrong == []
+
+
+def test_offline_answers_wait_in_the_browser_and_arrive_later(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(4))
+    come_in(page, served, "round1")
+    page.context.set_offline(True)
+    press(page, "1")
+    press(page, "7")
+    page.wait_for_selector("#unsent:not([hidden])", timeout=6000)
+    assert "2 unsent" in page.inner_text("#unsent")
+    assert standing(store, "round1") == []
+    page.context.set_offline(False)
+    until(lambda: len(standing(store, "round1")) == 2, 20)
+
+
+def test_the_next_question_is_painted_within_a_tenth_of_a_second(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(12))
+    come_in(page, served, "round1")
+    took = page.evaluate(
+        """async () => {
+          const times = [];
+          for (let i = 0; i < 4; i++) {
+            const begun = performance.now();
+            document.dispatchEvent(new KeyboardEvent("keydown", { key: "2" }));
+            await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+            times.push(performance.now() - begun);
+            await new Promise((done) => setTimeout(done, 400));
+          }
+          return times;
+        }"""
+    )
+    assert sorted(took)[1] < 100, took
+
+
+def test_a_ranking_is_typed_and_ratings_fill_row_by_row(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(1, "ranking", 4, project="ranks"))
+    store.put(questions(1, "rating", 2, project="rates", criteria=("correct", "kind")))
+    come_in(page, served, "ranks")
+    for key in ("3", "1", "=", "4", "2", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: len(standing(store, "ranks")) == 1)
+    said = standing(store, "ranks")[0]
+    assert isinstance(said.answer, Ranking)
+    s = said.shown
+    assert said.answer.order == ((s[2],), (s[0], s[3]), (s[1],))
+    page.goto(f"{served.address}/judge/rates")
+    page.wait_for_selector("body[data-ready=yes]")
+    for key in ("5", "1", "4", "2", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: len(standing(store, "rates")) == 1)
+    said = standing(store, "rates")[0]
+    assert isinstance(said.answer, Rating)
+    assert said.answer.scores == {said.shown[0]: {"correct": 5, "kind": 4}, said.shown[1]: {"correct": 1, "kind": 2}}
+
+
+def test_a_draft_survives_a_closed_tab_and_words_are_kept(page: Any, served: Served, store: Store) -> None:
+    for form in ("correction", "demonstration", "critique"):
+        store.put(questions(1, form, 0 if form == "demonstration" else 1, project=form))  # type: ignore[arg-type]
+    come_in(page, served, "correction")
+    page.fill("textarea", "A better text, 更好的")
+    page.wait_for_timeout(400)
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    page.wait_for_function("document.querySelector('#samples textarea').value.startsWith('A better')")
+    page.press("#samples textarea", "Control+Enter")
+    until(lambda: len(standing(store, "correction")) == 1)
+    assert standing(store, "correction")[0].answer.content.messages[0].content == "A better text, 更好的"  # type: ignore[union-attr]
+    page.goto(f"{served.address}/judge/demonstration")
+    page.fill("#samples textarea", "So it is done")
+    page.press("#samples textarea", "Control+Enter")
+    until(lambda: len(standing(store, "demonstration")) == 1)
+    page.goto(f"{served.address}/judge/critique")
+    page.wait_for_selector("#samples .raw")
+    page.evaluate("""() => { const text = document.querySelector('#samples .raw').firstChild;
+      getSelection().setBaseAndExtent(text, 0, text, 5); }""")
+    page.keyboard.press("2")
+    page.fill("#samples textarea", "wrong")
+    page.press("#samples textarea", "Control+Enter")
+    until(lambda: len(standing(store, "critique")) == 1)
+    spans = standing(store, "critique")[0].answer.spans  # type: ignore[union-attr]
+    assert [(s.start, s.end, s.label) for s in spans] == [(0, 5, "bad")]
+    assert page.wrong == []
+
+
+def test_skip_asks_why(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(2))
+    come_in(page, served, "round1")
+    page.keyboard.press("s")
+    press(page, "2")
+    until(lambda: len(standing(store, "round1")) == 1)
+    said = standing(store, "round1")[0]
+    assert (said.answer, said.note) == (None, "skip: Not in a language that I read")
+
+
+def test_the_phone_shows_the_bar_and_nothing_is_wider_than_the_screen(page: Any, served: Served, store: Store) -> None:
+    store.put(questions(2))
+    page.set_viewport_size({"width": 390, "height": 844})
+    come_in(page, served, "round1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [box.bounding_box() for box in page.query_selector_all(".cell")]
+    assert all(box["y"] + box["height"] <= 844 and box["height"] >= 44 for box in boxes)
+    if folder := os.environ.get("ACCORD_SHOTS"):
+        page.screenshot(path=f"{folder}/phone-test.png")
