@@ -205,8 +205,8 @@ def train(
             pairs = pairs_of(micro, logprob, config)
             each = loss_of(pairs, config)
             run.backward((each * micro.weight).sum() / count, micro.names)
-            for name, part in {"loss": each.detach(), **looked(pairs, micro, logprob.detach(), config)}.items():
-                figures[name] = figures.get(name, 0.0) + float((part * micro.weight).sum() / count)
+            for name, part in {"loss": each, **looked(pairs, micro, logprob, config)}.items():
+                figures[name] = figures.get(name, 0.0) + float((part.detach() * micro.weight).sum() / count)
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
         figures |= {"pairs": float(len(batch)), **run.step()}
         last = step + 1 == total

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from accord.algorithms import ppo, reward_model, sft
+from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
 from accord.batches import Comparisons, Segment
 from accord.protocols import Evaluated
 from accord.run import OptimiserConfig, Run, RunConfig
 from accord.worlds.toy import Bandit, Control, ControlConfig, ToyPolicy
 
-METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control")
+METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control", "dpo", "kto", "grpo", "dapo", "best_of_n")
 WORDS = 11
 
 
@@ -39,6 +39,14 @@ class Letters(nn.Module):
     def score(self, segment: Segment) -> Tensor:
         seen = torch.where(segment.present[..., None], self.drop(self.table(segment.action)), 0.0)
         return self.worth(seen.sum(1) / segment.length[:, None])[:, 0]
+
+
+class Plain(Letters):
+    """The same without dropout: a policy that is its own reference is asked in the mood in which it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.0)
 
 
 def letters(rows: int = 48) -> Segment:
@@ -93,10 +101,28 @@ def learn(method: str, folder: Path) -> nn.Module:
             chosen = reward_model.Config(epochs=30, batch=5, micro_tokens=60, optimiser=optimiser)
             reward_model.train(chosen, model, pairs(letters()), run)
         return model
+    if method in ("dpo", "kto"):
+        actor = Plain()
+        if method == "dpo":
+            dpo.train(
+                dpo.Config(epochs=40, batch=5, micro_tokens=60, optimiser=optimiser), actor, pairs(letters()), run
+            )
+        else:
+            single = kto.Config(epochs=25, batch=10, micro_tokens=60, optimiser=optimiser)
+            kto.train(single, actor, letters(), torch.arange(48) % 2 == 0, run)
+        return actor
     control = method == "ppo_control"
     world = Control(ControlConfig(episodes=8, steps=8)) if control else Bandit()
     policy = ToyPolicy(3, 1, "gaussian") if control else ToyPolicy(4, 5, "categorical")
     start = ToyPolicy(3, 1, "gaussian") if control else ToyPolicy(4, 5, "categorical")
+    if method == "best_of_n":
+        best_of_n.train(best_of_n.Config(iterations=60, optimiser=optimiser), policy, world, world.reward, run)
+        return policy
+    if method in ("grpo", "dapo"):
+        price = {"place": "reward", "estimator": "k1", "target": 0.3, "horizon": 200}
+        kin = grpo.kin(method, iterations=60, kl=price, entropy_target=0.8, micro_tokens=100, optimiser=optimiser)
+        grpo.train(kin, policy, world, world.reward, run, lambda s: start.evaluate(s).logprob)
+        return policy
     settings = ppo.Config(
         iterations=60,
         kl=ppo.KL(target=0.3, horizon=200),

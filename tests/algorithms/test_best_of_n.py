@@ -1,0 +1,117 @@
+"""Best of n against enumeration; choosing, remembering, and imitating what was chosen."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from accord.algorithms import best_of_n
+from accord.run import OptimiserConfig
+from accord.worlds.toy import Bandit, BanditConfig, ToyPolicy
+from tests.algorithms.conftest import Speaker, told
+
+few = st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=7, unique_by=lambda pair: pair[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(few)
+def test_the_curve_is_the_mean_over_all_choices_of_n(scored):
+    total = len(scored)
+    proxy, gold = torch.tensor(scored, dtype=torch.float64).T[:, None]
+    found = best_of_n.curve(proxy, gold, range(1, total + 1))
+    for n in range(1, total + 1):
+        every = [max(c)[1] for c in itertools.combinations(scored, n)]
+        assert found[n - 1, 0].item() == pytest.approx(sum(every) / len(every), abs=1e-9)
+
+
+def test_ties_of_the_proxy_share_their_places():
+    proxy, gold = torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([[5.0, 1.0, 3.0]])
+    assert best_of_n.curve(proxy, gold, [1, 2, 3])[:, 0].tolist() == pytest.approx([3, 2, 2])
+    assert_close(best_of_n.curve(proxy.flip(1), gold.flip(1), [1, 2, 3]), best_of_n.curve(proxy, gold, [1, 2, 3]))
+
+
+def test_the_curve_refuses_what_was_not_drawn():
+    with pytest.raises(ValueError, match="best of 4 from 3"):
+        best_of_n.curve(torch.zeros(1, 3), torch.zeros(1, 3), [4])
+    with pytest.raises(ValueError, match=r"\(1, 3\) and gold \(2, 3\)"):
+        best_of_n.curve(torch.zeros(1, 3), torch.zeros(2, 3), [1])
+
+
+def exact_kl(chance, n):
+    """Enumerated: answers in order of their score; the best of n is i when none is above and not all below."""
+    below, total = 0.0, 0.0
+    for p in chance:
+        best = (below + p) ** n - below**n
+        total += best * math.log(best / p)
+        below += p
+    return total
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 16])
+def test_the_divergence_is_exact_for_many_answers_and_a_bound_for_few(n):
+    assert best_of_n.kl(n) == pytest.approx(exact_kl([1 / 200_000] * 200_000, n), abs=1e-4)
+    few = exact_kl([0.5, 0.2, 0.2, 0.1], n)
+    assert few <= best_of_n.kl(n) + 1e-12
+    assert n == 1 or few < best_of_n.kl(n) - 0.01
+
+
+def test_the_best_of_each_group_is_the_first_of_the_highest():
+    outcome, group = torch.tensor([1.0, 3.0, 3.0, -2.0, -5.0]), torch.tensor([1, 0, 0, 1, 2])
+    assert best_of_n.best(outcome, group, 3).tolist() == [1, 0, 4]
+    with pytest.raises(ValueError, match="1 of 4 groups"):
+        best_of_n.best(outcome, group, 4)
+
+
+def test_all_rounds_are_remembered_and_only_a_better_answer_displaces():
+    rollout, chosen = told(Speaker(), rows=6), best_of_n.Chosen()
+    first, again = rollout.rows(torch.tensor([0, 2])), rollout.rows(torch.tensor([1, 3, 4]))
+    chosen.add(first, torch.tensor([1.0, 5.0]), 0)
+    chosen.add(again, torch.tensor([2.0, 4.0, 0.0]), 1)
+    assert sorted(zip(chosen.kept.names, chosen.earned.tolist(), strict=True)) == [
+        ("row1", 2),
+        ("row2", 5),
+        ("row4", 0),
+    ]
+    other = best_of_n.Chosen()
+    other.load_state_dict(chosen.state_dict())
+    assert other.kept.names == chosen.kept.names
+    brief = best_of_n.Chosen(rounds=1)
+    brief.add(first, torch.tensor([1.0, 5.0]), 0)
+    brief.add(again, torch.tensor([2.0, 4.0, 0.0]), 1)
+    assert sorted(brief.kept.names) == ["row1", "row3", "row4"]
+
+
+def test_the_first_step_imitates_the_best_of_each_prompt(new_run):
+    world = Bandit(BanditConfig(contexts=8, answers=4))
+    policy, twin = ToyPolicy(4, 5, "categorical"), ToyPolicy(4, 5, "categorical")
+    seen = Bandit(BanditConfig(contexts=8, answers=4)).collect(twin)
+    earned = world.reward(seen)[:, 0].tolist()
+    rows = [max(range(4 * g, 4 * g + 4), key=lambda b: earned[b]) for g in range(8)]
+    (-twin.evaluate(seen).logprob[rows].mean()).backward()
+    run, found = new_run(), {}
+
+    def note():
+        found["gradient"] = policy.actor[0].weight.grad.clone()
+        policy.zero_grad(set_to_none=True)
+        return {}
+
+    run.step = note
+    figures = best_of_n.train(
+        best_of_n.Config(iterations=1, updates=1, batch=8, micro_tokens=11), policy, world, world.reward, run
+    )
+    assert_close(found["gradient"], twin.actor[0].weight.grad)
+    assert figures["best_reward"] == pytest.approx(sum(earned[b] for b in rows) / 8, rel=1e-5)
+
+
+def test_nothing_is_learned_from_answers_that_earned_too_little(new_run):
+    world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
+    before = policy.actor[0].weight.clone()
+    figures = best_of_n.train(
+        best_of_n.Config(iterations=2, least=99.0, optimiser=OptimiserConfig()), policy, world, world.reward, new_run()
+    )
+    assert figures["found"] == 0
+    assert torch.equal(policy.actor[0].weight, before)
