@@ -53,7 +53,7 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
 
     try:
         return verb(rest)
-    except (SettingsError, StoreError, FileNotFoundError) as error:
+    except (SettingsError, StoreError, OSError) as error:  # an OSError: no such file, no right to it, a full disk
         print(f"accord: {error}", file=sys.stderr)
         return 2
     except ArithmeticError as error:  # a loss that is no number, a sampler that drifts: the guards of docs/errors.md
@@ -157,6 +157,7 @@ def train(rest: list[str]) -> int:
     from accord.build import TRAIN, Project
     from accord.build import train as stage
     from accord.config import SettingsError
+    from accord.verbs import fitting
 
     if not rest or rest[0] not in TRAIN:
         explained = "\n".join(f"  {name:<13} {made.__doc__}" for name, made in TRAIN.items())
@@ -182,11 +183,7 @@ def train(rest: list[str]) -> int:
     place = _place(options, f"train {method}", 0)
     project = Project(place.folder, place.recipe)
     project.prepare()
-    for role in ("start", "reward", "reference"):
-        if role in given and project.version(given[role]) is None:
-            raise SettingsError(
-                f"--{role} {given[role]}: no such version; there are: {', '.join(project.names()) or 'none'}"
-            )
+    fitting(project, method, given)
     if given.get("beside", "") not in {"", *place.recipe.beside}:
         raise SettingsError(
             f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -153,15 +154,27 @@ def opened(folder: Path) -> Project:
     return Project(folder, recipe(folder / "project.yaml"))
 
 
-def _known(project: Project, version: str) -> None:
-    """Raises SettingsError for a version that is not there or does not answer."""
+def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
+    """Raises SettingsError for a version that is not there, or cannot be what a method is to take it for.
+
+    A reward model opens as a language model, with a head of random numbers: nothing else would notice.
+    """
+    for option in ("start", "reward", "reference"):
+        if option in given:
+            wanted = "reward" if option == "reward" else "policy" if method != "reward_model" else None
+            _known(project, given[option], wanted, f"--{option} {given[option]}: ")
+
+
+def _known(project: Project, version: str, role: str | None = "policy", where: str = "") -> None:
+    """Raises SettingsError for a version that is not there or has another role than that; None takes every role."""
     from accord.config import SettingsError
 
-    found = project.version(version)
+    found, does = project.version(version), {"policy": "gives answers", "reward": "scores answers"}
     if found is None:
-        raise SettingsError(f"no version {version!r}; there are: {_names(project)}")
-    if found.role != "policy":
-        raise SettingsError(f"{version} is a {found.role} model: it scores answers and gives none")
+        raise SettingsError(f"{where}no such version {version!r}; there are: {_names(project)}")
+    if role is not None and found.role != role:
+        theirs = does.get(found.role, f"is a {found.role}")
+        raise SettingsError(f"{where}{version} is a {found.role} model: it {theirs}; one that {does[role]} is wanted")
 
 
 def _names(project: Project) -> str:

@@ -133,7 +133,9 @@ def test_a_version_answers_and_the_same_seed_answers_the_same(
     assert said(capsys, ask, 0) == first
     assert said(capsys, [*ask, "--seed", "1"], 0) != first
     assert "there are: pretrained" in said(capsys, ["sample", "nobody", *ask[2:]], 2)
-    assert "scores answers and gives none" in said(capsys, ["sample", "round1-reward", *ask[2:]], 2)
+    assert "it scores answers; one that gives answers is wanted" in said(
+        capsys, ["sample", "round1-reward", *ask[2:]], 2
+    )
 
 
 def test_a_version_is_traced_to_its_teachers_and_a_person_to_what_they_taught(
@@ -207,3 +209,28 @@ def test_control_c_ends_with_130_and_a_word(
 
     monkeypatch.setitem(cli.VERBS, "loop", stopped)
     assert "goes on from the last checkpoint" in said(capsys, ["loop"], 130)
+
+
+@pytest.mark.parametrize(("start", "reward"), [("round1-reward", "round1-reward"), ("sft", "sft")])
+def test_a_reward_model_is_not_taken_for_a_policy_nor_a_policy_for_a_reward_model(
+    project: Path, capsys: pytest.CaptureFixture[str], start: str, reward: str
+) -> None:
+    words = ["train", "ppo", "--project", str(project), "--name", "mixed", "--start", start, "--reward", reward]
+    assert "is wanted" in said(capsys, words, 2)
+    assert not (project / "runs" / "mixed").exists()
+
+
+def test_files_without_one_example_end_in_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "text.txt").write_text("One short text, and nothing beside it.\n" * 60, encoding="utf-8")
+    recipe = tmp_path / "empty.yaml"
+    recipe.write_text(
+        f"name: empty\ndata: {{kind: files, root: {tmp_path}, texts: [text.txt], demonstrations: [empty.jsonl]}}\n"
+        "vocabulary: 300\nmodel: {width: 16, layers: 1, heads: 2, context: 128}\ncollect: {source: none}\n"
+        "run: {progress: false, trackers: []}\n",
+        encoding="utf-8",
+    )
+    assert "not one example to learn from" in said(capsys, ["loop", str(recipe), "--project", str(tmp_path / "p")], 2)
+    (tmp_path / "text.txt").write_bytes(b"fine\n\xff\xfe\n")
+    told = said(capsys, ["loop", str(recipe), "--project", str(tmp_path / "other")], 2)
+    assert "text.txt line 2: not UTF-8" in told

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from accord.batches import Comparisons, Segment, pack
-from accord.config import Settings
+from accord.config import Settings, SettingsError
 from accord.run import OptimiserConfig, Run
 
 NORMALISED = 2000
@@ -86,7 +86,9 @@ def train(
     """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures."""
     groups = comparisons.groups()
     if not groups:
-        raise ValueError("no comparisons to learn from")
+        raise SettingsError(
+            "no comparisons to learn from: are the files empty, all their rows bad, or were no two answers asked about?"
+        )
     total = steps(config, len(groups))
     run.optimise(config.optimiser, total, scorer=scorer)
     figures: dict[str, float] = {}

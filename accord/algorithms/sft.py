@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from accord.batches import Segment
-from accord.config import Settings
+from accord.config import Settings, SettingsError
 from accord.protocols import Evaluated
 from accord.run import OptimiserConfig, Run
 
@@ -57,6 +57,8 @@ def train(
 
     Raises ValueError when no token of the examples counts.
     """
+    if not len(examples):
+        raise SettingsError("there is not one example to learn from: are the files empty, or all on the test side?")
     if not examples.mask.any():
         raise ValueError(f"none of the {len(examples)} examples has a token to learn: look at their masks")
     total = steps(config, len(examples))

@@ -138,7 +138,7 @@ def texts(path: str | Path, limits: Limits = LIMITS, longest: int | None = None)
     """Documents for pretraining: each `text` of JSONL or Parquet rows; a .txt or .txt.gz file is one document.
 
     longest: documents are handed out in pieces of at most so many characters, cut between paragraphs where they can
-    be. Raises Refused at the first row without a text.
+    be. Raises Refused at the first row without a text, and for a text that is not UTF-8.
     """
     for document in _documents(path, limits):
         yield from _pieces(document, longest) if longest is not None else [document]
@@ -164,7 +164,11 @@ def _documents(path: str | Path, limits: Limits) -> Iterator[str]:
     for file in files.found(path):
         if ".txt" in file.suffixes[-2:]:
             whole = b"\n".join(line or b"" for line in files.lines(file, limits))
-            yield whole.decode("utf-8")
+            try:
+                yield whole.decode("utf-8")
+            except UnicodeDecodeError as error:
+                line = whole[: error.start].count(b"\n") + 1
+                raise Refused(f"{file} line {line}: not UTF-8 ({error.reason}); save it as UTF-8") from error
             continue
         for raw in files.rows(file, limits):
             if raw.reason or not isinstance(raw.values.get("text"), str):
