@@ -21,6 +21,7 @@ export function wireDialogs() {
   byId("keys-on").checked = localStorage.getItem("accord-keys") !== "off";
   byId("keys-on").addEventListener("change", (event) => localStorage.setItem("accord-keys", event.target.checked ? "on" : "off"));
   byId("note-text").addEventListener("keydown", (event) => {
+    event.stopPropagation();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("note").close();
   });
 }
@@ -38,6 +39,7 @@ export function pick(kind) {
       el("button", { type: "button", onclick: () => choose(reason) }, key(String(at + 1)), ` ${reason}`)));
     const keys = (event) => {
       const reason = REASONS[kind][Number(event.key) - 1];
+      event.stopPropagation(); // the page behind must not take the key for an answer
       if (reason && event.target !== text) { event.preventDefault(); choose(reason); }
     };
     const sent = (event) => { event.preventDefault(); choose(text.value.trim() || "no reason given"); };

@@ -45,7 +45,10 @@ async function fill() {
     const known = new Map(state.tasks.map((task) => [task.id, task]));
     for (const task of fresh) {
       if (known.has(task.id)) known.get(task.id).until = task.until;
-      else state.tasks.push(task);
+      else {
+        state.tasks.push(task);
+        state.open -= 1;
+      }
     }
     state.dry = fresh.length === 0;
   } catch {
@@ -213,6 +216,7 @@ async function remark() {
 const ACTS = { z: undo, g: () => guideline(), m: source, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
 
 document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return void (current() && state.form?.command?.(event));
   const typing = event.target.closest?.("textarea, input, select, dialog[open]");
   if (typing || localStorage.getItem("accord-keys") === "off") return;
@@ -243,7 +247,8 @@ async function begin() {
   state.tasks = (await shelf.all("returned")).filter((task) => task.project === project && !state.answered.has(task.id));
   if (current()) show();
   tell(outbox);
-  await Promise.all([refill(), desk()]);
+  await refill();
+  await desk();
   counts();
   addEventListener("online", () => { outbox.failures = 0; outbox.pump(); refill(); });
   setInterval(() => tell(outbox), 1000);
