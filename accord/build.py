@@ -96,7 +96,7 @@ class Project:
         data = self.recipe.data
         if isinstance(data, FileData):
             for name in (*data.demonstrations, *data.preferences):
-                import_file(self.store, Path(data.root) / name, test_share=data.test_share)
+                import_file(self.store, Path(data.root) / name, test_share=data.test_share).warn(name)
             return
         assert self.lab is not None
         shown = self.lab.demonstrations(data.demonstrations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,15 @@ class Report:
         self.bad_rows += 1
         if len(self.bad) < limits.bad:
             self.bad.append(bad)
+
+    def warn(self, file: str) -> None:
+        """Say that rows were left out, and why the first of them; nothing when all were used."""
+        if self.bad_rows:
+            first = f"line {self.bad[0].line}: {self.bad[0].reason}" if self.bad else "no reason kept"
+            warnings.warn(
+                f"{file}: {self.bad_rows} of {self.rows} rows cannot be used ({first}); `accord import` names them all",
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import random
 import sqlite3
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,14 @@ def test_long_documents_come_in_pieces_that_end_with_a_paragraph(tmp_path):
     assert list(texts(tmp_path / "book.txt", longest=10_000)) == [whole.replace("\r\n", "\n")]
     (tmp_path / "blank.txt").write_text("\n\n\n\n")
     assert list(texts(tmp_path / "blank.txt", longest=100)) == []
+
+
+def test_rows_that_are_left_out_are_not_left_out_silently(tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b"}\nnot json\n{"prompt": 3}\n', encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"some\.jsonl: 2 of 3 rows cannot be used \(line 2: "):
+        read(file).report.warn(file.name)
+    file.write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(file).report.warn(file.name)
