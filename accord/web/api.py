@@ -34,14 +34,14 @@ SAYS: dict[Form, str] = {
 """Which kind of answer each form of question takes."""
 
 
-class Sent(BaseModel):
-    """What a client sends: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+SENT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""What a client sends: unknown fields are refused, and numbers that are none."""
 
 
-class Wanted(Sent):
+class Wanted(BaseModel):
     """What to claim."""
+
+    model_config = SENT
 
     project: str = Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")
     """Name of the queue, as in `round1`."""
@@ -104,8 +104,10 @@ class Leases(BaseModel):
     claims: list[Lease]
 
 
-class Given(Sent):
+class Given(BaseModel):
     """An answer."""
+
+    model_config = SENT
 
     id: str = Field(pattern=r"^[\w.:-]{8,128}$")
     """Made by the client, so that sending twice is saying once. UUIDs are good."""
