@@ -1,0 +1,69 @@
+"""Several rewards as one: weighted sums, and a gate that lets safety speak first where there is danger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from accord.batches import Rollout, at_end
+from accord.protocols import Reward
+
+
+class Mix:
+    """The weighted sum of rewards. Implements protocols.Reward; the parts of the last rollout are in `seen`."""
+
+    def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
+        """Raises ValueError unless each reward has a finite weight and each weight a reward."""
+        if not rewards or set(rewards) != set(weights) or not all(math.isfinite(w) for w in weights.values()):
+            raise ValueError(f"rewards {sorted(rewards)} and weights {dict(weights)} should name the same things")
+        self.rewards = dict(rewards)
+        self.weights = dict(weights)
+        self.seen: dict[str, float] = {}
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]."""
+        parts = {name: reward(rollout).to(rollout.logprob) for name, reward in self.rewards.items()}
+        self.seen = {name: float(part.sum(1).mean()) for name, part in parts.items()}
+        return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum(0)
+
+
+class Gate:
+    """Llama 2's gate (Touvron et al. 2023, section 3.2.3): safety where it is in doubt, helpfulness elsewhere.
+
+    R = safety where s(safety) < threshold or the prompt is risky, else helpfulness; then whitened over the rollout.
+    Both are scores in log-odds, so the logit that the paper takes has been taken.
+    """
+
+    def __init__(
+        self,
+        helpful: Reward,
+        safe: Reward,
+        threshold: float = 0.15,
+        risky: Callable[[Rollout], Tensor] | None = None,
+        whiten: bool = True,
+    ) -> None:
+        """risky: [B] bool, prompts that were written to provoke; there safety decides alone."""
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold={threshold} is a probability of being safe; use one between 0 and 1")
+        self.helpful = helpful
+        self.safe = safe
+        self.threshold = threshold
+        self.risky = risky
+        self.whiten = whiten
+        self.gated = 0.0
+        """Share of the last rollout's answers that safety decided."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: 0 but at the last step of each answer."""
+        safe, helpful = (reward(rollout).to(rollout.logprob).sum(1) for reward in (self.safe, self.helpful))
+        closed = torch.sigmoid(safe) < self.threshold
+        if self.risky is not None:
+            closed = closed | self.risky(rollout).to(closed.device)
+        self.gated = float(closed.float().mean())
+        outcome = torch.where(closed, safe, helpful)
+        if self.whiten:
+            outcome = (outcome - outcome.mean()) / outcome.std(correction=0).clamp_min(1e-6)
+        return at_end(outcome, rollout.length, rollout.action.shape[1])

@@ -1,0 +1,58 @@
+"""Mixtures and the gate against loops."""
+
+import math
+
+import pytest
+import torch
+
+from accord.rewards.mix import Gate, Mix
+from tests.algorithms.conftest import Speaker, told
+
+ROLLOUT = told(Speaker())
+
+
+def drawn(seed):
+    """A reward at the last step of each row."""
+    table = torch.zeros(20, 6)
+    values = 3 * torch.randn(20, generator=torch.Generator().manual_seed(seed))
+    table[torch.arange(20), ROLLOUT.length - 1] = values
+    return lambda rollout: table
+
+
+def test_a_mix_is_the_weighted_sum_and_shows_its_parts():
+    mix = Mix({"a": drawn(0), "b": drawn(1)}, {"a": 2.0, "b": -0.5})
+    found, a, b = mix(ROLLOUT), drawn(0)(None), drawn(1)(None)
+    for row in range(20):
+        for t in range(6):
+            assert found[row, t].item() == pytest.approx(2 * float(a[row, t]) - 0.5 * float(b[row, t]), abs=1e-5)
+    assert mix.seen == pytest.approx({"a": float(a.sum() / 20), "b": float(b.sum() / 20)}, abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "c": 1.0}, {"a": 1.0, "b": math.nan}])
+def test_a_mix_names_each_reward_once(weights):
+    with pytest.raises(ValueError, match="should name the same things"):
+        Mix({"a": drawn(0), "b": drawn(1)}, weights)
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_the_gate_lets_safety_speak_where_it_is_in_doubt_or_the_prompt_is_risky(whiten):
+    risky = torch.arange(20) % 5 == 0
+    gate = Gate(drawn(0), drawn(1), 0.15, lambda rollout: risky, whiten)
+    helpful, safe = (drawn(seed)(None).sum(1).tolist() for seed in (0, 1))
+    closed = [bool(risky[b]) or 1 / (1 + math.exp(-safe[b])) < 0.15 for b in range(20)]
+    assert 0 < sum(closed) < 20
+    expected = [safe[b] if closed[b] else helpful[b] for b in range(20)]
+    if whiten:
+        mean = sum(expected) / 20
+        spread = math.sqrt(sum((v - mean) ** 2 for v in expected) / 20)
+        expected = [(v - mean) / spread for v in expected]
+    found = gate(ROLLOUT)
+    for b in range(20):
+        assert found[b, int(ROLLOUT.length[b]) - 1].item() == pytest.approx(expected[b], abs=1e-4)
+        assert found[b].abs().sum().item() == pytest.approx(abs(expected[b]), abs=1e-4)
+    assert gate.gated == pytest.approx(sum(closed) / 20)
+
+
+def test_a_threshold_is_a_probability():
+    with pytest.raises(ValueError, match="threshold=1"):
+        Gate(drawn(0), drawn(1), 1.0)
