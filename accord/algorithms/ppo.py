@@ -170,7 +170,7 @@ def train(
             rollout, seen = look_again(rollout, policy, reference, config)
             rollout, earned = with_reward(rollout, reward, prices.kl, config)
             rollout = with_advantage(rollout, config)
-        with run.time("update"):
+        with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run, warming=step < config.critic_warmup)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
         figures = {**earned, **seen, **learned, "kl_price": prices.kl, "entropy_price": prices.entropy}

@@ -98,11 +98,12 @@ def train(
         count = run.total(batch.weight.sum())
         loss, right = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
         for micro in batch.split(config.micro_tokens):
-            score = scorer.score(micro.segment)
-            better, worse = score[micro.better], score[micro.worse]
-            each = pairwise(better, worse, micro.probability, config.margin * micro.margin)
-            centred = config.centring * ((better + worse) / 2).square()
-            run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
+            with run.learning(scorer):
+                score = scorer.score(micro.segment)
+                better, worse = score[micro.better], score[micro.worse]
+                each = pairwise(better, worse, micro.probability, config.margin * micro.margin)
+                centred = config.centring * ((better + worse) / 2).square()
+                run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
             loss += (each.detach() * micro.weight).sum() / count
             right += (correct(better, worse) * micro.weight).sum() / count
         figures = {"loss": float(loss), "accuracy": float(right), "pairs": float(len(batch)), **run.step()}

@@ -69,9 +69,10 @@ def train(
         count = run.total((batch.mask * batch.weight[:, None]).sum())
         loss = torch.zeros((), device=run.device)
         for micro in batch.split(config.micro_tokens):
-            now = policy.evaluate(micro)
-            part = negative_log_likelihood(now.logprob, micro.mask, micro.weight).sum() / count
-            run.backward(part, micro.names)
+            with run.learning(policy):
+                now = policy.evaluate(micro)
+                part = negative_log_likelihood(now.logprob, micro.mask, micro.weight).sum() / count
+                run.backward(part, micro.names)
             loss += part.detach()
         figures = {"loss": float(loss), "tokens": float(batch.mask.sum()), **run.step()}
         last = step + 1 == total

@@ -224,6 +224,19 @@ class Run:
         self._log.write(self.at, {**plain, **spent})
 
     @contextlib.contextmanager
+    def learning(self, module: object) -> Iterator[None]:
+        """Training mode inside (dropout and checkpointing act), evaluation mode after: elsewhere nothing is random.
+
+        The backward pass belongs inside too: what checkpointing computes again must be computed alike.
+        """
+        assert isinstance(module, nn.Module), f"{type(module).__name__} has no parameters to learn"
+        module.train()
+        try:
+            yield
+        finally:
+            module.eval()
+
+    @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
         """Add the time spent inside to `seconds/name` of this step's log line."""
         begun = time.perf_counter()

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from accord.algorithms import sft
+from accord.protocols import Evaluated
 from accord.run import OptimiserConfig, read_log
 from tests.algorithms.conftest import Speaker, told
 
@@ -109,3 +111,25 @@ def test_fewer_rows_than_a_batch_are_still_seen_as_often_as_the_epochs_say() -> 
     assert sft.steps(sft.Config(epochs=3, batch=5000), 300) == 3
     assert sft.steps(sft.Config(epochs=3, batch=100), 300) == 9
     assert sft.steps(sft.Config(epochs=0.1, batch=32), 0) == 1
+
+
+class Watched(nn.Module):
+    """A policy that says in which mode each of its passes was."""
+
+    def __init__(self, seen: list[bool]) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(()))
+        self.seen = seen
+
+    def evaluate(self, segment):
+        self.seen.append(self.training)
+        logprob = self.level * torch.ones_like(segment.action, dtype=torch.float32)
+        return Evaluated(logprob, torch.zeros_like(logprob), None)
+
+
+def test_dropout_can_act_while_it_learns_and_never_while_it_is_measured(new_run):
+    seen: list[bool] = []
+    policy, rows = Watched(seen).eval(), examples()
+    sft.train(sft.Config(epochs=2, batch=len(rows)), policy, rows, new_run(), rows)
+    assert seen == [True, True, False]
+    assert not policy.training
