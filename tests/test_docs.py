@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from accord import cli, serve, verbs
-from accord.algorithms import ppo, reward_model, sft
+from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
 from accord.batches import Comparisons
 from accord.build import TRAIN
 from accord.run import Run, RunConfig, read_log
@@ -209,14 +209,23 @@ def logged(method, folder):
         ppo.train(ppo.Config(iterations=1, kl=ppo.KL(place="none")), policy, world, world.reward, run)
     elif method == "sft":
         sft.train(sft.Config(batch=8), policy, seen, run, seen)
+    elif method == "grpo":
+        grpo.train(grpo.kin("dr_grpo", iterations=1), policy, world, world.reward, run)
+    elif method == "best_of_n":
+        best_of_n.train(best_of_n.Config(iterations=1), policy, world, world.reward, run)
+    elif method == "kto":
+        kto.train(kto.Config(batch=8), policy, seen, torch.arange(16) % 2 == 0, run)
     else:
         pairs, one = torch.arange(0, 16, 2), torch.ones(8)
         compared = Comparisons(seen, pairs, pairs + 1, one, one, one, tuple(str(i) for i in range(8)))
-        reward_model.train(reward_model.Config(batch=4), Linear(), compared, run, compared)
+        if method == "dpo":
+            dpo.train(dpo.Config(batch=4), policy, compared, run, held_out=compared)
+        else:
+            reward_model.train(reward_model.Config(batch=4), Linear(), compared, run, compared)
     return {name for row in read_log(run.folder / "log.jsonl") for name in row} - EVERYWHERE
 
 
-@pytest.mark.parametrize("method", ["sft", "reward_model", "ppo"])
+@pytest.mark.parametrize("method", ["sft", "reward_model", "ppo", "dpo", "kto", "grpo", "best_of_n"])
 def test_every_logged_number_is_explained(method, tmp_path):
     names = logged(method, tmp_path)
     assert len(names) >= 5
