@@ -182,8 +182,9 @@ def imitate(config: Config, policy: Actor, examples: Segment, run: Run) -> dict[
         batch = examples.rows(order[update * config.batch : (update + 1) * config.batch]).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
         for micro in batch.split(config.micro_tokens):
-            lost = negative_log_likelihood(policy.evaluate(micro).logprob, micro.mask, micro.weight).sum() / count
-            run.backward(lost, micro.names)
+            with run.learning(policy):
+                lost = negative_log_likelihood(policy.evaluate(micro).logprob, micro.mask, micro.weight).sum() / count
+                run.backward(lost, micro.names)
             sums["loss"] = sums.get("loss", 0.0) + float(lost.detach())
         for name, value in run.step().items():
             sums[name] = sums.get(name, 0.0) + value

@@ -201,10 +201,10 @@ def train(
         count = run.total(batch.weight.sum())
         figures = {}
         for micro in batch.split(config.micro_tokens):
-            logprob = whole(policy.evaluate(micro.segment).logprob, micro.segment.mask)
-            pairs = pairs_of(micro, logprob, config)
-            each = loss_of(pairs, config)
-            run.backward((each * micro.weight).sum() / count, micro.names)
+            with run.learning(policy):
+                logprob = whole(policy.evaluate(micro.segment).logprob, micro.segment.mask)
+                each = loss_of(pairs := pairs_of(micro, logprob, config), config)
+                run.backward((each * micro.weight).sum() / count, micro.names)
             for name, part in {"loss": each, **looked(pairs, micro, logprob, config)}.items():
                 figures[name] = figures.get(name, 0.0) + float((part.detach() * micro.weight).sum() / count)
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}

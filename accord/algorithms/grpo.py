@@ -178,7 +178,7 @@ def train(
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)
             rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
-        with run.time("update"):
+        with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
         figures = {

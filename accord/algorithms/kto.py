@@ -119,9 +119,10 @@ def train(
         each, change = torch.zeros(len(dealt), device=run.device), torch.zeros(len(dealt), device=run.device)
         for at in pack(batch, config.micro_tokens):
             micro = batch.rows(at)
-            moved = whole(policy.evaluate(micro).logprob, micro.mask) - referred(micro)
-            loss = kto(moved, good_ones[at], expected, config)
-            run.backward((loss * micro.weight).sum() / count, micro.names)
+            with run.learning(policy):
+                moved = whole(policy.evaluate(micro).logprob, micro.mask) - referred(micro)
+                loss = kto(moved, good_ones[at], expected, config)
+                run.backward((loss * micro.weight).sum() / count, micro.names)
             each[at], change[at] = loss.detach(), moved.detach()
         figures = {"loss": float((each * batch.weight).sum() / count), "expected": float(expected)}
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
