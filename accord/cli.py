@@ -117,6 +117,8 @@ def quickstart(rest: list[str]) -> int:
         options.remove("--fresh")
     if "--project" not in options:
         options += ["--project", "quickstart"]
+    if "--rounds" not in options:
+        options += ["--rounds", "2"]  # one round of so few labels often ends in a policy that refuses too much: LOG.md
     if fresh:
         shutil.rmtree(_own(options[options.index("--project") + 1]), ignore_errors=True)
     return circle(options, "quickstart")

@@ -20,7 +20,7 @@ from accord.tell import tell
 LAB: dict[str, Any] = {
     "rounds": 3,
     "collect": {"prompts": 2000},
-    "ppo": {"missing_end_penalty": -2.0, "kl": {"coefficient": 0.12}},
+    "ppo": {"iterations": 25, "missing_end_penalty": -2.0, "kl": {"coefficient": 0.12}},
     "run": {"trackers": (), "checkpoint_seconds": 120},
 }
 """What the proof changes in the quickstart's recipe: more labels and more rounds."""

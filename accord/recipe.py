@@ -56,7 +56,7 @@ class FileData(Settings):
 class Collect(Settings):
     """Which answers are drawn and what is asked about them."""
 
-    prompts: int = Field(default=2000, ge=1)
+    prompts: int = Field(default=1000, ge=1)
     """Prompts per round."""
     answers: int = Field(default=4, ge=1)
     """Answers per prompt."""
@@ -123,7 +123,7 @@ class Recipe(Settings):
     """Learning what answers are worth."""
     beside: dict[str, Beside] = Field(default={})
     """Further reward models by name, only to compare; each becomes a version `roundN-reward-NAME`."""
-    ppo: PpoConfig = PpoConfig(missing_end_penalty=-2.0, kl=KL(coefficient=0.2))
+    ppo: PpoConfig = PpoConfig(iterations=15, missing_end_penalty=-2.0, kl=KL(coefficient=0.2))
     """Learning to answer better."""
     rollout: int = Field(default=64, ge=1)
     """Prompts per PPO iteration."""
