@@ -59,7 +59,8 @@ class ModelSettings(Settings):
     checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout everywhere in the model. Anything above 0 makes two looks at one action differ."""
+    """Dropout in the layers while the model learns, but not on attention weights (the packed pass has none). Anything
+    above 0 makes two looks at one action differ."""
     pooling: Literal["own", "mean"] = "own"
     """How an encoder makes one vector of a text: its own classification head ([CLS] in most), or the mean of all."""
     lora: LoraSettings | None = None
