@@ -320,7 +320,7 @@ def critic(project: Project, start: str, reward: str) -> Scorer | Literal["share
         return "shared"
     scorer, _ = project.scorer(reward)
     if project.recipe.critic == "reward" and scorer.decoder:
-        return scorer
+        return scorer.measured(*models.normaliser(scorer.model))  # in the units of the rewards that it is to foresee
     tokenizer = open_tokenizer(project.path(start))
     model = models.scorer_model(named(project.recipe.model, project.path(start)), tokenizer, fresh_head=True)
     nn.init.zeros_(models.parts(model)[1].weight)

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from accord.algorithms.functional import Estimator, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.functional import Estimator, clipped, explained_variance, gae, kl, mean, whiten
 from accord.batches import Rollout, Segment, minibatches, pack
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
@@ -131,8 +131,7 @@ def surrogate(logprob: Tensor, old: Tensor, advantage: Tensor, clip: float) -> T
 
     All [B, T]; returns [B, T].
     """
-    ratio = (logprob - old).exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    return clipped((logprob - old).exp(), advantage, clip, clip)
 
 
 def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -> Tensor:
@@ -232,7 +231,8 @@ def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) 
         total = worth - price * torch.where(rollout.mask, drift, 0.0)
     if config.whiten_reward:
         total = whiten(total, rollout.present, shift=False)
-    return replace(rollout, reward=total), {"reward": float(earned.mean()), "reward_std": float(earned.std())}
+    figures = {"reward": float(earned.mean()), "reward_std": float(earned.std(correction=0))}
+    return replace(rollout, reward=total), figures
 
 
 def with_advantage(rollout: Rollout, config: Config) -> Rollout:
@@ -254,7 +254,7 @@ def update(
     assert rollout.value is not None
     assert rollout.target is not None
     sums: dict[str, float] = {}
-    updates, left_early = 0, False
+    updates = 0
     for epoch in range(config.epochs):
         for mini in minibatches(rollout, config.minibatches, run.generator("minibatches", epoch)):
             figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
@@ -289,11 +289,11 @@ def update(
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
             updates += 1
-            if config.stop_kl is not None and figures["moved"] > config.stop_kl:
-                left_early = True
+            if stopped := config.stop_kl is not None and figures["moved"] > config.stop_kl:
                 break
-        if left_early:
+        if stopped:
             break
+    run.forgo(config.epochs * config.minibatches - updates)
     kept = {name: value if name.startswith("first_") else value / updates for name, value in sums.items()}
     explained = explained_variance(rollout.value, rollout.target, rollout.mask)
     return {**kept, "explained_variance": float(explained), "updates": float(updates)}

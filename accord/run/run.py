@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -27,20 +27,13 @@ from accord.run.checkpoint import generator_states, newest, restore_generators, 
 from accord.run.log import Log, Tracker, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
 from accord.run.progress import steps_shown
+from accord.run.stateful import Stateful, difference, load_state, state_of
 
 T = TypeVar("T")
 
 
 class NonFinite(ArithmeticError):
     """A loss or gradient that is no number; names the rows that were being learned from."""
-
-
-class Stateful(Protocol):
-    """Anything that can be put into a checkpoint."""
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any) -> Any: ...
 
 
 class RunConfig(Settings):
@@ -214,6 +207,10 @@ class Run:
         self._names.clear()
         return {"gradient_norm": norm, "learning_rate": self._optimiser_config.learning_rate * factor}
 
+    def forgo(self, updates: int) -> None:
+        """Pass over updates that were planned and will not be made, so that the schedule still comes to its end."""
+        self._updates += updates
+
     def log(self, **figures: Tensor | float) -> None:
         """Keep figures of this step; they also stand beside the progress bar."""
         assert self._log is not None, "log() belongs inside the loop over steps()"
@@ -257,7 +254,7 @@ class Run:
             "held": self._held,
             "settings": json.dumps(self.settings, sort_keys=True),
             "random": generator_states(),
-            "tracked": {name: _state(thing) for name, thing in self._tracked.items()},
+            "tracked": {name: state_of(thing) for name, thing in self._tracked.items()},
             "optimiser": self._optimiser.state_dict() if self._optimiser else None,
         }
         write_state(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
@@ -271,50 +268,19 @@ class Run:
         mine = json.dumps(self.settings, sort_keys=True)
         if state["settings"] != mine:
             raise SettingsError(
-                f"{self.folder} holds a checkpoint of other settings ({_difference(state['settings'], mine)}). "
+                f"{self.folder} holds a checkpoint of other settings ({difference(state['settings'], mine)}). "
                 "Use another folder, or delete this one to begin anew."
             )
         if set(state["tracked"]) != set(self._tracked):
             raise ValueError(f"{self.folder} tracks {sorted(state['tracked'])}, this run {sorted(self._tracked)}")
         for name, thing in self._tracked.items():
-            _load(thing, state["tracked"][name])
+            load_state(thing, state["tracked"][name])
         if self._optimiser is not None:
             self._optimiser.load_state_dict(state["optimiser"])
         restore_generators(state["random"])
         self.at, self._updates, self._held = int(state["at"]), int(state["updates"]), dict(state["held"])
 
 
-def _state(thing: Stateful) -> Any:
-    state = thing.state_dict()
-    if isinstance(thing, nn.Module):
-        frozen = {name for name, p in thing.named_parameters(remove_duplicate=False) if not p.requires_grad}
-        return {name: value for name, value in state.items() if name not in frozen}
-    return state
-
-
-def _load(thing: Stateful, state: Any) -> None:
-    if not isinstance(thing, nn.Module):
-        thing.load_state_dict(state)
-        return
-    missing, unexpected = thing.load_state_dict(state, strict=False)
-    frozen = {name for name, p in thing.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    if unexpected or set(missing) - frozen:
-        raise ValueError(f"checkpoint does not fit: missing {sorted(set(missing) - frozen)}, unexpected {unexpected}")
-
-
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:8]) or "unnamed"
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
-
-
-def _difference(old: str, new: str) -> str:
-    """Which settings differ, in words."""
-
-    def flat(value: Any, name: str = "") -> dict[str, Any]:
-        if isinstance(value, dict) and value:
-            return {k: v for key, sub in value.items() for k, v in flat(sub, f"{name}.{key}" if name else key).items()}
-        return {name: value}
-
-    a, b = flat(json.loads(old)), flat(json.loads(new))
-    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
-    return "; ".join(f"{name}: {a.get(name)!r} there, {b.get(name)!r} here" for name in names[:6])

@@ -354,6 +354,21 @@ def test_early_stop_leaves_the_rollout_when_the_policy_moved_too_far(speaker, ne
     assert 1 < figures[0.01]["updates"] < 16
 
 
+def test_a_rollout_left_early_leaves_the_schedule_where_it_would_have_been(new_run):
+    world = Bandit(BanditConfig(contexts=8))
+    rates = {}
+    for limit in (None, 1e-9):
+        decay = OptimiserConfig(learning_rate=0.05, schedule="linear", final=0.0, warmup=0)
+        config = ppo.Config(iterations=3, epochs=2, minibatches=2, kl=FREE, stop_kl=limit, optimiser=decay)
+        run = new_run()
+        figures = ppo.train(config, ToyPolicy(4, 5, "categorical"), world, world.reward, run)
+        rates[limit] = run.last_figures()["learning_rate"]
+    assert figures["updates"] < 4
+    # The last iteration begins at 8 of 12 updates either way: 1/3 of the rate, and the mean of 4 updates is lower.
+    assert rates[1e-9] == pytest.approx(0.05 * (1 - 8 / 12) if figures["updates"] == 1 else 0.05 * (1 - 8.5 / 12))
+    assert rates[None] == pytest.approx(0.05 * (1 - 9.5 / 12))
+
+
 def test_value_coefficient_scales_the_critics_gradient_alone(speaker, new_run):
     config = ppo.Config(epochs=1, minibatches=1, kl=FREE, value_coefficient=0.1)
     ready = prepared(told(speaker), speaker, config)
