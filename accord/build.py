@@ -1,219 +1,29 @@
 """Where names become things: the only file that knows every room.
 
-A recipe names what is wanted; a project is the folder where it happens: `project.yaml`, `store.db`, `versions/`
-(weights in the Hugging Face layout) and `runs/` (log, checkpoints). Each `train_*` below is one stage: it gathers
-records and models, calls one algorithm, and keeps a Version. A stage whose Version exists is not made again; a
-stage that was killed goes on from its checkpoint.
+A recipe names what is wanted; each `train_*` below is one stage of a project: it gathers records and models, calls
+one algorithm, and keeps a Version. A stage whose Version exists is not made again; a stage that was killed goes on
+from its checkpoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from accord.algorithms import ppo, reward_model, sft
-from accord.batches import Segment, pack
-from accord.config import Settings, SettingsError
-from accord.lab import Lab
-from accord.protocols import Sampling
-from accord.recipe import FileData, LabData, Recipe, follow
-from accord.records import Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
+from accord.batches import Segment
+from accord.config import SettingsError
+from accord.project import Project, named, scores
+from accord.records import Demonstration, Preference, Prompt, Sample, Version, digest
 from accord.rewards.learned import Learned
-from accord.run import Run, seed_of
-from accord.store import Store
-from accord.store.exchange import import_file, texts
+from accord.run import seed_of
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
-from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
-from accord.worlds.text.tokenizer import open_tokenizer, train_bpe, word_level
-from accord.worlds.text.world import TextWorld
-
-
-class Project:
-    """A folder with a store, versions and runs, and the recipe that is followed in it."""
-
-    def __init__(self, folder: str | Path, recipe: Recipe) -> None:
-        self.folder, self.recipe = Path(folder), recipe
-        self.folder.mkdir(parents=True, exist_ok=True)
-        follow(recipe, self.folder)
-        self.store = Store.open(self.folder / "store.db")
-        self.lab = Lab(recipe.data.lab) if isinstance(recipe.data, LabData) else None
-
-    def path(self, name: str) -> Path:
-        """Folder of a version's weights."""
-        return self.folder / "versions" / name
-
-    def version(self, name: str) -> Version | None:
-        """The version of that name, when it is finished."""
-        return next(iter(self.store.all(Version, name=name)), None)
-
-    def run(self, name: str, settings: Settings, **more: Any) -> Run:
-        """The workbench of one stage. Its settings and the recipe's seed are what a checkpoint is checked against."""
-        decides = {"stage": settings.model_dump(mode="json"), "seed": self.recipe.seed, **more}
-        config = self.recipe.run.model_copy(update={"seed": seed_of(self.recipe.seed, name)})
-        return Run(self.folder / "runs" / name, config, decides)
-
-    def keep(
-        self,
-        name: str,
-        role: Any,
-        method: str,
-        model: nn.Module,
-        tokenizer: Any,
-        parent: str | None,
-        settings: Settings,
-        data: Sequence[str],
-        figures: dict[str, float],
-    ) -> Version:
-        """Save the weights, then the record that names them; a version in the store is whole on the disk."""
-        models.save(model, tokenizer, self.path(name), {"method": method})
-        above = self.version(parent) if parent else None
-        version = Version(
-            id=named_id("version", self.recipe.name, self.recipe.seed, name, digest(list(data))),
-            name=name,
-            role=role,
-            parent=above.id if above else None,
-            method=method,
-            config=settings.model_dump(mode="json"),
-            data=tuple(data),
-            data_digest=digest(list(data)),
-            weights=f"versions/{name}",
-            figures={k: float(v) for k, v in figures.items()},
-        )
-        self.store.put([version])
-        return version
-
-    # --- data ----------------------------------------------------------------------------------------------------
-
-    def prepare(self) -> None:
-        """Bring the recipe's records into the store. Doing it again changes nothing."""
-        data = self.recipe.data
-        if isinstance(data, FileData):
-            for name in (*data.demonstrations, *data.preferences):
-                import_file(self.store, Path(data.root) / name, test_share=data.test_share).warn(name)
-            return
-        assert self.lab is not None
-        shown = self.lab.demonstrations(data.demonstrations)
-        self.store.put(record for pair in shown for record in pair)
-        self.store.put(
-            Demonstration(id=named_id("shown", sample.id), prompt=prompt.id, sample=sample.id)
-            for prompt, sample in shown
-        )
-        self.store.put([*self.prompts("train"), *self.prompts("test")])
-
-    def documents(self) -> list[str]:
-        """Plain texts to pretrain on."""
-        data = self.recipe.data
-        if isinstance(data, LabData):
-            assert self.lab is not None
-            return self.lab.documents(data.documents)
-        root, longest = Path(data.root), data.longest_text
-        return [piece for name in data.texts for piece in texts(root / name, longest=longest)]
-
-    def prompts(self, split: Literal["train", "test"]) -> list[Prompt]:
-        """Prompts of a side: of the lab, or those that the imported preferences are about."""
-        data = self.recipe.data
-        if isinstance(data, LabData):
-            assert self.lab is not None
-            rounds = self.recipe.rounds if split == "train" else 1
-            count = self.recipe.collect.prompts * rounds if split == "train" else data.test_prompts
-            return self.lab.prompts(count, split)
-        ids = sorted({belief.prompt for belief in self.preferences(split)})  # so that the first ones are of all files
-        return list(self.store.get_many(Prompt, ids).values())
-
-    def preferences(self, split: str) -> list[Preference]:
-        """All beliefs in the store about prompts of a side."""
-        return list(self.store.all(Preference, split=split))
-
-    def looked_up(self, beliefs: Sequence[Preference]) -> tuple[dict[str, Prompt], dict[str, Sample]]:
-        """The prompts and samples that beliefs are about."""
-        prompts = self.store.get_many(Prompt, dict.fromkeys(b.prompt for b in beliefs))
-        samples = self.store.get_many(Sample, dict.fromkeys(s for b in beliefs for s in (b.chosen, b.rejected)))
-        return prompts, samples
-
-    # --- things --------------------------------------------------------------------------------------------------
-
-    def tokenizer(self) -> Any:
-        """The model's own tokenizer, or one made once from the recipe's texts and kept."""
-        folder = self.path("tokenizer")
-        if self.recipe.model.name is not None:
-            return open_tokenizer(self.recipe.model.name)
-        if not (folder / "tokenizer.json").is_file():
-            made = word_level(self.lab.words) if self.lab else train_bpe(self.documents(), self.recipe.vocabulary)
-            with models.whole(folder) as draft:
-                made.save_pretrained(draft)
-        return open_tokenizer(folder)
-
-    def encoder(self, tokenizer: Any) -> Encoder:
-        """Text to tokens and back."""
-        return Encoder(tokenizer, self.recipe.reading)
-
-    def language_model(self, version: str | None, tokenizer: Any) -> nn.Module:
-        """The model of a version, or the one that the recipe starts from."""
-        start = self.recipe.model if version is None else named(self.recipe.model, self.path(version))
-        return models.language_model(start, tokenizer, seed_of(self.recipe.seed, "model"))
-
-    def policy(self, version: str, device: torch.device | str = "cpu") -> tuple[Policy, Encoder]:
-        """A version ready to act and to be asked."""
-        tokenizer = open_tokenizer(self.path(version))
-        model = self.language_model(version, tokenizer).to(device)
-        return Policy(model, self.recipe.draw.temperature), self.encoder(tokenizer)
-
-    def scorer(self, version: str, device: torch.device | str = "cpu") -> tuple[Scorer, Encoder]:
-        """A reward model ready to score."""
-        tokenizer = open_tokenizer(self.path(version))
-        backbone = named(self.recipe.reward_backbone or self.recipe.model, self.path(version))
-        return Scorer(models.scorer_model(backbone, tokenizer).to(device)), self.encoder(tokenizer)
-
-    def score(self, version: str) -> Callable[[Sequence[tuple[Prompt, Sample]]], torch.Tensor]:
-        """A function from answers to normalised scores [B]."""
-        scorer, encoder = self.scorer(version)
-        mean, std = models.normaliser(scorer.model)
-        tokens = self.recipe.reward_model.micro_tokens
-        return lambda pairs: (scores(scorer, encoder, pairs, tokens) - mean) / std
-
-    def world(self, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str) -> TextWorld:
-        """Where PPO acts: all of the distribution is sampled, so that log-probabilities are those of the actions."""
-        draw, recipe = self.recipe.draw, self.recipe
-        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=recipe.rollout_answers)
-        sampler = Sampler(policy.model)
-        seed = seed_of(recipe.seed, name)
-        return TextWorld(encoder, prompts, sampler, sampling, min(recipe.rollout, len(prompts)), seed, name)
-
-    def sample(self, version: str, prompts: Sequence[Prompt], count: int, name: str) -> list[tuple[Prompt, Sample]]:
-        """Answers of a version, `count` per prompt in order; the same call gives the same answers."""
-        policy, encoder = self.policy(version)
-        draw, seed = self.recipe.draw, seed_of(self.recipe.seed, name)
-        sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, count, encoder.stop, seed)
-        made = self.version(version)
-        done = Sampler(policy.model).generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)
-        return [
-            (
-                prompts[one.prompt],
-                Sample(
-                    id=named_id("sample", made.id if made else version, seed, prompts[one.prompt].id, one.index),
-                    prompt=prompts[one.prompt].id,
-                    content=encoder.text(one.tokens, one.finished),
-                    finished=one.finished,
-                    version=made.id if made else None,
-                    sampling={"temperature": draw.temperature, "top_k": draw.top_k, "top_p": draw.top_p, "seed": seed},
-                ),
-            )
-            for one in sorted(done, key=lambda one: (one.prompt, one.index))
-        ]
-
-    def names(self) -> list[str]:
-        """Names of all finished versions."""
-        return [version.name for version in self.store.all(Version)]
-
-
-# --- stages ------------------------------------------------------------------------------------------------------
+from accord.worlds.text.tokenizer import open_tokenizer
 
 
 def train_pretrain(project: Project, name: str, start: str | None = None, **rest: Any) -> Version:
@@ -350,30 +160,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     return made
 
 
-@torch.no_grad()
-def scores(scorer: Scorer, encoder: Encoder, pairs: Sequence[tuple[Prompt, Sample]], tokens: int) -> torch.Tensor:
-    """[B] raw scores of answers, in their order."""
-    segment = encoder.segment(pairs, scoring=True).to(next(scorer.parameters()).device)
-    score = torch.zeros(len(segment), device=segment.length.device)
-    for index in pack(segment, tokens):
-        score[index] = scorer.score(segment.rows(index)).float()
-    return score
-
-
 def shown_in(project: Project, encoder: Encoder, shown: Sequence[Demonstration]) -> Segment:
     """Demonstrations as a batch with their weights."""
     prompts = project.store.get_many(Prompt, dict.fromkeys(one.prompt for one in shown))
     samples = project.store.get_many(Sample, dict.fromkeys(one.sample for one in shown))
     return encoder.segment([(prompts[one.prompt], samples[one.sample]) for one in shown], [one.weight for one in shown])
-
-
-def text_of(record: Prompt | Sample) -> Text:
-    """The conversation in a record. Raises SettingsError when it holds something else."""
-    if not isinstance(record.content, Text):
-        raise SettingsError(f"{record.id} holds a {record.content.kind}, not text")
-    return record.content
-
-
-def named(settings: models.ModelSettings, folder: Path) -> models.ModelSettings:
-    """The same settings for the weights in a folder."""
-    return settings.model_copy(update={"name": str(folder), "lora": None})

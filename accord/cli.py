@@ -137,8 +137,8 @@ def _own(folder: str) -> Path:
 def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
     """The whole circle by a recipe."""
     place = _place(rest, verb, 0)
-    from accord.build import Project
     from accord.loop import Waiting, loop
+    from accord.project import Project
     from accord.tell import tell
     from accord.verbs import say
 
@@ -156,9 +156,10 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
 
 def train(rest: list[str]) -> int:
     """One stage of the circle."""
-    from accord.build import TRAIN, Project
+    from accord.build import TRAIN
     from accord.build import train as stage
     from accord.config import SettingsError
+    from accord.project import Project
     from accord.verbs import fitting
 
     if not rest or rest[0] not in TRAIN:

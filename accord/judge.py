@@ -9,7 +9,6 @@ import torch
 
 from accord.algorithms import sft
 from accord.batches import pack
-from accord.build import Project, text_of
 from accord.evaluate.diversity import diversity
 from accord.evaluate.findings import Finding
 from accord.evaluate.ledger import Ledger, entry, ledger
@@ -19,6 +18,7 @@ from accord.evaluate.winrate import WinRate, win_rate
 from accord.feedback.answering import answer
 from accord.lab import Gold, agreement
 from accord.loop import Round, simulated
+from accord.project import Project, text_of
 from accord.quality.ceiling import ceiling as ceiling_of
 from accord.quality.votes import hear
 from accord.records import Asked, Comparison, Feedback, Preference, Prompt, Question, Sample, Version, named_id

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accord import build
-from accord.build import Project
 from accord.feedback.answering import answer, unanswered
 from accord.lab import crowd
+from accord.project import Project
 from accord.protocols import FeedbackSource
 from accord.quality.believe import Beliefs, believe
 from accord.records import Preference, Prompt, Question, Sample, Version, named_id

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from accord.build import Project
 from accord.evaluate.story import Story, summary
 from accord.loop import loop
+from accord.project import Project
 from accord.recipe import recipe
 from accord.statistics import Interval, mean_interval
 from accord.tell import tell

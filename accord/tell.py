@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 
-from accord.build import Project, text_of
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.report import terminal_table, write_report
 from accord.evaluate.story import Judged, Lineage, Side, Stage, Story, summary
@@ -29,6 +28,7 @@ from accord.judge import (
 )
 from accord.lab import Gold
 from accord.loop import Round
+from accord.project import Project, text_of
 from accord.records import Comparison, Feedback, Prompt, Question, Sample, Version
 from accord.run import read_log
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from accord.build import Project
+    from accord.project import Project
 
 
 def import_(
@@ -77,7 +77,7 @@ def sample(
         count: How many answers.
         seed: Another seed, other answers.
     """
-    from accord.build import text_of
+    from accord.project import text_of
     from accord.records import Message, Prompt, Text, named_id
 
     at = opened(project)
@@ -145,8 +145,8 @@ def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Pa
 
 def opened(folder: Path) -> Project:
     """The project in a folder, under its own recipe. Raises SettingsError when there is none."""
-    from accord.build import Project
     from accord.config import SettingsError
+    from accord.project import Project
     from accord.recipe import recipe
 
     if not (folder / "project.yaml").is_file():

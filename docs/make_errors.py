@@ -190,7 +190,7 @@ def people_wanted() -> object:
 def waiting_text() -> str:
     """What the circle says when nobody has answered: a project whose stages are stood in for."""
     from accord import loop as circle
-    from accord.build import Project
+    from accord.project import Project
     from accord.records import Question
 
     recipe = build(Recipe, {"collect": {"source": "people"}, "data": {"kind": "lab", "documents": 1}})

@@ -21,8 +21,9 @@ from transformers import AutoModelForCausalLM, BertConfig, BertForSequenceClassi
 from accord import build
 from accord.algorithms import reward_model
 from accord.batches import Rollout
-from accord.build import Project, train
+from accord.build import train
 from accord.config import SettingsError
+from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Demonstration, Preference, Prompt, Sample
 from accord.rewards.learned import Learned

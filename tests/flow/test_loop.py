@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from accord import build
-from accord.build import Project
 from accord.cli import main
 from accord.feedback.answering import answer, unanswered
 from accord.loop import Waiting, loop, simulated
+from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Demonstration, Feedback, Preference, Prompt, Question, Sample, Version
 from accord.run import read_log

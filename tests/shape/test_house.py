@@ -20,7 +20,6 @@ LONGER = {
     "records.py": (420, "all nouns that are kept, on one page to be read together"),
     "statistics.py": (360, "all that says how sure we are; each function stands alone"),
     "store/forms.py": (360, "one function per form of other people's rows"),
-    "build.py": (380, "the only file that knows every room, and what each stage gathers"),
 }
 """Files that may be longer, how long, and why."""
 TO_THE_LOSS = ("cli.py", "build.py", "algorithms/ppo.py")
