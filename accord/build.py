@@ -34,8 +34,10 @@ def train_pretrain(project: Project, name: str, start: str | None = None, **rest
     kept = len(read) // 50 or min(1, len(read) - 1)  # a single text is learned from, not held out
     unseen = encoder.documents(read[:kept]) if kept else None
     policy = Policy(project.language_model(start, tokenizer))
-    run = project.run(name, config)
-    figures = sft.train(config, policy.to(run.device), encoder.documents(read[kept:]), run, unseen)
+    run = project.run(name, config, texts=digest(read))
+    learned = encoder.documents(read[kept:])
+    encoder.report.warn(name)
+    figures = sft.train(config, policy.to(run.device), learned, run, unseen) | encoder.report.figures()
     return project.keep(name, "policy", "pretrain", policy.model, tokenizer, start, config, (), figures)
 
 
@@ -48,10 +50,11 @@ def train_sft(project: Project, name: str, start: str | None = None, **rest: Any
     encoder = encoder or project.encoder(project.tokenizer())
     shown = list(store.all(Demonstration, split="train"))
     held = list(store.all(Demonstration, split="test"))[:200]
-    run = project.run(name, config, start=start)
-    learned, unseen = shown_in(project, encoder, shown), shown_in(project, encoder, held) if held else None
-    figures = sft.train(config, policy.to(run.device), learned, run, unseen)
     data = [one.id for one in shown]
+    run = project.run(name, config, start=start, demonstrations=digest(data))
+    learned, unseen = shown_in(project, encoder, shown), shown_in(project, encoder, held) if held else None
+    encoder.report.warn(name)
+    figures = sft.train(config, policy.to(run.device), learned, run, unseen) | encoder.report.figures()
     return project.keep(name, "policy", "sft", policy.model, encoder.tokenizer, start, config, data, figures)
 
 
@@ -74,16 +77,24 @@ def train_reward_model(
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, "head"), fresh_head=True))
     encoder, held = project.encoder(tokenizer), project.preferences("test")
     run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]))
-    normaliser, figures = reward_model.train(
-        config,
-        scorer.to(run.device),
-        encoder.comparisons(beliefs, *project.looked_up(beliefs)),
-        run,
-        encoder.comparisons(held, *project.looked_up(held)) if held else None,
-    )
+    learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
+    unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
+    encoder.report.warn(name)
+    normaliser, figures = reward_model.train(config, scorer.to(run.device), learned, run, unseen)
+    figures |= encoder.report.figures()
     models.with_normaliser(scorer.model, normaliser.mean, normaliser.std)
     parent, data = None if chosen else start, [belief.id for belief in beliefs]
-    return project.keep(name, "reward", "reward_model", scorer.model, tokenizer, parent, config, data, figures)
+    return project.keep(
+        name,
+        "reward",
+        "reward_model",
+        scorer.model,
+        tokenizer,
+        parent,
+        config,
+        data,
+        figures | encoder.report.figures(),
+    )
 
 
 def train_ppo(
@@ -100,7 +111,13 @@ def train_ppo(
     if start is None or reward is None:
         raise SettingsError("PPO needs a policy to start from (--start NAME) and a reward model (--reward NAME)")
     prompts = project.prompts("train") if prompts is None else prompts
-    run = project.run(name, config, start=start, reward=reward, rollout=recipe.rollout, draw=recipe.draw.model_dump())
+    if len(prompts) < config.minibatches:
+        raise SettingsError(f"{len(prompts)} prompts do not make ppo.minibatches={config.minibatches} of a rollout")
+    for wanted, given in (("policy", start), ("reward", reward), ("policy", reference or start)):
+        if (there := project.version(given)) is None or there.role != wanted:
+            is_ = f"is a {there.role} model" if there else f"is not there; there are {', '.join(project.names())}"
+            raise SettingsError(f"PPO needs a {wanted} model, and {given!r} {is_}")
+    run = project.run(name, config, start=start, reward=reward, reference=reference, **acts(project))
     _, encoder = project.policy(start)
     model = project.language_model(start, encoder.tokenizer)
     policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
@@ -113,7 +130,16 @@ def train_ppo(
     figures = ppo.train(config, policy, world, worth, run, before)
     taught = project.version(reward)
     data = [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
-    return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures)
+    return project.keep(
+        name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **acts(project)
+    )
+
+
+def acts(project: Project) -> dict[str, Any]:
+    """What decides PPO besides its own settings."""
+    recipe = project.recipe
+    draw = recipe.draw.model_dump(mode="json")
+    return {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
 
 
 def frozen(project: Project, policy: Policy, version: str) -> ppo.Reference:
@@ -152,6 +178,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
         return TRAIN[method](project, name, **given)
     other = project.recipe.beside.get(given.get("beside") or "")
     wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
+    wanted |= acts(project) if method == "ppo" else {}
     if changed := sorted(key for key in wanted if wanted[key] != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accord import build
+from accord.config import SettingsError
 from accord.feedback.answering import answer, unanswered
 from accord.lab import crowd
 from accord.project import Project
@@ -41,13 +42,16 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
     for other in project.recipe.beside.values():
         located(other.model.name or "")  # a package that is missing is told now, not after the stages before it
     project.prepare()
+    judged_by(project)
     before = policy = start(project, say)
     rounds: list[Round] = []
     for number in range(1, project.recipe.rounds + 1):
         answers = act(project, policy, number, say)
         questions = ask(project, answers, number)
         respond(project, questions, say)
-        beliefs = [*believed(project, questions), *(b for done in rounds for b in done.beliefs)]
+        # By id: without questions every round learns from the same imported beliefs.
+        every = [*believed(project, questions), *(belief for done in rounds for belief in done.beliefs)]
+        beliefs = list({belief.id: belief for belief in every}.values())
         reward = build.train(project, "reward_model", f"round{number}-reward", start=before.name, beliefs=beliefs)
         for beside in project.recipe.beside:
             build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
@@ -56,6 +60,21 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         )
         rounds.append(Round(number, policy, reward, answers, questions, beliefs))
     return before, rounds
+
+
+def judged_by(project: Project) -> list[Prompt]:
+    """Prompts to learn by and prompts to judge by must be there before anything is learned. Returns the latter.
+
+    Raises SettingsError with their numbers when a side is empty.
+    """
+    learned, judged = project.prompts("train"), project.prompts("test")
+    if not learned or not judged:
+        share = getattr(project.recipe.data, "test_share", 0)
+        raise SettingsError(
+            f"the data hold {len(learned)} prompts to learn by and {len(judged)} to judge by (test_share={share}); "
+            "both are needed: give more preferences (data.preferences) or another data.test_share"
+        )
+    return judged
 
 
 def start(project: Project, say: Said) -> Version:

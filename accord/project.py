@@ -65,8 +65,12 @@ class Project:
         settings: Settings,
         data: Sequence[str],
         figures: dict[str, float],
+        **more: Any,
     ) -> Version:
-        """Save the weights, then the record that names them; a version in the store is whole on the disk."""
+        """Save the weights, then the record that names them; a version in the store is whole on the disk.
+
+        more: what else decided it, kept beside its settings.
+        """
         models.save(model, tokenizer, self.path(name), {"method": method})
         above = self.version(parent) if parent else None
         version = Version(
@@ -75,7 +79,7 @@ class Project:
             role=role,
             parent=above.id if above else None,
             method=method,
-            config=settings.model_dump(mode="json"),
+            config={**settings.model_dump(mode="json"), **more},
             data=tuple(data),
             data_digest=digest(list(data)),
             weights=f"versions/{name}",
@@ -152,7 +156,14 @@ class Project:
     def language_model(self, version: str | None, tokenizer: Any) -> nn.Module:
         """The model of a version, or the one that the recipe starts from."""
         start = self.recipe.model if version is None else named(self.recipe.model, self.path(version))
-        return models.language_model(start, tokenizer, seed_of(self.recipe.seed, "model"))
+        model = models.language_model(start, tokenizer, seed_of(self.recipe.seed, "model"))
+        places = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        if places is not None and places < self.recipe.reading.limit:
+            raise SettingsError(
+                f"{start.name or 'the model'} has {places} places for tokens, encode.limit={self.recipe.reading.limit} "
+                f"are wanted; set encode.limit to {places} or less (and draw.max_tokens with it)"
+            )
+        return model
 
     def policy(self, version: str, device: torch.device | str = "cpu") -> tuple[Policy, Encoder]:
         """A version ready to act and to be asked."""
@@ -181,10 +192,16 @@ class Project:
         seed = seed_of(recipe.seed, name)
         return TextWorld(encoder, prompts, sampler, sampling, min(recipe.rollout, len(prompts)), seed, name)
 
-    def sample(self, version: str, prompts: Sequence[Prompt], count: int, name: str) -> list[tuple[Prompt, Sample]]:
-        """Answers of a version, `count` per prompt in order; the same call gives the same answers."""
+    def sample(
+        self, version: str, prompts: Sequence[Prompt], count: int, name: str, uncut: bool = False
+    ) -> list[tuple[Prompt, Sample]]:
+        """Answers of a version, `count` per prompt in order; the same call gives the same answers.
+
+        uncut: from the whole distribution, whatever the recipe's top_k and top_p.
+        """
         policy, encoder = self.policy(version)
         draw, seed = self.recipe.draw, seed_of(self.recipe.seed, name)
+        draw = draw.model_copy(update={"top_k": 0, "top_p": 1.0}) if uncut else draw
         sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, count, encoder.stop, seed)
         made = self.version(version)
         done = Sampler(policy.model).generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)

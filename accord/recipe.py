@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from accord.algorithms.best_of_n import Config as BestConfig
+from accord.algorithms.dpo import Config as DpoConfig
+from accord.algorithms.grpo import Config as GrpoConfig
+from accord.algorithms.kto import Config as KtoConfig
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
 from accord.algorithms.reward_model import Config as RewardConfig
@@ -92,6 +96,57 @@ class Beside(Settings):
     """How it learns."""
 
 
+class Worth(Settings):
+    """What answers earn in GRPO, its kin and best of n: the weights of a sum. PPO asks the reward model alone."""
+
+    learned: float = 1.0
+    """Weight of the reward model's normalised score; with 0 no reward model is needed."""
+    exact: float = 0.0
+    """Weight of the right final answer, 1 or 0, for prompts with a reference answer (`Prompt.checks`)."""
+    loose: bool = True
+    """Take the last number of an answer without the mark ####."""
+    follows: float = 0.0
+    """Weight of the share of checkable instructions that are followed, for prompts that bring such (IFEval)."""
+    length: float = 0.0
+    """Weight of having `least` to `most` words, 1 or 0."""
+    least: int = Field(default=1, ge=0)
+    """Fewest words for `length`."""
+    most: int = Field(default=100, ge=0)
+    """Most words for `length`."""
+    form: float = 0.0
+    """Weight of fitting `pattern` as a whole, 1 or 0."""
+    pattern: str = ".*"
+    """Regular expression for `form`."""
+    script: float = 0.0
+    """Weight of being written in the script of `language`, 1 or 0."""
+    language: str = "en"
+    """Language for `script`, as `en` or `zh`."""
+
+    @property
+    def rules(self) -> bool:
+        """Whether anything but the reward model counts."""
+        return any((self.exact, self.follows, self.length, self.form, self.script))
+
+    @property
+    def own(self) -> bool:
+        """Whether something counts that only prompts with checks have."""
+        return bool(self.exact or self.follows)
+
+    @model_validator(mode="after")
+    def _worth_something(self) -> Worth:
+        """An answer that can earn nothing teaches nothing."""
+        if not self.learned and not self.rules:
+            raise ValueError("every weight is 0, so no answer is better than another; give one of them a weight")
+        return self
+
+
+PolicyMethod = Literal[
+    "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
+    "dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo", "kto",
+]  # fmt: skip
+"""Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
+
+
 class Recipe(Settings):
     """Everything that one way through the circle needs."""
 
@@ -124,11 +179,30 @@ class Recipe(Settings):
     beside: dict[str, Beside] = Field(default={})
     """Further reward models by name, only to compare; each becomes a version `roundN-reward-NAME`."""
     ppo: PpoConfig = PpoConfig(iterations=15, missing_end_penalty=-2.0, kl=KL(coefficient=0.2))
-    """Learning to answer better."""
+    """Learning to answer better, with a critic."""
+    method: PolicyMethod = "ppo"
+    """Which method makes the policy of each round; its version is called `roundN-METHOD`."""
+    grpo: GrpoConfig = GrpoConfig(
+        iterations=15,
+        epochs=2,
+        missing_end_penalty=-2.0,
+        kl=KL(place="loss", estimator="k2", coefficient=0.1),
+    )
+    """Learning to answer better, without a critic: GRPO and, with what each changes, its kin."""
+    best_of_n: BestConfig = BestConfig(missing_end_penalty=-2.0)
+    """Learning to give the best of several answers at once."""
+    best_of: int = Field(default=8, ge=2)
+    """Answers per prompt that best_of_n chooses from."""
+    dpo: DpoConfig = DpoConfig(epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1))
+    """Learning to answer better from comparisons alone: DPO and its kin."""
+    kto: KtoConfig = KtoConfig(epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1))
+    """Learning to answer better from single good and bad answers."""
+    worth: Worth = Worth()
+    """What answers earn where no critic is asked."""
     rollout: int = Field(default=64, ge=1)
-    """Prompts per PPO iteration."""
+    """Prompts per iteration of PPO, GRPO and best of n."""
     rollout_answers: int = Field(default=4, ge=1)
-    """Answers per prompt in PPO."""
+    """Answers per prompt in PPO and GRPO."""
     critic: Literal["reward", "policy", "shared"] = "reward"
     """What the value model starts from: the reward model, the policy, or a head on the policy's own trunk."""
     draw: Draw = Draw()
@@ -161,6 +235,8 @@ class Recipe(Settings):
                 f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
                 f"use 1 to {self.rollout}"
             )
+        if self.method == "ppo" and self.worth != Worth():
+            raise ValueError("method=ppo asks the reward model alone, so `worth` would do nothing; take grpo or rloo")
         return self
 
 
@@ -171,6 +247,9 @@ def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Re
 
 GROUND = ("seed", "vocabulary", "model", "encode", "data.kind", "data.lab", "data.documents", "data.texts")
 """What every version of a project stands on."""
+ASKED = tuple(f"collect.{name}" for name in ("prompts", "answers", "form", "wanted", "people"))
+ROUNDS = (*ASKED, "believe", "reward_backbone", "draw")
+"""What every round stands on: a finished one is not gone again, so these cannot change once there is a round."""
 
 
 def follow(chosen: Recipe, folder: Path) -> None:
@@ -183,6 +262,7 @@ def follow(chosen: Recipe, folder: Path) -> None:
     if file.is_file() and any((folder / "versions").glob("[!.]*")):
         there = read(file)
         ground = GROUND if wanted["data"]["kind"] == "files" else (*GROUND, "data.demonstrations")
+        ground = (*ground, *ROUNDS) if any((folder / "versions").glob("round*")) else ground
         if differ := [line for name in ground for line in _differences(name, _at(there, name), _at(wanted, name))]:
             raise SettingsError(
                 f"the versions in {folder} were made by another recipe ({'; '.join(differ)}). "

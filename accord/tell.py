@@ -32,6 +32,13 @@ from accord.project import Project, text_of
 from accord.records import Comparison, Feedback, Prompt, Question, Sample, Version
 from accord.run import read_log
 
+LOST = {
+    "prompts_cut": "lost the oldest part of the prompt",
+    "answers_cut": "lost the end of the answer",
+    "rows_left_out": "could not be used",
+}
+"""What the encoder did to rows, in words, by the figure of the version that counts it."""
+
 
 def tell(project: Project, before: Version, rounds: Sequence[Round], seconds: float | None, command: str) -> Story:
     """Judge, write report.html and summary.json into the project, and show a table. Returns the story."""
@@ -122,7 +129,10 @@ def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...
     method = version.method if version else ""
     given = "".join(f" --{k} {v}" for k, v in _given(project, version).items())
     command = f"accord train {method} --project {project.folder} --name {name}{given}"
-    return Stage(name=name, method=method, seconds=_length(rows), log=rows, command=command)
+    figures = version.figures if version else {}
+    lost = [f"{figures[key]:.0f} {said}" for key, said in LOST.items() if figures.get(key)]
+    text = f"Of {figures['rows_encoded']:.0f} rows {', '.join(lost)}." if lost else ""
+    return Stage(name=name, method=method, text=text, seconds=_length(rows), log=rows, command=command)
 
 
 def _given(project: Project, version: Version | None) -> dict[str, str]:
@@ -214,6 +224,8 @@ def _limits(lab: bool) -> tuple[str, ...]:
     if lab:
         return (
             "The lab is a small invented world: it shows whether the method works, not what people prefer.",
+            "The test pairs are labelled by the same simulated people who taught, about other prompts: the accuracy is "
+            "that of foreseeing these people.",
             "One seed. The intervals cover the choice of prompts, not of seeds; `accord prove lab` runs several.",
         )
     return (

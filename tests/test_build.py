@@ -18,11 +18,12 @@ from tokenizers import models as engines
 from tokenizers.trainers import WordPieceTrainer
 from transformers import AutoModelForCausalLM, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from accord import build
+from accord import build, judge
 from accord.algorithms import reward_model
 from accord.batches import Rollout
 from accord.build import train
 from accord.config import SettingsError
+from accord.loop import loop
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Demonstration, Preference, Prompt, Sample
@@ -411,3 +412,77 @@ def _same_tokens(one: Any, other: Any) -> None:
 
 def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_version_keeps_what_the_encoder_did_to_its_rows(made: Project, bert: models.ModelSettings) -> None:
+    _, encoder = made.policy("sft")
+    beliefs = made.preferences("train") + made.preferences("test")
+    encoder.comparisons(beliefs, *made.looked_up(beliefs))
+    told = made.version("reward").figures
+    assert {name: told[name] for name in encoder.report.figures()} == encoder.report.figures()
+    assert told["prompts_cut"] > 0  # 96 tokens are few for real dialogues, so the figure is one
+    assert told["rows_encoded"] >= 2 * len(beliefs)
+
+
+def test_rows_that_are_left_out_are_told_while_it_happens(made: Project) -> None:
+    beliefs = made.preferences("train")[:12]
+    same = beliefs[0].model_copy(update={"id": "same", "rejected": beliefs[0].chosen})
+    with pytest.warns(UserWarning, match=r"short: [\s\S]*1 rows were left out, as in:\n  same: equal"):
+        version = train(made, "reward_model", "short", start="sft", beliefs=[*beliefs, same])
+    assert version.figures["rows_left_out"] == 1
+
+
+def test_two_rounds_on_imported_beliefs_learn_from_each_once(chosen: Recipe, tmp_path: Path) -> None:
+    none = chosen.collect.model_copy(update={"source": "none"})
+    small = {"collect": none, "rounds": 2, "pretrain": None, "beside": {}}
+    _, (one, two) = loop(Project(tmp_path / "p", chosen.model_copy(update=small)))
+    assert len(one.beliefs) > 20
+    assert one.reward.data == two.reward.data
+    assert len(set(two.reward.data)) == len(two.reward.data)
+
+
+def test_data_without_a_side_to_judge_by_are_refused_before_any_work(
+    files: Path, chosen: Recipe, tmp_path: Path
+) -> None:
+    shutil.copytree(files, tmp_path / "data")
+    lines = (files / "preferences.jsonl").read_text().splitlines()
+    (tmp_path / "data" / "preferences.jsonl").write_text(lines[0] + "\n")
+    data = chosen.data.model_copy(update={"root": str(tmp_path / "data")})
+    project = Project(tmp_path / "p", chosen.model_copy(update={"data": data}))
+    with pytest.raises(SettingsError, match=r"hold [01] prompts to learn by and [01] to judge by \(test_share=0.25\)"):
+        loop(project)
+    assert not project.names()
+
+
+def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:
+    with pytest.raises(SettingsError, match="PPO needs a policy model, and 'reward' is a reward model"):
+        train(made, "ppo", "swapped", start="reward", reward="sft")
+    with pytest.raises(SettingsError, match="'nobody' is not there; there are pretrained, sft, reward"):
+        train(made, "ppo", "missing", start="sft", reward="nobody")
+    with pytest.raises(SettingsError, match=r"1 prompts do not make ppo\.minibatches=2"):
+        train(made, "ppo", "few", start="sft", reward="reward", prompts=made.prompts("train")[:1])
+
+
+def test_a_finished_ppo_is_not_taken_for_one_with_another_critic(made: Project) -> None:
+    train(made, "ppo", "acted", start="sft", reward="reward")
+    assert train(made, "ppo", "acted", start="sft", reward="reward").name == "acted"
+    with pytest.raises(SettingsError, match="made with other settings of critic, rollout"):
+        train(with_(made, critic="shared", rollout=4), "ppo", "acted", start="sft", reward="reward")
+
+
+def test_a_model_with_fewer_places_than_tokens_wanted_is_refused(made: Project, tmp_path: Path) -> None:
+    few = made.recipe.model.model_copy(update={"name": str(made.path("sft"))})
+    wide = made.recipe.encode.model_copy(update={"limit": 400})
+    project = Project(tmp_path, made.recipe.model_copy(update={"model": few, "encode": wide}))
+    with pytest.raises(SettingsError, match=r"has 160 places for tokens, encode\.limit=400 are wanted"):
+        project.language_model(None, open_tokenizer(made.path("sft")))
+
+
+def test_drift_is_measured_on_answers_from_the_whole_distribution(made: Project) -> None:
+    prompts = made.prompts("test")[:4]
+    cut = with_(made, draw=made.recipe.draw.model_copy(update={"top_k": 1}))
+    one = {sample.content for _, sample in cut.sample("sft", prompts[:1], 6, "x")}
+    free = {sample.content for _, sample in cut.sample("sft", prompts[:1], 6, "x", uncut=True)}
+    assert len(one) == 1 < len(free)
+    greedy, drawn = cut.sample("sft", prompts, 2, "judge"), made.sample("sft", prompts, 2, "drift")
+    assert judge.kl(cut, "pretrained", "sft", greedy) == judge.kl(made, "pretrained", "sft", drawn)

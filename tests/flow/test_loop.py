@@ -12,6 +12,7 @@ import pytest
 
 from accord import build
 from accord.cli import main
+from accord.config import SettingsError
 from accord.feedback.answering import answer, unanswered
 from accord.loop import Waiting, loop, simulated
 from accord.project import Project
@@ -200,6 +201,15 @@ def _counts(project: Path) -> list[int]:
 
 def _figures(path: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "time" and not k.startswith("seconds/")} for row in read_log(path)]
+
+
+def test_a_round_that_is_done_does_not_change_its_questions(calm: Path) -> None:
+    chosen = recipe(calm / "project.yaml")
+    more = chosen.collect.model_copy(update={"answers": 4})
+    with pytest.raises(SettingsError, match=r"collect\.answers"):
+        Project(calm, chosen.model_copy(update={"collect": more}))
+    Project(calm, chosen.model_copy(update={"rounds": 2}))  # a further round may always be wanted
+    Project(calm, chosen)
 
 
 def test_a_stage_is_told_by_the_command_that_makes_it(calm: Path, capsys: pytest.CaptureFixture[str]) -> None:

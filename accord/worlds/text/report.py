@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -35,6 +36,20 @@ class Report:
         self.rows = self.cut_prompts = self.cut_answers = 0
         self.bad.clear()
         self.problems.clear()
+
+    def figures(self) -> dict[str, float]:
+        """What a version keeps of it: rows read, and how many lost their beginning, lost their end or were left out."""
+        return {
+            "rows_encoded": self.rows,
+            "prompts_cut": self.cut_prompts,
+            "answers_cut": self.cut_answers,
+            "rows_left_out": sum(self.bad.values()),
+        }
+
+    def warn(self, stage: str) -> None:
+        """Warn of rows that were left out; those that were only cut stand in the version's figures."""
+        if self.bad:
+            warnings.warn(f"{stage}: {self!s}", stacklevel=2)
 
     def __str__(self) -> str:
         """A few plain lines; empty when there is nothing to tell."""
