@@ -125,6 +125,8 @@ class Prompt(Record):
     """Where it came from, with version or commit."""
     licence: str = ""
     """Under what terms, as an SPDX name where there is one."""
+    checks: dict[str, JsonValue] = Field(default_factory=dict)
+    """What an answer can be checked against, shown to nobody: `answer`, or `instructions` and their `arguments`."""
 
 
 class Sample(Record):

@@ -6,11 +6,14 @@ Ids are made from the content, so what is read twice is kept once. The same prom
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from pydantic import JsonValue
 
 from accord.records import (
     KINDS,
@@ -238,7 +241,20 @@ def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
         tags=tags,
         source=_source(row, origin),
         licence=str(row.get("licence", origin.licence)),
+        checks=_checks(row),
     )
+
+
+def _checks(row: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """The right final answer, and instructions with their arguments (as IFEval has them), where a row brings any."""
+    answer = row.get("answer")
+    found: dict[str, JsonValue] = {"answer": str(answer)} if isinstance(answer, str | int | float) else {}
+    if isinstance(names := row.get("instruction_id_list"), list):
+        given = row.get("kwargs") or json.loads(row.get("kwargs_json") or "[]")
+        if len(names) != len(given) or not all(isinstance(one, Mapping) for one in given):
+            raise ValueError(f"{len(names)} instructions, and their arguments are {str(given)[:60]!r}")
+        found |= {"instructions": [str(name) for name in names], "arguments": [dict(one) for one in given]}
+    return found
 
 
 def _sample(
