@@ -19,7 +19,7 @@ from torch import Tensor
 
 from accord.algorithms.joined import joined
 from accord.algorithms.sft import negative_log_likelihood
-from accord.batches import Rollout, Segment
+from accord.batches import Rollout, Segment, at_end
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
 from accord.run import OptimiserConfig, Run
@@ -38,6 +38,8 @@ class Config(Settings):
     """Answers that earned less are never imitated; 1 with a reward of 0 or 1 is expert iteration. None takes all."""
     rounds: int = Field(default=0, ge=0)
     """Forget what was chosen longer ago than so many rounds; 0 forgets nothing, as in Llama 2."""
+    missing_end_penalty: float | None = None
+    """What an answer that was cut gets instead of its reward; None gives it its reward."""
     micro_tokens: int = Field(default=8192, ge=1)
     """Tokens computed at once. Changes memory and speed, never the result."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4, schedule="constant", warmup=0.0)
@@ -141,14 +143,17 @@ class Chosen:
         self.earned, self.made = state["earned"], state["made"]
 
 
-def choose(world: World, policy: Actor, reward: Reward, least: float | None) -> Rollout:
+def choose(world: World, policy: Actor, reward: Reward, config: Config) -> Rollout:
     """The best of each prompt of one collection, with rewards; none where even the best earned too little."""
     rollout = world.collect(policy)
-    rollout = replace(rollout, reward=reward(rollout).to(rollout.logprob))
-    assert rollout.reward is not None
-    outcome = rollout.reward.sum(1)
+    worth = reward(rollout).to(rollout.logprob)
+    if config.missing_end_penalty is not None:
+        cut = torch.full_like(worth[:, 0], config.missing_end_penalty)
+        worth = torch.where(rollout.finished[:, None], worth, at_end(cut, rollout.length, worth.shape[1]))
+    outcome = worth.sum(1)
     rows = best(outcome, rollout.group, len(rollout.observation_length))
-    return rollout.rows(rows[outcome[rows] >= (-math.inf if least is None else least)])
+    least = -math.inf if config.least is None else config.least
+    return replace(rollout, reward=worth).rows(rows[outcome[rows] >= least])
 
 
 def train(config: Config, policy: Actor, world: World, reward: Reward, run: Run) -> dict[str, float]:
@@ -159,7 +164,7 @@ def train(config: Config, policy: Actor, world: World, reward: Reward, run: Run)
     figures: dict[str, float] = {}
     for step in run.steps(config.iterations):
         with run.time("generate"):
-            fresh = run.hold("fresh", Rollout, lambda: choose(world, policy, reward, config.least)).to("cpu")
+            fresh = run.hold("fresh", Rollout, lambda: choose(world, policy, reward, config)).to("cpu")
         assert fresh.reward is not None
         earned = fresh.reward.sum(1)
         if len(fresh):
