@@ -48,20 +48,34 @@ def import_(
     return 1 if bad else 0
 
 
-def export(file: Positional[Path], /, project: Path = Path("projects/mine"), form: str = "accord") -> int:
+def export(
+    file: Positional[Path],
+    /,
+    project: Path = Path("projects/mine"),
+    form: str = "accord",
+    scrub: bool = False,
+    names: Path | None = None,
+) -> int:
     """Take records out of a project: everything in Accord's own form, or what other trainers read.
 
     Args:
         file: Where to write; the ending says whether JSONL, JSONL.gz or Parquet.
         project: Folder of the project.
         form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
+        scrub: Take e-mail, telephone, ids, cards and names out of texts, and name people by a key of this export.
+        names: File of further names to take out with --scrub, one a line.
     """
     from accord.store import Store
+    from accord.store.cleaning import Cleaner
     from accord.store.export import export as write
 
+    known = names.read_text(encoding="utf-8").splitlines() if names else ()
     with Store.open(project / "store.db") as store:
-        done = write(store, file, form)  # type: ignore[arg-type]
+        cleaner = Cleaner(store, known) if scrub or names else None
+        done = write(store, file, form, cleaner=cleaner)  # type: ignore[arg-type]
         print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
+        if cleaner is not None:
+            print("taken out: " + (", ".join(f"{n} {kind}" for kind, n in sorted(cleaner.counts.items())) or "nothing"))
     return 0
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from accord.records import KINDS, Demonstration, Feedback, Preference, Prompt, Rating, Sample, Split, Text
+from accord.records import KINDS, Demonstration, Feedback, Preference, Prompt, Rating, Record, Sample, Split, Text
 from accord.store import files
+from accord.store.cleaning import Cleaner
 from accord.store.errors import Refused
 from accord.store.store import Store
 
@@ -20,6 +21,9 @@ ExportForm = Literal[
 """`accord` is everything, exactly. The others are TRL's: conversations, or (`_plain`) strings."""
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+Clean = Callable[[Any], Any]
+"""From a record to the record as it may leave."""
 
 
 @dataclass
@@ -40,12 +44,14 @@ def export(
     kinds: Sequence[str] = tuple(KINDS),
     split: Split | None = None,
     project: str | None = None,
+    cleaner: Cleaner | None = None,
 ) -> Exported:
     """Write a JSONL, JSONL.gz or Parquet file by the end of its name; it appears whole or not at all.
 
     `kinds` chooses among records in Accord's own form. `split` and `project` choose among beliefs and feedback in
     the other forms: a preference with probability 0.5 is a tie and left out; an unpaired row comes from a standing
-    rating of one answer, `label` being whether its mean score lies above the middle of the scale. Streams.
+    rating of one answer, `label` being whether its mean score lies above the middle of the scale. `cleaner` takes out
+    of every record what points at people. Streams.
     """
     if form not in get_args(ExportForm):
         raise Refused(f"form {form!r} is none of {', '.join(get_args(ExportForm))}")
@@ -54,38 +60,44 @@ def export(
         raise Refused(f"kinds {sorted(unknown)} are none of {', '.join(KINDS)}")
     done, target = Exported(), Path(path)
     selected: dict[str, str] = {} if split is None else {"split": split}
-    plain = form.endswith("_plain")
+    plain, clean = form.endswith("_plain"), cleaner.clean if cleaner else _as_it_is
     match form.removesuffix("_plain"):
         case "accord":
-            written = _accord(store, kinds, target.suffix == ".parquet")
+            written = _accord(store, kinds, target.suffix == ".parquet", clean)
         case "preference":
-            written = _preferences(store, selected, plain, done)
+            written = _preferences(store, selected, plain, done, clean)
         case "completion":
-            written = _completions(store, selected, plain, done)
+            written = _completions(store, selected, plain, done, clean)
         case _:
-            written = _unpaired(store, selected, project, plain, done)
+            written = _unpaired(store, selected, project, plain, done, clean)
     done.rows = files.write(target, written)
     return done
 
 
-def _accord(store: Store, kinds: Sequence[str], packed: bool) -> Iterator[dict[str, Any]]:
+def _as_it_is(record: R) -> R:
+    return record
+
+
+def _accord(store: Store, kinds: Sequence[str], packed: bool, clean: Clean) -> Iterator[dict[str, Any]]:
     """All records; what is pointed at comes before what points at it. In Parquet the record is a string of JSON."""
     for name, kind in KINDS.items():
         if name not in kinds:
             continue
         for record in store.all(kind):
-            text = record.model_dump_json()
+            text = clean(record).model_dump_json()
             yield {"kind": name, "record": text} if packed else {"kind": name, **json.loads(text)}
 
 
-def _preferences(store: Store, selected: dict[str, str], plain: bool, done: Exported) -> Iterator[dict[str, Any]]:
+def _preferences(
+    store: Store, selected: dict[str, str], plain: bool, done: Exported, clean: Clean
+) -> Iterator[dict[str, Any]]:
     """Rows of prompt, chosen, rejected."""
     for page in _pages(store.all(Preference, **selected)):
         prompts = store.get_many(Prompt, (belief.prompt for belief in page))
         samples = store.get_many(Sample, (id for belief in page for id in (belief.chosen, belief.rejected)))
         for belief in page:
             said = [
-                _said(thing, plain)
+                _said(clean(thing), plain)
                 for thing in (prompts[belief.prompt], samples[belief.chosen], samples[belief.rejected])
             ]
             if belief.probability <= 0.5 or None in said:
@@ -94,13 +106,18 @@ def _preferences(store: Store, selected: dict[str, str], plain: bool, done: Expo
                 yield dict(zip(("prompt", "chosen", "rejected"), said, strict=True))
 
 
-def _completions(store: Store, selected: dict[str, str], plain: bool, done: Exported) -> Iterator[dict[str, Any]]:
+def _completions(
+    store: Store, selected: dict[str, str], plain: bool, done: Exported, clean: Clean
+) -> Iterator[dict[str, Any]]:
     """Rows of prompt, completion."""
     for page in _pages(store.all(Demonstration, **selected)):
         prompts = store.get_many(Prompt, (belief.prompt for belief in page))
         samples = store.get_many(Sample, (belief.sample for belief in page))
         for belief in page:
-            prompt, completion = _said(prompts[belief.prompt], plain), _said(samples[belief.sample], plain)
+            prompt, completion = (
+                _said(clean(prompts[belief.prompt]), plain),
+                _said(clean(samples[belief.sample]), plain),
+            )
             if prompt is None or completion is None:
                 done.left_out += 1
             else:
@@ -108,7 +125,7 @@ def _completions(store: Store, selected: dict[str, str], plain: bool, done: Expo
 
 
 def _unpaired(
-    store: Store, selected: dict[str, str], project: str | None, plain: bool, done: Exported
+    store: Store, selected: dict[str, str], project: str | None, plain: bool, done: Exported, clean: Clean
 ) -> Iterator[dict[str, Any]]:
     """Rows of prompt, completion, label."""
     for page in _pages(store.feedback(project)):
@@ -119,7 +136,7 @@ def _unpaired(
             of = prompts[samples[id].prompt]
             if selected and of.split != selected["split"]:
                 continue
-            prompt, completion = _said(of, plain), _said(samples[id], plain)
+            prompt, completion = _said(clean(of), plain), _said(clean(samples[id]), plain)
             if label is None or prompt is None or completion is None:
                 done.left_out += 1
             else:
