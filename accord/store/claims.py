@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, union_all, update
 
 from accord.records import Asked, Question, Record, new_id
 from accord.store import schema
@@ -33,6 +33,37 @@ _LATE = (
     .with_for_update(skip_locked=True)
 )
 _LATE_OF_ONE = _LATE.where(_claim.question == bindparam("question"))
+_passed = schema.passed.c
+_HERE = (_passed.project == bindparam("of")) & (_passed.annotator == bindparam("who"))
+_PLACE = select(_passed.place).where(_HERE).with_for_update()
+# Two first claims of one person may come at once.
+_ARRIVE = text(
+    "INSERT INTO passed (project, annotator, place) VALUES (:project, :annotator, :place) "
+    "ON CONFLICT (project, annotator) DO UPDATE SET place = excluded.place WHERE passed.place < excluded.place"
+)
+_OPEN = (
+    select(_queue.question, _queue.place)
+    .where(_queue.project == bindparam("project"), _queue.place > bindparam("at"), _queue.open > 0)
+    .order_by(_queue.place)
+    .limit(bindparam("size"))
+)
+_THOSE = bindparam("questions", expanding=True)
+_HAD = union_all(
+    select(_claim.question).where(
+        _claim.question.in_(_THOSE), _claim.annotator == bindparam("annotator"), _claim.state == "live"
+    ),
+    select(_feedback.question).where(
+        _feedback.question.in_(_THOSE),
+        _feedback.annotator == bindparam("annotator"),
+        _feedback.state.in_(("standing", "surplus")),
+    ),
+)
+_FREE = select(_queue.question).where(_queue.question.in_(_THOSE), _queue.open > 0).with_for_update(skip_locked=True)
+_LEASE = update(schema.queue).where(_queue.question.in_(_THOSE)).values(leases=_queue.leases + 1, open=_queue.open - 1)
+_KEEP = insert(schema.claim)
+_ASKED = select(schema.RECORDS["question"].c.id, schema.RECORDS["question"].c.payload).where(
+    schema.RECORDS["question"].c.id.in_(_THOSE)
+)
 
 
 class Claim(Record):
@@ -97,35 +128,27 @@ def take(
     if not leases:
         return []
     rows = [{**vars(lease), "project": project} for lease in leases]
-    connection.execute(insert(schema.claim), rows)
-    table = schema.RECORDS["question"]
-    found = connection.execute(select(table.c.id, table.c.payload).where(table.c.id.in_(taken)))
+    connection.execute(_KEEP, rows)
+    found = connection.execute(_ASKED, {"questions": taken})
     questions = {id: Question.model_validate_json(payload) for id, payload in found}
     return [(lease, questions[lease.question]) for lease in leases]
 
 
 def _take_open(connection: Connection, annotator: str, project: str, count: int) -> list[str]:
     """Walk the open questions behind the annotator's place, take slots, and move the place on."""
-    c = schema.passed.c
-    here = (c.project == project) & (c.annotator == annotator)
-    start = connection.scalar(select(c.place).where(here).with_for_update())
+    start = connection.scalar(_PLACE, {"of": project, "who": annotator})
     place = at = start or 0
     whole, taken, size = True, list[str](), count + 8
     while len(taken) < count:
-        open_ones = select(_queue.question, _queue.place).where(
-            _queue.project == project, _queue.place > at, _queue.open > 0
-        )
-        rows = connection.execute(open_ones.order_by(_queue.place).limit(size)).all()
+        rows = connection.execute(_OPEN, {"project": project, "at": at, "size": size}).all()
         ids = [row.question for row in rows]
         had = _had(connection, annotator, ids)
-        # Rows that another worker is taking at this moment are skipped, and then not counted as passed.
-        free = select(_queue.question).where(_queue.question.in_(ids), _queue.open > 0)
-        locked = set(connection.scalars(free.with_for_update(skip_locked=True)))
+        free = _free(connection, ids)
         for row in rows:
             if len(taken) == count:
                 break
             if row.question not in had:
-                if row.question in locked:
+                if row.question in free:
                     taken.append(row.question)
                 else:
                     whole = False
@@ -134,26 +157,22 @@ def _take_open(connection: Connection, annotator: str, project: str, count: int)
         if len(rows) < size:
             break
     if taken:
-        moved = update(schema.queue).where(_queue.question.in_(taken))
-        connection.execute(moved.values(leases=_queue.leases + 1, open=_queue.open - 1))
-    if start is None:
-        connection.execute(insert(schema.passed).values(project=project, annotator=annotator, place=place))
-    elif place > start:
-        connection.execute(update(schema.passed).where(here).values(place=place))
+        connection.execute(_LEASE, {"questions": taken})
+    if start is None or place > start:
+        connection.execute(_ARRIVE, {"project": project, "annotator": annotator, "place": place})
     return taken
+
+
+def _free(connection: Connection, questions: list[str]) -> set[str]:
+    """Those of the open questions that nobody is taking at this moment; the others are not counted as passed."""
+    if connection.dialect.name == "sqlite":  # one writer: what is open is free
+        return set(questions)
+    return set(connection.scalars(_FREE, {"questions": questions}))
 
 
 def _had(connection: Connection, annotator: str, questions: list[str]) -> set[str]:
     """Those of the questions that the annotator holds or has answered (a skip is an answer here)."""
-    held = select(_claim.question).where(
-        _claim.annotator == annotator, _claim.state == "live", _claim.question.in_(questions)
-    )
-    answered = select(_feedback.question).where(
-        _feedback.annotator == annotator,
-        _feedback.state.in_(("standing", "surplus")),
-        _feedback.question.in_(questions),
-    )
-    return set(connection.scalars(held)) | set(connection.scalars(answered))
+    return set(connection.scalars(_HAD, {"questions": questions, "annotator": annotator})) if questions else set()
 
 
 def sweep(connection: Connection, now: float, question: str | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from accord.records import Feedback, Question, Record
 from accord.store import claims, schema
@@ -20,6 +20,11 @@ from accord.store.store import Store
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
 _asked = schema.RECORDS["question"]
 _question = _asked.c
+_CLAIMED = (
+    select(_question.payload)
+    .join(schema.claim, _claim.question == _question.id)
+    .where(_claim.id == bindparam("id"), _claim.annotator == bindparam("annotator"))
+)
 
 
 class Progress(Record):
@@ -126,9 +131,8 @@ def held(store: Store, annotator: str, project: str, seconds: float, count: int)
 
 def claimed(store: Store, claim: str, annotator: str) -> Question:
     """The question under a claim of this annotator. Raises Missing, also when the claim is somebody else's."""
-    query = select(_question.payload).join(schema.claim, _claim.question == _question.id)
     with store.reading() as connection:
-        payload = connection.scalar(query.where(_claim.id == claim, _claim.annotator == annotator))
+        payload = connection.scalar(_CLAIMED, {"id": claim, "annotator": annotator})
     if payload is None:
         raise Missing("claim", [claim], "take one with `claim`")
     return Question.model_validate_json(payload)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -65,6 +66,14 @@ guideline = Table(
     Column("number", Integer, primary_key=True),
     Column("text", Text, nullable=False),
     Column("made", Float, nullable=False),
+)
+
+# Built once: every request asks who is there.
+_HOLDER = (
+    select(person)
+    .join(secret, secret.c.person == person.c.id)
+    .where(secret.c.digest == bindparam("digest"), secret.c.kind == bindparam("kind"))
+    .where(secret.c.until > bindparam("now"), person.c.active)
 )
 
 
@@ -172,11 +181,10 @@ class People:
 
     def holder(self, kind: SecretKind, digest: str) -> Person | None:
         """The active person whose live secret this is; None for any other."""
-        query = select(person).join(secret, secret.c.person == person.c.id)
-        query = query.where(secret.c.digest == digest, secret.c.kind == kind, secret.c.until > time.time())
+        values = {"digest": digest, "kind": kind, "now": time.time()}
         with self._store.reading() as connection:
-            row = connection.execute(query.where(person.c.active)).mappings().one_or_none()
-        return Person(**row) if row is not None else None
+            row = connection.execute(_HOLDER, values).one_or_none()
+        return Person(**row._mapping) if row is not None else None
 
     def spend(self, kind: SecretKind, digest: str) -> bool:
         """End a secret. Whether it was there: of two who spend it at once, one gets True."""

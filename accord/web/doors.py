@@ -51,12 +51,13 @@ class Visitor:
         return self.person.role in MAY[act]
 
 
-def the_room(request: Request) -> Room:
+async def the_room(request: Request) -> Room:
     """The room of this application."""
     room: Room = request.app.state.room
     return room
 
 
+# Only what asks the store may cost a trip to the thread pool; the rest decides at once and so is `async`.
 TheRoom = Annotated[Room, Depends(the_room)]
 
 
@@ -74,7 +75,7 @@ def visitor(request: Request, room: TheRoom) -> Visitor | None:
     return Visitor(person, csrf(session)) if person is not None else None
 
 
-def known(found: Annotated[Visitor | None, Depends(visitor)]) -> Visitor:
+async def known(found: Annotated[Visitor | None, Depends(visitor)]) -> Visitor:
     """Somebody who is in, or 401."""
     if found is None:
         raise HTTPException(
@@ -100,26 +101,26 @@ def _meant(found: Visitor, said: str) -> None:
         raise HTTPException(403, "this write does not carry the word of your page (X-CSRF-Token); load the page again")
 
 
-def answering(request: Request, found: Known) -> Visitor:
+async def answering(request: Request, found: Known) -> Visitor:
     """Somebody who may judge; a write with a session needs the header `X-CSRF-Token`."""
     if request.method not in ("GET", "HEAD"):
         _meant(found, request.headers.get("x-csrf-token", ""))
     return _allowed(found, "answer")
 
 
-def seeing(found: Known) -> Visitor:
+async def seeing(found: Known) -> Visitor:
     """Somebody who may see figures and take answers out."""
     return _allowed(found, "see")
 
 
-def leading(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
+async def leading(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
     """Somebody who may lead; the form carries the word of its page."""
     _allowed(found, "lead")
     _meant(found, csrf)
     return found
 
 
-def leaving(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
+async def leaving(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
     """Anybody who is in and sends a form of ours."""
     _meant(found, csrf)
     return found
