@@ -56,10 +56,7 @@ class Segment:
 
     def to(self: S, device: torch.device | str) -> S:
         """The same on another device."""
-        moved: dict[str, Any] = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)
+        return replace(self, **moved(self, device))
 
     def rows(self: S, index: Tensor) -> S:
         """Those rows in that order, with only the observations they need and no more padding than they need.
@@ -171,10 +168,7 @@ class Comparisons:
 
     def to(self, device: torch.device | str) -> Comparisons:
         """The same on another device."""
-        moved: dict[str, Any] = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
-        return replace(self, segment=self.segment.to(device), **moved)
+        return replace(self, segment=self.segment.to(device), **moved(self, device))
 
     def pairs(self, index: Tensor) -> Comparisons:
         """Those pairs, with only the rows they need. index: [n] int64 pair numbers."""
@@ -205,14 +199,7 @@ class Comparisons:
         for part in self.groups():
             rows = torch.unique(torch.cat([self.better[part], self.worse[part]])).tolist()
             sized.append((seen[int(self.segment.group[rows[0]])] + sum(members[r] for r in rows), part))
-        sized.sort(key=lambda piece: -piece[0])
-        bins: list[tuple[int, list[Tensor]]] = []
-        for used, part in sized:
-            if bins and bins[-1][0] + used <= tokens:
-                bins[-1] = (bins[-1][0] + used, [*bins[-1][1], part])
-            else:
-                bins.append((used, [part]))
-        for _, parts in bins:
+        for parts in filled(sized, tokens):
             yield self.pairs(torch.cat(parts))
 
 
@@ -242,6 +229,22 @@ class Rollout(Segment):
     def tensors(self) -> dict[str, Tensor]:
         """Fields that are set, by name, for a checkpoint."""
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+
+
+def moved(noun: Any, device: torch.device | str) -> dict[str, Any]:
+    """The tensors of a noun on another device, by name."""
+    return {f.name: v.to(device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}
+
+
+def filled(sized: list[tuple[int, Tensor]], tokens: int) -> list[list[Tensor]]:
+    """Parts of a size dealt into bins of at most so many tokens, the largest first."""
+    bins: list[tuple[int, list[Tensor]]] = []
+    for used, part in sorted(sized, key=lambda piece: -piece[0]):
+        if bins and bins[-1][0] + used <= tokens:
+            bins[-1] = (bins[-1][0] + used, [*bins[-1][1], part])
+        else:
+            bins.append((used, [part]))
+    return [parts for _, parts in bins]
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
