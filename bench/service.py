@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
@@ -38,7 +39,8 @@ from accord.web.settings import WebSettings
 from bench.postgres import cluster, why_not
 
 PROJECT = "bench"
-WORDS = "a model learns from what people say of it and every lesson can be traced to the one who taught it so".split()
+SENTENCE = "a model learns from what people say of it and every lesson can be traced to the one who taught it so"
+WORDS = re.findall(r"\w+", SENTENCE)
 RESULTS = Path(__file__).parent / "results" / "service.json"
 
 

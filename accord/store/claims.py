@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, insert, select, text, union_all, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, text, union_all, update
 
 from accord.records import Asked, Question, Record, new_id
 from accord.store import schema
@@ -47,7 +47,7 @@ _OPEN = (
     .order_by(_queue.place)
     .limit(bindparam("size"))
 )
-_THOSE = bindparam("questions", expanding=True)
+_THOSE: BindParameter[str] = bindparam("questions", expanding=True)
 _HAD = union_all(
     select(_claim.question).where(
         _claim.question.in_(_THOSE), _claim.annotator == bindparam("annotator"), _claim.state == "live"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from accord.store import schema
 from accord.store.errors import StoreError
+from accord.store.turns import Turns
 
 _PATIENCE = 60.0
 
@@ -33,8 +33,8 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16} if self.sqlite else {}
         self.engine: Engine = create_engine(url, max_overflow=64, pool_pre_ping=not self.sqlite, **options)
-        # SQLite has one writer; a lock is fair and quick where its own waiting is neither.
-        self._turn = threading.RLock()
+        # SQLite has one writer; turns are quick where its own waiting is not.
+        self._turns = Turns(self.engine)
         if self.sqlite:
             event.listen(self.engine, "connect", _settle)
             event.listen(self.engine, "begin", _begin)
@@ -53,10 +53,33 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
             return
-        with self._turn, self.engine.connect() as raw:
-            connection = raw.execution_options(immediate=True)
-            with connection.begin():
-                yield connection
+        with self._turns.turn() as connection:
+            yield connection
+
+    def rewrite(self) -> None:
+        """Write all tables anew, so that no byte of what was removed is left in the file or its log.
+
+        Raises StoreError when others keep the file busy for a minute. On PostgreSQL the server's own log and its
+        backups are beyond our reach.
+        """
+        if not self.sqlite:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM FULL")
+            return
+        with self._turns.alone():
+            raw = self.engine.raw_connection()
+            try:
+                _patiently(lambda: raw.cursor().execute("VACUUM"))
+                end = time.monotonic() + _PATIENCE
+                while raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > end:
+                        raise StoreError(
+                            f"{self.path} is being read all the time, so the log cannot be emptied: "
+                            "stop what serves it and give the same command again"
+                        )
+                    time.sleep(0.05)
+            finally:
+                raw.close()
 
     def close(self) -> None:
         """Give all connections back."""
