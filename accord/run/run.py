@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.config import Settings, SettingsError
+from accord.run.account import HERE, MEASURED, machine_rate, peak_memory, spent
 from accord.run.alone import alone
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, Tracker, read_log
@@ -85,11 +85,11 @@ class Run:
         self._tracked: dict[str, Stateful] = {}
         self._optimiser: torch.optim.AdamW | None = None
         self._optimiser_config = OptimiserConfig()
+        self._precision = torch.float32
         self._updates = 0
         self._updates_planned = 1
         self._held: dict[str, Any] = {}
         self._names: list[str] = []
-        self._spent: dict[str, float] = defaultdict(float)
         self._saved = time.monotonic()
         self._log: Log | None = None
         self._started = False
@@ -110,6 +110,7 @@ class Run:
         self.track(**modules)
         self._optimiser = make_optimiser(modules, config, rates or {})
         self._optimiser_config, self._updates_planned = config, max(1, updates)
+        self._precision = max((p for m in modules.values() for p in m.parameters()), key=Tensor.numel).dtype
 
     def generator(self, *name: object) -> torch.Generator:
         """A generator that depends on the seed, the step and the name alone, so it needs no checkpoint."""
@@ -123,6 +124,7 @@ class Run:
         self._resume()
         self._started = True
         self._log = Log(self.folder, self.config.trackers, self.at, self.settings)
+        HERE.take()
         try:
             for step in steps_shown(self.at, total, self.folder.name, self.config.progress, lambda: self.last):
                 self.at = step
@@ -166,7 +168,7 @@ class Run:
         """The figures of the last step in the log, for a run that was already whole when it was started again."""
         rows = read_log(self.folder / "log.jsonl")
         plain = {k: v for k, v in (rows[-1] if rows else {}).items() if v is not None}
-        return {k: v for k, v in plain.items() if k not in ("step", "time") and not k.startswith("seconds/")}
+        return {k: v for k, v in plain.items() if k not in ("step", "time") and not k.startswith(MEASURED)}
 
     def total(self, count: Tensor | float) -> Tensor:
         """The sum over all ranks, at least 1e-8 so that it can be divided by."""
@@ -182,6 +184,7 @@ class Run:
             )
         loss.backward()  # type: ignore[no-untyped-call]
 
+    @HERE.time("update")
     def step(self) -> dict[str, float]:
         """Clip, move the parameters, forget the gradient. Returns the gradient's norm and the learning rate.
 
@@ -215,10 +218,15 @@ class Run:
         """Keep figures of this step; they also stand beside the progress bar."""
         assert self._log is not None, "log() belongs inside the loop over steps()"
         plain = {name: float(value) for name, value in figures.items()}
-        spent = {f"seconds/{name}": round(value, 4) for name, value in self._spent.items()}
-        self._spent.clear()
         self.last = plain
-        self._log.write(self.at, {**plain, **spent})
+        self._log.write(self.at, {**plain, **self._account()})
+
+    def _account(self) -> dict[str, float]:
+        """What was spent since the last line of the log, beside what the machine can do."""
+        counts, seconds = HERE.take()
+        rate = machine_rate(str(self.device), self._precision, torch.get_num_threads()) if counts.flops else 0.0
+        HERE.pass_over()
+        return spent(counts, seconds, rate, *peak_memory(self.device))
 
     @contextlib.contextmanager
     def learning(self, module: object) -> Iterator[None]:
@@ -229,21 +237,20 @@ class Run:
         assert isinstance(module, nn.Module), f"{type(module).__name__} has no parameters to learn"
         module.train()
         try:
-            yield
+            with HERE.time("update"):
+                yield
         finally:
             module.eval()
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `seconds/name` of this step's log line."""
-        begun = time.perf_counter()
-        try:
+        """Add the time spent inside to `seconds/name` of this step's log line; an inner name takes its own."""
+        with HERE.time(name):
             yield
-        finally:
-            self._spent[name] += time.perf_counter() - begun
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
+    @HERE.time("save")
     def _save(self, force: bool = False) -> None:
         if not force and time.monotonic() - self._saved < self.config.checkpoint_seconds:
             return

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from accord.run import MEASURED
 from tests.flow.kill import KILLS, killed_and_resumed
 from tests.flow.toy_run import METHODS, fingerprint, learn
 
@@ -27,4 +28,4 @@ def test_a_killed_run_ends_bit_identical(method: str, quick_folder: Path) -> Non
 
 def _figures(path: Path) -> list[dict]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "time" and not k.startswith("seconds/")} for row in rows]
+    return [{k: v for k, v in row.items() if k != "time" and not k.startswith(MEASURED)} for row in rows]

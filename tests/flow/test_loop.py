@@ -18,7 +18,7 @@ from accord.loop import Waiting, loop, simulated
 from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Demonstration, Feedback, Preference, Prompt, Question, Sample, Version
-from accord.run import read_log
+from accord.run import MEASURED, read_log
 from tests.flow.circle import STAGES, kept, weights, write_recipe
 from tests.flow.kill import KILLS, finished, killed_and_resumed
 
@@ -200,7 +200,7 @@ def _counts(project: Path) -> list[int]:
 
 
 def _figures(path: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if k != "time" and not k.startswith("seconds/")} for row in read_log(path)]
+    return [{k: v for k, v in row.items() if k != "time" and not k.startswith(MEASURED)} for row in read_log(path)]
 
 
 def test_a_round_that_is_done_does_not_change_its_questions(calm: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.worlds.text.draw import check, draw, stream, uniform
+from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, Writing
 from accord.worlds.text.tree import places, tree
 from accord.worlds.text.trunk import Trunk, still, unwrapped
@@ -215,6 +216,8 @@ class _Work:
         """Everything said, in the order of the requests."""
         said, logprob = self.said.tolist(), self.logprob.tolist()
         length, ended = self.length.tolist(), self.ended.tolist()
+        with torch.no_grad():
+            count_sampling(self.trunk.shape, [len(prompt) for prompt in self.prompts], length, self.sampling.count)
         return [
             Completion(
                 prompt=r // self.sampling.count,

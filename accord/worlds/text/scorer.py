@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from accord.batches import Segment
 from accord.worlds.text.pack import Packed, plain
+from accord.worlds.text.shape import Shape, count_rows, shape_of
 from accord.worlds.text.trunk import Dropouts, Trunk, unwrapped
 
 
@@ -95,10 +97,17 @@ class Scorer(nn.Module):
             at += len(some)
         return torch.cat(parts)[torch.argsort(order)] if parts else torch.zeros(0)
 
+    @cached_property
+    def _shape(self) -> Shape:
+        """What a pass of an encoder costs."""
+        base = unwrapped(self.model)
+        return shape_of(base.base_model, base.config.get_text_config(), next(base.parameters()).new_empty(0))
+
     def _whole(self, row: Packed, index: Tensor, width: int) -> Tensor:
         """[b] scores of those rows, cut to their width."""
         assert row.real is not None
         ids, real = row.ids[index, :width], row.real[index, :width]
+        count_rows(self._shape, real.sum(1).tolist(), width)
         if self.pooling == "own":
             found = self.model(input_ids=ids, attention_mask=real).logits[:, 0]
         else:

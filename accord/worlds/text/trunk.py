@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from accord.batches import Segment, padded
 from accord.worlds.text.attention import NAME, Layout
 from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
+from accord.worlds.text.shape import Shape, count_segment, shape_of
 
 _told: set[str] = set()
 
@@ -42,9 +44,17 @@ class Trunk:
             getattr(config, "logits_scaling", None) or 1
         )
         self.shares = _shares(base, self)
+        self._base = base
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What a pass costs."""
+        head = self._base.score if self.head is None else self.head
+        return shape_of(self.body, self._base.config.get_text_config(), head.weight)
 
     def packed(self, segment: Segment, whole: bool = True) -> Packed:
-        """The segment as this model can read it."""
+        """The segment as this model can read it, for one pass, which is put into the account."""
+        count_segment(self.shape, segment, whole, self.shares)
         return packed(segment, whole) if self.shares else plain(segment)
 
     def hidden(self, row: Packed) -> Tensor:
