@@ -51,6 +51,13 @@ class Blobs:
             raise StoreError(f"blob {digest} is damaged on disk ({len(content)} bytes): restore {self._path(digest)}")
         return content
 
+    def drop(self, digest: str) -> bool:
+        """Take the bytes at an address away. Whether they were there."""
+        path = self._path(digest)
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        return there
+
     def _path(self, digest: str) -> Path:
         """Where it lies. The address comes from outside, so it must be one and nothing else."""
         if not re.fullmatch(r"[0-9a-f]{64}", digest):

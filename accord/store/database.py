@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 from accord.store import schema
 from accord.store.errors import StoreError
@@ -32,18 +32,23 @@ class Database:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16} if self.sqlite else {}
-        self.engine: Engine = create_engine(url, max_overflow=64, pool_pre_ping=not self.sqlite, **options)
+        self.engine: Engine = create_engine(url, max_overflow=64, pool_use_lifo=True, **options)
+        # On PostgreSQL a read is one statement or several that need no common moment: no BEGIN, no COMMIT.
+        self._reader = self.engine if self.sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         # SQLite has one writer; turns are quick where its own waiting is not.
         self._turns = Turns(self.engine)
         if self.sqlite:
             event.listen(self.engine, "connect", _settle)
             event.listen(self.engine, "begin", _begin)
+        else:
+            event.listen(self.engine, "checkin", _put_down)
+            event.listen(self.engine, "checkout", _pick_up)
         self._create()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A short transaction that changes nothing."""
-        with self.engine.connect() as connection, connection.begin():
+        with self._reader.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -120,6 +125,22 @@ def _settle(raw: Any, _: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _put_down(raw: Any, record: Any) -> None:
+    """When a connection was last known to be good."""
+    record.info["good"] = time.monotonic()
+
+
+def _pick_up(raw: Any, record: Any, _: object) -> None:
+    """A connection that lay for a while is tried before it is used; the server may have been started again."""
+    if time.monotonic() - record.info.get("good", time.monotonic()) < 1:
+        return
+    try:
+        raw.execute("SELECT 1")
+        raw.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 def _begin(connection: Connection) -> None:

@@ -30,6 +30,8 @@ class Lineage:
     """Of a person: versions that learned from those beliefs. Of a version: itself."""
     related: tuple[str, ...]
     """Of a person: further versions that come from those. Of a version: those that it comes from."""
+    tainted: tuple[str, ...] = ()
+    """Versions among these, and beliefs that they learned from, that rest on a word which was erased since."""
 
 
 def trace_person(connection: Connection, annotator: str) -> Lineage:
@@ -50,7 +52,8 @@ def trace_person(connection: Connection, annotator: str) -> Lineage:
         preferences=_in_order(connection, "preference", beliefs),
         demonstrations=_in_order(connection, "demonstration", beliefs),
         versions=first,
-        related=_closure(connection, first, _children),
+        related=(further := descendants(connection, first)),
+        tainted=tainted(connection, [*first, *further]),
     )
 
 
@@ -69,7 +72,20 @@ def trace_version(connection: Connection, id: str) -> Lineage:
         demonstrations=_in_order(connection, "demonstration", items),
         versions=(id,),
         related=elders,
+        tainted=tainted(connection, [id, *elders]),
     )
+
+
+def tainted(connection: Connection, versions: Sequence[str]) -> tuple[str, ...]:
+    """Those of the versions, and of what they learned from, that rest on an erased word; sorted."""
+    items = select(_learned.item).where(_learned.version.in_(versions))
+    marked = schema.taint.c.id.in_(versions) | schema.taint.c.id.in_(items)
+    return tuple(sorted(connection.scalars(select(schema.taint.c.id).where(marked))))
+
+
+def descendants(connection: Connection, versions: Sequence[str]) -> tuple[str, ...]:
+    """Versions that come from these in any number of steps, without these."""
+    return _closure(connection, versions, _children)
 
 
 def _children(of: list[str]) -> tuple[Select[tuple[str]], ...]:

@@ -1,7 +1,8 @@
 """The tables: one for each kind of record, the links between them, and the queue of open questions.
 
 A record is kept whole as JSON in `payload`; beside it stand only those fields that queries need. Rows are never
-changed, but for `feedback.state` (what became of an answer), `claim` and `queue`, which are about work in hand.
+changed, but for `feedback.state` (what became of an answer), `claim` and `queue`, which are about work in hand, and by
+an erasure (erasure.py).
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _kept(kind: str, *more: Column[str]) -> Table:
 
 
 feedback = _kept("feedback", Column("state", String, nullable=False))
-"""`state`: `standing`, `replaced`, `surplus`, or `withdrawal` (a feedback that only takes another back)."""
+"""`state`: `standing`, `replaced`, `surplus`, `withdrawal` (a feedback that only takes another back), or `erased` (a
+stone where somebody's word stood, so that an old export cannot bring it back)."""
 Index("feedback_by_project_and_state", feedback.c.project, feedback.c.state, feedback.c.sequence)
 Index("feedback_by_question_and_annotator", feedback.c.question, feedback.c.annotator)
 
@@ -72,6 +74,15 @@ learned = Table(
 )
 """Which version learned from which belief, prompt or other version."""
 Index("learned_by_item", learned.c.item)
+
+taint = Table(
+    "taint",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("at", Float, nullable=False),
+)
+"""What rested on an erased word: beliefs, whose rows are gone, and versions, which stand but should be made again."""
 
 queue = Table(
     "queue",

@@ -69,14 +69,8 @@ class Store:
 
     def get_many(self, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
         """Records by id, in the order asked for. Raises Missing naming those that are not there."""
-        wanted = list(dict.fromkeys(ids))
-        name = writing.kind_of(kind)
         with self._database.reading() as connection:
-            found = writing.present(connection, schema.RECORDS[name], wanted)
-        absent = [id for id in wanted if id not in found]
-        if absent:
-            raise Missing(name, absent)
-        return {id: kind.model_validate_json(found[id]) for id in wanted}
+            return _records(connection, kind, ids)
 
     def all(self, kind: type[R], **equal: str | None) -> Iterator[R]:
         """Records of a kind in the order of insertion, in constant memory.
@@ -105,7 +99,7 @@ class Store:
             yield Feedback.model_validate_json(payload)
 
     def feedback_state(self, ids: Iterable[str]) -> dict[str, str]:
-        """What became of feedback: `standing`, `replaced`, `surplus` or `withdrawal`. Unknown ids are left out."""
+        """What became of feedback, as in `schema.feedback`. Unknown ids are left out."""
         c = schema.feedback.c
         with self._database.reading() as connection:
             rows = connection.execute(select(c.id, c.state).where(c.id.in_(list(ids)))).all()
@@ -146,8 +140,9 @@ class Store:
         The right answer of a question that tests the annotator is taken out.
         """
         orders = [claims.shown(question, annotator) for question in questions]
-        prompts = self.get_many(Prompt, (question.prompt for question in questions))
-        samples = self.get_many(Sample, (sample for order in orders for sample in order))
+        with self._database.reading() as connection:
+            prompts = _records(connection, Prompt, (question.prompt for question in questions))
+            samples = _records(connection, Sample, (sample for order in orders for sample in order))
         return [
             Asked(
                 question=question.model_copy(update={"gold": None}),
@@ -195,6 +190,16 @@ class Store:
         with self._database.reading() as connection:
             return lineage.trace_version(connection, id)
 
+    def tainted(self) -> dict[str, str]:
+        """Ids of beliefs and versions that rested on an erased word -> their kind."""
+        c = schema.taint.c
+        with self._database.reading() as connection:
+            return {row.id: row.kind for row in connection.execute(select(c.id, c.kind).order_by(c.at, c.id))}
+
+    def rewrite(self) -> None:
+        """Write the file anew, so that nothing of what was removed is left in it. Raises StoreError when it is busy."""
+        self._database.rewrite()
+
     def put_blob(self, content: bytes) -> str:
         """Keep bytes; their SHA-256, which is their address."""
         return self._blobs.put(content)
@@ -202,6 +207,10 @@ class Store:
     def blob(self, sha256: str) -> bytes:
         """Bytes by their SHA-256. Raises Missing."""
         return self._blobs.get(sha256)
+
+    def drop_blob(self, sha256: str) -> bool:
+        """Take bytes away; whether they were there. Who calls it knows that no record names them any more."""
+        return self._blobs.drop(sha256)
 
     def _stream(self, kind: str, conditions: list[ColumnElement[bool]]) -> Iterator[str]:
         """Payloads page by page: each page is a short transaction, so a slow reader holds nobody up."""
@@ -214,6 +223,16 @@ class Store:
                 yield payload
             if len(rows) < PAGE:
                 return
+
+
+def _records(connection: Connection, kind: type[R], ids: Iterable[str]) -> dict[str, R]:
+    """Records by id, in the order asked for. Raises Missing."""
+    wanted = list(dict.fromkeys(ids))
+    name = writing.kind_of(kind)
+    found = writing.present(connection, schema.RECORDS[name], wanted)
+    if absent := [id for id in wanted if id not in found]:
+        raise Missing(name, absent)
+    return {id: kind.model_validate_json(found[id]) for id in wanted}
 
 
 def _conditions(kind: str, equal: dict[str, Any]) -> list[ColumnElement[bool]]:

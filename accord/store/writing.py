@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, bindparam, insert, select
 
 from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Version
 from accord.store import answers, claims, schema
@@ -15,6 +15,12 @@ CHUNK = 1000
 """Records written at a time; also bounds the memory that a large `put` needs."""
 
 _NAMES: Mapping[type[Record], str] = {kind: name for name, kind in KINDS.items()}
+
+# Built once: building a statement costs more than running it.
+_BY_ID = {
+    kind: select(table.c.id, table.c.payload).where(table.c.id.in_(bindparam("ids", expanding=True)))
+    for kind, table in schema.RECORDS.items()
+}
 
 
 def kind_of(kind: type[Record]) -> str:
@@ -59,8 +65,7 @@ def present(connection: Connection, table: Table, ids: Sequence[str]) -> dict[st
     """Payload by id, for those that are there."""
     found: dict[str, str] = {}
     for at in range(0, len(ids), 500):
-        part = ids[at : at + 500]
-        rows = connection.execute(select(table.c.id, table.c.payload).where(table.c.id.in_(part)))
+        rows = connection.execute(_BY_ID[table.name], {"ids": ids[at : at + 500]})
         found.update((id, payload) for id, payload in rows)
     return found
 
@@ -80,8 +85,22 @@ def _insert(connection: Connection, kind: str, records: Sequence[Record]) -> lis
         elif not same(kind, record, kept[id]):
             raise Conflict(kind, id)
     if fresh:
+        gone = _erased(connection, kind, list(fresh))
+        if gone:
+            raise Refused(f"{kind} {gone[0]} rests on a word that was erased: believe again from what is left")
         connection.execute(insert(table), [row(kind, record) for record in fresh.values()])
     return list(fresh.values())
+
+
+def _erased(connection: Connection, kind: str, ids: Sequence[str]) -> list[str]:
+    """Those of new ids whose record was taken away because it rested on somebody who withdrew."""
+    if kind not in ("preference", "demonstration"):
+        return []
+    found: list[str] = []
+    for at in range(0, len(ids), 500):
+        part = schema.taint.c.id.in_(ids[at : at + 500])
+        found += connection.scalars(select(schema.taint.c.id).where(schema.taint.c.kind == kind, part))
+    return found
 
 
 def _link(connection: Connection, fresh: Sequence[Record]) -> None:
