@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Sequence
 
 from accord.evaluate.diagnosis import Figures, diagnose
@@ -56,7 +58,8 @@ def tell(project: Project, before: Version, rounds: Sequence[Round], seconds: fl
 
 
 def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: float | None, command: str) -> Story:
-    """Everything that the report shows."""
+    """Everything that the report shows. seconds: how long this process has worked; None when it only judges again."""
+    begun = time.time() - (seconds or 0.0)
     after = rounds[-1].policy
     prompts = project.prompts("test")[: project.recipe.data.test_prompts]
     old, new = answers(project, before.name, prompts), answers(project, after.name, prompts)
@@ -85,7 +88,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     return Story(
         title=f"{project.recipe.name}: what the policy learned",
         seed=project.recipe.seed,
-        seconds=seconds or _spent(logs),
+        seconds=_spent(logs) if seconds is None else seconds + _spent(logs, begun),
         command=command,
         settings=project.recipe.model_dump(mode="json"),
         stages=tuple(_stage(project, name, rows) for name, rows in logs.items()),
@@ -115,13 +118,14 @@ def _runs(project: Project) -> list[str]:
     return sorted(first, key=lambda name: (first[name], name))
 
 
-def _spent(logs: dict[str, tuple[dict[str, float | None], ...]]) -> float:
-    return sum(_length(rows) for rows in logs.values())
+def _spent(logs: dict[str, tuple[dict[str, float | None], ...]], until: float = math.inf) -> float:
+    """Seconds of work that all logs account for, in lines written until then (seconds since 1970)."""
+    return sum(_length([row for row in rows if (row["time"] or 0.0) < until]) for rows in logs.values())
 
 
 def _length(rows: Sequence[dict[str, float | None]]) -> float:
-    """Seconds between the first and the last line of a log."""
-    return float((rows[-1]["time"] or 0) - (rows[0]["time"] or 0)) if len(rows) > 1 else 0.0
+    """Seconds of work that the lines of a log account for; a run that lay killed for a night did not work then."""
+    return sum(value or 0.0 for row in rows for key, value in row.items() if key.startswith("seconds/"))
 
 
 def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...]) -> Stage:
@@ -143,8 +147,9 @@ def _given(project: Project, version: Version | None) -> dict[str, str]:
     if version.parent is None:
         return {"beside": beside[0]} if beside else {}
     above = project.store.get(Version, version.parent).name
-    reward = version.name.replace("-ppo", "-reward")
-    return {"start": above, **({"reward": reward} if version.method == "ppo" else {})}
+    reward = f"{version.name.removesuffix(f'-{version.method}')}-reward"
+    taught = project.version(reward) if version.method != "reward_model" else None
+    return {"start": above, **({"reward": reward} if taught and taught.id in version.data else {})}
 
 
 def _asked(project: Project, questions: Sequence[Question]) -> list[Judged]:

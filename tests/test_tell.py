@@ -1,0 +1,24 @@
+"""The story: how long it took, also when it was killed on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from accord.tell import _length, _spent
+
+
+def test_a_night_between_two_lines_is_not_work() -> None:
+    rows = [
+        {"step": 0.0, "time": 100.0, "seconds/update": 2.0, "seconds/wait": 0.5, "loss": 7.0},
+        {"step": 1.0, "time": 40000.0, "seconds/update": 3.0, "seconds/generate": None},
+    ]
+    assert _length(rows) == pytest.approx(5.5)
+
+
+def test_work_before_this_process_counts_once() -> None:
+    first = tuple({"time": 10.0 * i, "seconds/update": 4.0} for i in range(5))
+    second = ({"time": 90.0, "seconds/update": 6.0},)
+    logs = {"sft": first, "ppo": second}
+    assert _spent(logs) == pytest.approx(26.0)
+    assert _spent(logs, until=25.0) == pytest.approx(12.0)
+    assert _spent(logs, until=0.0) == 0.0
