@@ -74,7 +74,9 @@ class Project:
         models.save(model, tokenizer, self.path(name), {"method": method})
         above = self.version(parent) if parent else None
         version = Version(
-            id=named_id("version", self.recipe.name, self.recipe.seed, name, digest(list(data))),
+            id=named_id(
+                "version", self.recipe.name, self.recipe.seed, name, *([above.id] if above else []), digest(list(data))
+            ),
             name=name,
             role=role,
             parent=above.id if above else None,

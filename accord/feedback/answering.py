@@ -51,7 +51,9 @@ def answer(store: Store, questions: Sequence[Question], sources: Sequence[Feedba
                         made=0.0,
                     )
                 )
-        new += store.put(said)
+        # Who withdrew is not heard again, also when a simulated person would say the same once more.
+        gone = {id for id, state in store.feedback_state(one.id for one in said).items() if state == "erased"}
+        new += store.put(one for one in said if one.id not in gone)
     return new
 
 
