@@ -13,7 +13,8 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
 
   accord quickstart                 the whole circle in a small world, three minutes, then a report
   accord loop RECIPE                the whole circle by a recipe (YAML); goes on where it was killed
-  accord train METHOD RECIPE        one stage: pretrain, sft, reward_model, ppo
+  accord train METHOD RECIPE        one stage: sft, reward_model, ppo, grpo, dpo, kto, best_of_n and more
+  accord methods                    every method: its paper, what it needs and costs, when to choose it
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html
   accord serve                      the pages on which people judge, and their public contract
@@ -159,21 +160,16 @@ def train(rest: list[str]) -> int:
     from accord.build import TRAIN
     from accord.build import train as stage
     from accord.config import SettingsError
+    from accord.methods import METHODS
+    from accord.methods import train as further
     from accord.project import Project
-    from accord.verbs import fitting
+    from accord.verbs import fitting, teach, train_help
 
-    if not rest or rest[0] not in TRAIN:
-        explained = "\n".join(f"  {name:<13} {made.__doc__}" for name, made in TRAIN.items())
-        asked = bool(rest) and rest[0] in ("-h", "--help")
-        print(
-            "accord train METHOD [RECIPE] [--project DIR] [--start VERSION] [--reward VERSION] [--name NAME]\n"
-            f"{explained}"
-        )
-        return 0 if asked else 2
+    if not rest or rest[0] not in METHODS:
+        print(train_help())
+        return 0 if rest and rest[0] in ("-h", "--help") else 2
     method, options = rest[0], list(rest[1:])
     if "-h" in options or "--help" in options:
-        from accord.verbs import teach
-
         return teach(method)
     given: dict[str, str] = {}
     for name in ("start", "reward", "name", "reference", "beside"):
@@ -191,7 +187,7 @@ def train(rest: list[str]) -> int:
         raise SettingsError(
             f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
         )
-    version = stage(project, method, given.pop("name", method), **given)
+    version = (stage if method in TRAIN else further)(project, method, given.pop("name", method), **given)
     print(
         f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"
     )
@@ -217,5 +213,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "loop": circle,
     "train": train,
     "serve": _by_parameters("serve", "accord.serve"),
-    **{name.rstrip("_"): _by_parameters(name) for name in ("sample", "report", "trace", "import_", "export", "prove")},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("import_", "export", "prove")},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from accord import build
+from accord import build, methods
 from accord.config import SettingsError
 from accord.feedback.answering import answer, unanswered
 from accord.lab import crowd
@@ -55,9 +55,8 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         reward = build.train(project, "reward_model", f"round{number}-reward", start=before.name, beliefs=beliefs)
         for beside in project.recipe.beside:
             build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
-        policy = build.train(
-            project, "ppo", f"round{number}-ppo", start=policy.name, reward=reward.name, reference=before.name
-        )
+        method, given = project.recipe.method, {"start": policy.name, "reward": reward.name, "reference": before.name}
+        policy = methods.train(project, method, f"round{number}-{method}", **given, beliefs=beliefs)
         rounds.append(Round(number, policy, reward, answers, questions, beliefs))
     return before, rounds
 

@@ -113,7 +113,7 @@ def report(project: Positional[Path] = Path("quickstart"), /) -> int:
     from accord.tell import tell
 
     at = opened(project)
-    last = f"round{at.recipe.rounds}-ppo"
+    last = f"round{at.recipe.rounds}-{at.recipe.method}"
     if at.version(last) is None:
         raise SettingsError(f"{project} has no {last} yet (there are: {_names(at)}); finish it with accord loop")
     before, rounds = loop(at, say)
@@ -195,17 +195,58 @@ def _names(project: Project) -> str:
     return ", ".join(project.names()) or "none"
 
 
+def methods(json: bool = False) -> int:
+    """List every method: what it does, its paper, what it needs and costs, and when to choose it.
+
+    Args:
+        json: Print it for programs.
+    """
+    from accord.methods import METHODS, listed
+
+    if json:
+        import json as form
+
+        print(form.dumps(listed(), indent=1))
+        return 0
+    for name, one in METHODS.items():
+        print(f"{name:<13} {one.caption} ({one.paper})")
+        for word, said in (("choose when", one.choose), ("needs", one.needs), ("costs", one.costs)):
+            print(f"{'':<13} {word} {said}")
+    print("\naccord train METHOD --help tells what one is and lists its settings; docs/methods.md compares them.")
+    return 0
+
+
+def train_help() -> str:
+    """How a stage is trained, and by which methods."""
+    from accord.methods import METHODS
+
+    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--reference VERSION] [--name NAME]"
+    lines = [f"  {name:<13} {one.caption}" for name, one in METHODS.items()]
+    return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines])
+
+
 def teach(method: str) -> int:
     """What a method is and what its settings do."""
     import importlib
 
     import tyro
 
-    module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(method, method) }")
-    print(module.__doc__)
-    print(f"Settings, as --{method}.NAME VALUE or in the recipe under `{method}:`\n")
+    from accord.methods import METHODS, settings
+    from accord.recipe import Recipe
+
+    one = METHODS[method]
+    module = importlib.import_module(f"accord.algorithms.{ {'pretrain': 'sft'}.get(one.section, one.section) }")
+    print(f"{method}: {one.caption} ({one.paper})\n\n{module.__doc__}")
+    print(f"needs: {one.needs}\ncosts: {one.costs}\nchoose it when {one.choose}\n")
+    if one.changes:
+        print(
+            f"Of the settings of `{one.section}` it changes {one.changes}, where the recipe does not say otherwise.\n"
+        )
+    print(f"Settings, as --{one.section}.NAME VALUE or in the recipe under `{one.section}:`\n")
     with contextlib.suppress(SystemExit):
-        tyro.cli(module.Config, args=["--help"], prog=f"accord train {method} [RECIPE]")
+        tyro.cli(
+            module.Config, default=settings(Recipe(), method), args=["--help"], prog=f"accord train {method} [RECIPE]"
+        )
     return 0
 
 

@@ -31,6 +31,8 @@ def method_of(stage: str, rows: Rows) -> Method | None:
     names = {name for row in rows for name in row}
     if "clip_fraction" in names:
         return "ppo"
+    if names & {"better", "better_change", "best_reward"}:
+        return None  # a policy from pairs, from verdicts or from the best of n: no check of another kind fits it
     if "accuracy" in names:
         return "reward_model"
     if "loss" in names:

@@ -1,0 +1,173 @@
+"""Every method by name: what it does, who wrote it down, what it needs, what it costs and when to choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accord import build
+from accord.algorithms import grpo, sft
+from accord.config import Settings, SettingsError
+from accord.config import build as settings_of
+from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto
+from accord.project import Project
+from accord.recipe import Recipe
+from accord.records import Version
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method."""
+
+    stage: Callable[..., Version]
+    """What makes a version by it."""
+    section: str
+    """Which settings of the recipe are its own; also the page of docs/ and the file of accord/algorithms/."""
+    caption: str
+    """What it does, in a line."""
+    paper: str
+    """Who wrote it down."""
+    needs: str
+    """What must be there."""
+    costs: str
+    """Models in memory, and where the time goes."""
+    choose: str
+    """When to choose it."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings in which it differs from the others of its section, where the recipe leaves them at their default."""
+
+
+_BELIEFS, _REWARD = "a policy, beliefs", "a policy, prompts, a reward model or rules"
+_PAIRS = "one policy in memory, the reference is asked once; a pass over each pair per epoch, no sampling"
+_FREE = "one policy in memory, no reference; a pass over each pair per epoch, no sampling"
+_GROUP = "policy, reference and reward model in memory, no critic; most time goes into sampling"
+_ALONE = "policy and reward model in memory; most time goes into sampling"
+
+
+def _dpo(caption: str, paper: str, choose: str, costs: str = _PAIRS, **changes: Any) -> Method:
+    return Method(train_dpo, "dpo", caption, paper, _BELIEFS, costs, choose, changes)
+
+
+def _grpo(name: str, caption: str, paper: str, choose: str) -> Method:
+    costs = _ALONE if grpo.KIN[name].get("kl") == grpo.FREE else _GROUP
+    return Method(train_grpo, "grpo", caption, paper, _REWARD, costs, choose, grpo.KIN[name])
+
+
+METHODS: Mapping[str, Method] = {
+    "pretrain": Method(
+        build.TRAIN["pretrain"], "pretrain", "read plain texts", "Radford et al. 2018", "texts",
+        "one model in memory; passes over all texts, the longest stage of a small circle",
+        "there is no pretrained model to start from",
+    ),
+    "sft": Method(
+        build.TRAIN["sft"], "sft", "imitate demonstrations", "Ouyang et al. 2022", "demonstrations, perhaps a policy",
+        "one model in memory; a pass over each demonstration per epoch", "no policy answers yet: before all others",
+    ),
+    "reward_model": Method(
+        build.TRAIN["reward_model"], "reward_model", "learn what answers are worth", "Bradley and Terry 1952",
+        "a policy or an encoder, beliefs", "one model in memory; a pass over each answer per epoch",
+        "PPO, GRPO or best of n are to follow, or answers are to be sorted",
+    ),
+    "ppo": Method(
+        build.TRAIN["ppo"], "ppo", "answer, ask reward and critic, reinforce", "Schulman et al. 2017",
+        "a policy, prompts, a reward model", "policy, reference, reward model and critic in memory; much sampling",
+        "the reward is learned and noisy and there is memory for a critic; the default",
+    ),
+    "grpo": _grpo("grpo", "answers to one prompt judge each other", "Shao et al. 2024",
+                  "PPO's critic is too large or does not learn, or rewards can be checked"),
+    "dr_grpo": _grpo("dr_grpo", "GRPO without division by spread and length", "Liu et al. 2025",
+                     "GRPO's answers grow longer without growing better"),
+    "dapo": _grpo("dapo", "GRPO with a wide upper clip and only prompts that teach", "Yu et al. 2025",
+                  "right or wrong is the reward and many prompts are always one of both"),
+    "gspo": _grpo("gspo", "GRPO with one ratio per answer", "Zheng et al. 2025",
+                  "answers are long, or experts make single tokens' ratios noisy"),
+    "cispo": _grpo("cispo", "REINFORCE with a cut ratio, no token is lost", "MiniMax 2025",
+                   "rare tokens that matter would be clipped away"),
+    "rloo": _grpo("rloo", "REINFORCE against the mean of the other answers", "Ahmadian et al. 2024",
+                  "the plainest method that learns from a reward is wanted"),
+    "reinforce_pp": _grpo("reinforce_pp", "REINFORCE with a whitened global baseline", "Hu 2025",
+                          "there is only one answer per prompt"),
+    "best_of_n": Method(
+        train_best_of_n, "best_of_n", "imitate the best of n answers (rejection sampling)", "Touvron et al. 2023",
+        _REWARD, "policy and reward model in memory; n answers per prompt, then imitation",
+        "nothing may go wrong: it is only imitation; or the reward is right or wrong (expert iteration)",
+    ),
+    "dpo": _dpo("make the better answer of a pair likelier", "Rafailov et al. 2023",
+                "there are comparisons and no wish to train and ask a reward model"),
+    "robust": _dpo("DPO that takes out the bias of wrong labels", "Chowdhury et al. 2024",
+                   "the share of wrong labels is known", loss="robust", label_smoothing=0.1),
+    "ipo": _dpo("DPO towards a fixed distance", "Azar et al. 2023",
+                "comparisons are few and are seen often: it stops at its target", loss="ipo"),
+    "hinge": _dpo("DPO that leaves pairs alone which are right already", "Zhao et al. 2023",
+                  "pairs that are right should move nothing", loss="hinge"),
+    "simpo": _dpo("pairs by likelihood per token, a gap apart", "Meng et al. 2024",
+                  "answers differ much in length", _FREE, loss="simpo", beta=2.0, gap=1.0),
+    "orpo": _dpo("imitation and the odds of a pair at once", "Hong et al. 2024",
+                 "there was no fine-tuning before", _FREE, loss="orpo"),
+    "cpo": _dpo("pairs without reference, and imitation of the better", "Xu et al. 2024",
+                "the better answers are worth imitating", _FREE, loss="cpo"),
+    "kto": Method(
+        train_kto, "kto", "good answers up, bad ones down, no pairs needed", "Ethayarajh et al. 2024",
+        "a policy, beliefs or single verdicts (thumbs, critiques)",
+        "one policy in memory, the reference is asked twice; two passes over each answer per epoch, no sampling",
+        "people say good or bad about single answers",
+    ),
+}  # fmt: skip
+"""By name, in the order in which a person may meet them."""
+
+
+def settings(recipe: Recipe, method: str) -> Settings:
+    """The settings of a method: those of its section, with what it changes wherever the section has its default.
+
+    Raises SettingsError when both together cannot be used.
+    """
+    entry = METHODS[method]
+    section = getattr(recipe, entry.section) or sft.Config()
+    changes = dict(entry.changes)
+    if method == "dr_grpo":
+        changes["constant"] = recipe.draw.max_tokens
+    first = Recipe.model_fields[entry.section].default.model_dump()
+    values = _laid(changes, section.model_dump(), first)
+    values |= {"loss": changes["loss"]} if "loss" in changes else {}  # that is what its name says
+    return settings_of(type(section), values, method) if changes else section
+
+
+def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """`told`, with a change wherever it says what `first` says."""
+    inner = {k: _laid(v, told[k], first[k]) for k, v in changes.items() if isinstance(v, Mapping)}
+    plain = {k: v for k, v in changes.items() if k not in inner and told[k] == first[k]}
+    return {**told, **plain, **inner}
+
+
+def train(project: Project, method: str, name: str, **given: Any) -> Version:
+    """One stage by any method, unless its version is there. Raises SettingsError when that is made with others."""
+    if method in build.TRAIN:
+        return build.train(project, method, name, **given)
+    entry, config, made = METHODS[method], settings(project.recipe, method), project.version(name)
+    if made is None:
+        return entry.stage(project, name, method, config, **given)
+    now = {**config.model_dump(mode="json"), **acts(project, entry.section)}
+    if changed := sorted(key for key in now if now[key] != made.config.get(key)):
+        raise SettingsError(
+            f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
+            "Give the new one another --name, or use another --project."
+        )
+    return made
+
+
+def listed() -> list[dict[str, Any]]:
+    """The table as plain values."""
+    return [
+        {
+            "name": name,
+            "section": one.section,
+            "caption": one.caption,
+            "paper": one.paper,
+            "needs": one.needs,
+            "costs": one.costs,
+            "choose": one.choose,
+            "changes": dict(one.changes),
+        }
+        for name, one in METHODS.items()
+    ]

@@ -1,0 +1,294 @@
+"""Stages that make a policy better without a critic: from beliefs, from single verdicts, from what answers earn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from accord.algorithms import best_of_n, dpo, grpo, kto
+from accord.build import frozen
+from accord.config import SettingsError
+from accord.project import Project, scores
+from accord.protocols import Reward, Sampling
+from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
+from accord.rewards.ifeval import follows
+from accord.rewards.learned import Learned
+from accord.rewards.mix import Mix
+from accord.rewards.rules import Rule, Rules, by_prompt, exact, form, length, script
+from accord.run import seed_of
+from accord.worlds.text import models
+from accord.worlds.text.encode import Encoder
+from accord.worlds.text.generate import Sampler
+from accord.worlds.text.policy import Policy
+from accord.worlds.text.world import TextWorld
+
+GOOD, FAULTS = frozenset({"good"}), frozenset({"bad", "unsafe", "unsupported"})
+"""What marked places of a critique say for an answer, and against it."""
+
+
+def train_dpo(
+    project: Project,
+    name: str,
+    method: str,
+    config: dpo.Config,
+    start: str | None = None,
+    reference: str | None = None,
+    beliefs: Sequence[Preference] | None = None,
+    **rest: Any,
+) -> Version:
+    """Learn from comparisons. Drift is measured from `reference`; without one, from the policy that it starts from."""
+    start = wanted(project, method, "start", "policy", start)
+    beliefs = project.preferences("train") if beliefs is None else beliefs
+    if not beliefs:
+        raise SettingsError(f"{method} learns from beliefs about train prompts, and {project.folder} has none: {WAYS}")
+    policy, encoder = project.policy(start)
+    data, held = [belief.id for belief in beliefs], project.preferences("test")
+    run = project.run(name, config, start=start, reference=reference or start, beliefs=digest(data))
+    learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
+    unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
+    encoder.report.warn(name)
+    before = None  # the policy as it comes: then nothing is opened twice
+    if reference not in (None, start) and not dpo.free(config):
+        before = frozen(project, policy.to(run.device), wanted(project, method, "reference", "policy", reference))
+    figures = dpo.train(config, policy.to(run.device), learned, run, before, unseen) | encoder.report.figures()
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures)
+
+
+def train_kto(
+    project: Project,
+    name: str,
+    method: str,
+    config: kto.Config,
+    start: str | None = None,
+    reference: str | None = None,
+    beliefs: Sequence[Preference] | None = None,
+    **rest: Any,
+) -> Version:
+    """Learn from answers that are good or bad: both sides of beliefs, and what people said of single answers."""
+    start = wanted(project, method, "start", "policy", start)
+    beliefs = project.preferences("train") if beliefs is None else beliefs
+    net, data = verdicts(project, beliefs)
+    samples = project.store.get_many(Sample, net)
+    prompts = project.store.get_many(Prompt, dict.fromkeys(sample.prompt for sample in samples.values()))
+    pairs = [(prompts[sample.prompt], sample) for sample in samples.values()]
+    if not pairs:
+        raise SettingsError(f"{method} learns from good and bad answers, and {project.folder} has none: {WAYS}")
+    policy, encoder = project.policy(start)
+    run = project.run(name, config, start=start, reference=reference or start, verdicts=digest(net))
+    examples = encoder.segment(pairs, [abs(net[sample.id]) for _, sample in pairs])
+    encoder.report.warn(name)
+    good = torch.tensor([net[row] > 0 for row in examples.names])
+    policy, before = policy.to(run.device), None
+    if reference not in (None, start):
+        before = frozen(project, policy, wanted(project, method, "reference", "policy", reference))
+    try:
+        figures = kto.train(config, policy, examples, good, run, before) | encoder.report.figures()
+    except ValueError as error:  # one kind alone
+        raise SettingsError(str(error)) from error
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures)
+
+
+def verdicts(project: Project, beliefs: Sequence[Preference]) -> tuple[dict[str, float], list[str]]:
+    """Sample id -> how good (above 0) or how bad (below 0) it was found, and ids of the beliefs and feedback behind it.
+
+    A belief counts weight (2 probability - 1) for its better answer and as much against the other, so an answer from
+    the middle of a ranking counts little, and one that is even is left out. To this come, with 1 each, what stands in
+    the store and compares nothing: a rating of one answer above or below the middle of its scale, a critique whose
+    places speak for or against it, and `both_bad`. Only answers to train prompts count.
+    """
+    net: dict[str, float] = {}
+    for belief in beliefs:
+        sure = belief.weight * (2 * belief.probability - 1)
+        net[belief.chosen] = net.get(belief.chosen, 0.0) + sure
+        net[belief.rejected] = net.get(belief.rejected, 0.0) - sure
+    compared = {one for belief in beliefs for one in belief.feedback}
+    said = [one for one in project.store.feedback() if isinstance(one.answer, Comparison | Rating | Critique)]
+    questions = project.store.get_many(Question, dict.fromkeys(one.question for one in said))
+    prompts = project.store.get_many(Prompt, dict.fromkeys(question.prompt for question in questions.values()))
+    used = [belief.id for belief in beliefs]
+    for one in said:
+        question = questions[one.question]
+        found = single(one, question, one.id in compared) if prompts[question.prompt].split == "train" else {}
+        used += [one.id] if found else []
+        for sample, worth in found.items():
+            net[sample] = net.get(sample, 0.0) + worth
+    return {sample: worth for sample, worth in net.items() if abs(worth) > 1e-9}, used
+
+
+def single(said: Feedback, question: Question, compared: bool) -> dict[str, float]:
+    """What somebody says of single answers: sample id -> 1 good or -1 bad; nothing when it only compares.
+
+    compared: whether a belief rests on it already, so that it is not heard twice.
+    """
+    match said.answer:
+        case Comparison(verdict="both_bad"):
+            return dict.fromkeys(question.samples, -1.0)
+        case Rating(scores=scores, scale=(low, high)) if len(scores) == 1 and not compared:
+            ((sample, by),) = scores.items()
+            level = by.get("", sum(by.values()) / max(1, len(by))) - (low + high) / 2
+        case Critique(sample=sample, spans=spans) if not compared:
+            level = sum((span.label in GOOD) - (span.label in FAULTS) for span in spans)
+        case _:
+            return {}
+    return {sample: 1.0 if level > 0 else -1.0} if level else {}
+
+
+def train_grpo(
+    project: Project,
+    name: str,
+    method: str,
+    config: grpo.Config,
+    start: str | None = None,
+    reward: str | None = None,
+    reference: str | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    **rest: Any,
+) -> Version:
+    """Learn from what several answers to one prompt earn. Drift is measured from `reference`, else from the start."""
+    recipe, start = project.recipe, wanted(project, method, "start", "policy", start)
+    reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
+    reference = wanted(project, method, "reference", "policy", reference or start)
+    if config.baseline != "global" and recipe.rollout_answers < 2:
+        raise SettingsError(
+            f"{method} compares answers to one prompt; rollout_answers={recipe.rollout_answers}, take 4"
+        )
+    prompts = asked(project, prompts)
+    run = project.run(name, config, start=start, reward=reward, reference=reference, **acts(project, "grpo"))
+    policy, encoder = project.policy(start)
+    world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
+    earned = earning(project, world, reward, run.device, config.micro_tokens)
+    before = frozen(project, policy, reference) if config.kl.place != "none" else None
+    figures = grpo.train(config, policy, world, earned, run, before)
+    data, more = taught_by(project, prompts, reward), acts(project, "grpo")
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+
+
+def train_best_of_n(
+    project: Project,
+    name: str,
+    method: str,
+    config: best_of_n.Config,
+    start: str | None = None,
+    reward: str | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    **rest: Any,
+) -> Version:
+    """Draw several answers to a prompt and imitate the best; the best of all rounds stay."""
+    start = wanted(project, method, "start", "policy", start)
+    reward = wanted(project, method, "reward", "reward", reward) if project.recipe.worth.learned else None
+    prompts = asked(project, prompts)
+    run = project.run(name, config, start=start, reward=reward, **acts(project, "best_of_n"))
+    policy, encoder = project.policy(start)
+    world = world_of(project, policy.to(run.device), encoder, prompts, name, project.recipe.best_of)
+    earned = earning(project, world, reward, run.device, config.micro_tokens)
+    figures = best_of_n.train(config, policy, world, earned, run)
+    data, more = taught_by(project, prompts, reward), acts(project, "best_of_n")
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+
+
+# --- what the stages stand on ----------------------------------------------------------------------------------
+
+WAYS = "collect some (accord loop) or import some (accord import)"
+
+
+def wanted(project: Project, method: str, option: str, role: str, name: str | None) -> str:
+    """The name of a version that is there and has the role. Raises SettingsError saying what is there instead."""
+    if name is None:
+        raise SettingsError(f"{method} needs a {role} model: give --{option} NAME (there are: {_names(project)})")
+    there = project.version(name)
+    if there is None or there.role != role:
+        is_ = f"is a {there.role} model" if there else f"is not there (there are: {_names(project)})"
+        raise SettingsError(f"{method} needs a {role} model, and --{option} {name} {is_}")
+    return name
+
+
+def _names(project: Project) -> str:
+    return ", ".join(project.names()) or "none"
+
+
+def acts(project: Project, section: str) -> dict[str, Any]:
+    """What decides a method that collects, besides its own settings; nothing for one that learns from what is there."""
+    if section not in ("grpo", "best_of_n"):
+        return {}
+    recipe = project.recipe
+    answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
+    draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
+    return {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
+
+
+def taught_by(project: Project, prompts: Sequence[Prompt], reward: str | None) -> list[str]:
+    """Ids of what a version learned from: prompts, and the version that said what answers earn."""
+    taught = project.version(reward) if reward else None
+    return [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
+
+
+def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
+    """Prompts to answer: those given, else those of the recipe; with rules that need checks, train prompts with them.
+
+    Raises SettingsError when there are none.
+    """
+    worth = project.recipe.worth
+    if prompts is None and worth.own and not worth.learned:
+        prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
+    prompts = list(project.prompts("train") if prompts is None else prompts)
+    if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
+        raise SettingsError(
+            f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "
+            f"(worth.exact={worth.exact}, worth.follows={worth.follows}); import rows with `answer` or instructions"
+        )
+    return prompts
+
+
+def world_of(
+    project: Project, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str, answers: int
+) -> TextWorld:
+    """Where the policy acts: all of its distribution is drawn from, so many answers per prompt."""
+    recipe = project.recipe
+    sampling = Sampling(recipe.draw.temperature, max_tokens=recipe.draw.max_tokens, count=answers)
+    batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
+    return TextWorld(encoder, prompts, Sampler(policy.model), sampling, batch, seed, name)
+
+
+def earning(project: Project, world: TextWorld, reward: str | None, device: torch.device, tokens: int) -> Reward:
+    """The sum of what the recipe's `worth` gives weight to: the learned reward, and rules."""
+    worth, parts = project.recipe.worth, dict[str, Reward]()
+    if reward is not None:
+        scorer, theirs = project.scorer(reward, device)
+        mean, std = models.normaliser(scorer.model)
+        parts["learned"] = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens), mean, std)
+    for name, judge in judges(project, world.prompts).items():
+        parts[name] = Rules(world.keep, judge)
+    weights = {name: float(getattr(worth, name)) for name in parts}
+    return parts["learned"] if weights == {"learned": 1.0} else Mix(parts, weights)
+
+
+def judges(project: Project, prompts: Sequence[Prompt]) -> Mapping[str, Callable[[Prompt, Sample], float]]:
+    """The rules that have a weight, each as a judge of an answer. Raises SettingsError for one that cannot be used."""
+    worth = project.recipe.worth
+
+    def right(prompt: Prompt) -> Rule | None:
+        return exact(str(prompt.checks["answer"]), loose=worth.loose) if "answer" in prompt.checks else None
+
+    def obedient(prompt: Prompt) -> Rule | None:
+        names, given = prompt.checks.get("instructions"), prompt.checks.get("arguments")
+        return follows(names, given) if names else None  # type: ignore[arg-type]
+
+    own = {"exact": right, "follows": obedient}
+    alike = {
+        "length": lambda: length(worth.least, worth.most),
+        "form": lambda: form(worth.pattern),
+        "script": lambda: script(worth.language),
+    }
+    found = {}
+    for name in (name for name in (*own, *alike) if getattr(worth, name)):
+        try:
+            if name in alike:
+                found[name] = by_prompt({}, otherwise=alike[name]())
+            else:
+                rules = {prompt.id: rule for prompt in prompts if (rule := own[name](prompt)) is not None}
+                found[name] = by_prompt(rules, otherwise=lambda _: 0.0)
+        except ValueError as error:
+            raise SettingsError(f"worth.{name}: {error}") from error
+    return found
