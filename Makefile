@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check bench docs prove peers format clean
+.PHONY: quickstart test check bench bench-service docs prove peers format clean
 
 quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
@@ -21,6 +21,9 @@ check: $(VENV)/check ## style, types, and who may import whom
 
 bench: $(VENV)/test ## how fast, beside a limit
 	$(BIN)/python -m bench
+
+bench-service: $(VENV)/test ## answers per second of the service, on SQLite and PostgreSQL, and what was lost (about 25 minutes)
+	$(BIN)/python -m bench.service $(ARGS)
 
 docs: $(VENV)/docs ## the pages as a site, warnings are errors
 	$(BIN)/mkdocs build --strict --quiet

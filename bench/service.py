@@ -154,12 +154,17 @@ async def load(port: int, tokens: list[str], seconds: float, pace: float) -> tup
 # --- the server ------------------------------------------------------------------------------------------------
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 class Server:
     """`accord serve` over a store, as people start it."""
 
     def __init__(self, store: str, workers: int = 1, core: int | None = None, port: int = 0) -> None:
-        with socket.create_server(("127.0.0.1", port)) as free:
-            self.port = free.getsockname()[1]
+        self.port = port or free_port()
         run = [sys.executable, "-m", "accord", "serve", "--store", store, "--port", str(self.port)]
         begun = time.perf_counter()
         self.process = subprocess.Popen(

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import BindParameter, Connection, bindparam, insert, select, text, union_all, update
+from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, select, text, update
 
 from accord.records import Asked, Question, Record, new_id
 from accord.store import schema
@@ -41,24 +41,25 @@ _ARRIVE = text(
     "INSERT INTO passed (project, annotator, place) VALUES (:project, :annotator, :place) "
     "ON CONFLICT (project, annotator) DO UPDATE SET place = excluded.place WHERE passed.place < excluded.place"
 )
+_WHO: BindParameter[str] = bindparam("annotator")
 _OPEN = (
     select(_queue.question, _queue.place)
     .where(_queue.project == bindparam("project"), _queue.place > bindparam("at"), _queue.open > 0)
+    .where(
+        ~exists().where(_claim.question == _queue.question, _claim.annotator == _WHO, _claim.state == "live"),
+        ~exists().where(
+            _feedback.question == _queue.question,
+            _feedback.annotator == _WHO,
+            _feedback.state.in_(("standing", "surplus")),
+        ),
+    )
     .order_by(_queue.place)
-    .limit(bindparam("size"))
+    .limit(bindparam("count"))
 )
+"""Open questions behind a place that the annotator neither holds nor has answered (a skip is an answer here)."""
+# Rows that another worker is taking at this moment are skipped, not waited for.
+_NEXT = _OPEN.with_for_update(skip_locked=True, of=schema.queue)
 _THOSE: BindParameter[str] = bindparam("questions", expanding=True)
-_HAD = union_all(
-    select(_claim.question).where(
-        _claim.question.in_(_THOSE), _claim.annotator == bindparam("annotator"), _claim.state == "live"
-    ),
-    select(_feedback.question).where(
-        _feedback.question.in_(_THOSE),
-        _feedback.annotator == bindparam("annotator"),
-        _feedback.state.in_(("standing", "surplus")),
-    ),
-)
-_FREE = select(_queue.question).where(_queue.question.in_(_THOSE), _queue.open > 0).with_for_update(skip_locked=True)
 _LEASE = update(schema.queue).where(_queue.question.in_(_THOSE)).values(leases=_queue.leases + 1, open=_queue.open - 1)
 _KEEP = insert(schema.claim)
 _ASKED = select(schema.RECORDS["question"].c.id, schema.RECORDS["question"].c.payload).where(
@@ -121,58 +122,25 @@ def take(
     """Lease up to `count` questions that this annotator has not answered and does not hold."""
     while True:
         swept = sweep(connection, now)
-        taken = _take_open(connection, annotator, project, count)
-        if len(taken) >= count or swept < _SWEEP:
+        start = connection.scalar(_PLACE, {"of": project, "who": annotator})
+        here = {"project": project, "annotator": annotator, "at": start or 0}
+        rows = connection.execute(_NEXT, {**here, "count": count}).all()
+        if len(rows) >= count or swept < _SWEEP:
             break
-    leases = [Lease(new_id(), id, annotator, now + seconds, "live") for id in taken]
-    if not leases:
+    if not rows:
         return []
-    rows = [{**vars(lease), "project": project} for lease in leases]
-    connection.execute(_KEEP, rows)
+    taken = [row.question for row in rows]
+    leases = [Lease(new_id(), id, annotator, now + seconds, "live") for id in taken]
+    connection.execute(_LEASE, {"questions": taken})
+    connection.execute(_KEEP, [{**vars(lease), "project": project} for lease in leases])
+    # One that was skipped lies before the next that is open, so the place does not go past it.
+    ahead = connection.execute(_OPEN, {**here, "count": 1}).one_or_none()
+    place = rows[-1].place if ahead is None else ahead.place - 1
+    if start is None or place > start:
+        connection.execute(_ARRIVE, {"project": project, "annotator": annotator, "place": place})
     found = connection.execute(_ASKED, {"questions": taken})
     questions = {id: Question.model_validate_json(payload) for id, payload in found}
     return [(lease, questions[lease.question]) for lease in leases]
-
-
-def _take_open(connection: Connection, annotator: str, project: str, count: int) -> list[str]:
-    """Walk the open questions behind the annotator's place, take slots, and move the place on."""
-    start = connection.scalar(_PLACE, {"of": project, "who": annotator})
-    place = at = start or 0
-    whole, taken, size = True, list[str](), count + 8
-    while len(taken) < count:
-        rows = connection.execute(_OPEN, {"project": project, "at": at, "size": size}).all()
-        ids = [row.question for row in rows]
-        had = _had(connection, annotator, ids)
-        free = _free(connection, ids)
-        for row in rows:
-            if len(taken) == count:
-                break
-            if row.question not in had:
-                if row.question in free:
-                    taken.append(row.question)
-                else:
-                    whole = False
-            at = row.place
-            place = at if whole else place
-        if len(rows) < size:
-            break
-    if taken:
-        connection.execute(_LEASE, {"questions": taken})
-    if start is None or place > start:
-        connection.execute(_ARRIVE, {"project": project, "annotator": annotator, "place": place})
-    return taken
-
-
-def _free(connection: Connection, questions: list[str]) -> set[str]:
-    """Those of the open questions that nobody is taking at this moment; the others are not counted as passed."""
-    if connection.dialect.name == "sqlite":  # one writer: what is open is free
-        return set(questions)
-    return set(connection.scalars(_FREE, {"questions": questions}))
-
-
-def _had(connection: Connection, annotator: str, questions: list[str]) -> set[str]:
-    """Those of the questions that the annotator holds or has answered (a skip is an answer here)."""
-    return set(connection.scalars(_HAD, {"questions": questions, "annotator": annotator})) if questions else set()
 
 
 def sweep(connection: Connection, now: float, question: str | None = None) -> int:

@@ -7,12 +7,12 @@ callers that show them often should keep what they got for some seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import bindparam, func, select, update
 
 from accord.records import Feedback, Question, Record
-from accord.store import claims, schema
+from accord.store import answers, claims, schema
 from accord.store.claims import Claim
 from accord.store.errors import Missing
 from accord.store.store import Store
@@ -25,6 +25,7 @@ _CLAIMED = (
     .join(schema.claim, _claim.question == _question.id)
     .where(_claim.id == bindparam("id"), _claim.annotator == bindparam("annotator"))
 )
+_STATE = select(_feedback.state).where(_feedback.id == bindparam("id"))
 
 
 class Progress(Record):
@@ -136,6 +137,20 @@ def claimed(store: Store, claim: str, annotator: str) -> Question:
     if payload is None:
         raise Missing("claim", [claim], "take one with `claim`")
     return Question.model_validate_json(payload)
+
+
+def say(store: Store, claim: str, annotator: str, make: Callable[[Question], Feedback]) -> tuple[Feedback, str]:
+    """Answer a claim of this annotator in one transaction: `make` gets the question. What is kept, and its state.
+
+    Raises Missing when the claim is not theirs, what `make` raises, and whatever `Store.answer` raises.
+    """
+    with store.writing() as connection:
+        payload = connection.scalar(_CLAIMED, {"id": claim, "annotator": annotator})
+        if payload is None:
+            raise Missing("claim", [claim], "take one with `claim`")
+        said = make(Question.model_validate_json(payload))
+        kept = answers.answer(connection, claim, said, time.time())
+        return kept, connection.scalar(_STATE, {"id": said.id}) or ""
 
 
 def shown(question: Question, annotator: str) -> tuple[str, ...]:

@@ -146,24 +146,28 @@ def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Leases:
 def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Kept:
     """Answer under a claim. The same again gets the same reply; an answer that comes too late is kept as surplus."""
     me = who.person.pseudonym
-    question = desk.claimed(room.store, id, me)
-    _fits(question, given.answer)
     fields: dict[str, Any] = {} if given.made is None else {"made": given.made}
-    said = Feedback(
-        id=given.id,
-        question=question.id,
-        annotator=me,
-        answer=given.answer,
-        shown=desk.shown(question, me),
-        seconds=given.seconds,
-        note=given.note,
-        replaces=given.replaces,
-        **fields,
-    )
+
+    def made(question: Question) -> Feedback:
+        _fits(question, given.answer)
+        return Feedback(
+            id=given.id,
+            question=question.id,
+            annotator=me,
+            answer=given.answer,
+            shown=desk.shown(question, me),
+            seconds=given.seconds,
+            note=given.note,
+            replaces=given.replaces,
+            **fields,
+        )
+
     try:
-        room.store.answer(id, said)
+        kept, state = desk.say(room.store, id, me, made)
+        return Kept(feedback=kept.id, state=state)
     except Conflict:
         before = room.store.get(Feedback, given.id)
+        said = made(desk.claimed(room.store, id, me))
         if given.made is not None or before != said.model_copy(update={"made": before.made}):
             raise
     return _kept(room, given.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy.exc import DBAPIError
 
 from accord.store import Store, StoreError
 from accord.store.people import People
@@ -48,6 +50,7 @@ def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
         return {"status": "ok"}
 
     app.add_exception_handler(StoreError, _refused)
+    app.add_exception_handler(DBAPIError, _away)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _stopped)
     return app
@@ -57,6 +60,12 @@ def _refused(request: Request, error: Exception) -> Response:
     """What the store will not do, said to a client."""
     found = api.refused(error)
     return JSONResponse({"detail": found.detail}, found.status_code)
+
+
+def _away(request: Request, error: Exception) -> Response:
+    """The data base does not answer, or its disk is full: nothing was kept, and the same request is welcome later."""
+    logging.getLogger("uvicorn.error").error("the store failed: %s", error)
+    return JSONResponse({"detail": "the store cannot be reached; send the same again"}, 503, {"retry-after": "2"})
 
 
 def _malformed(request: Request, error: Exception) -> Response:

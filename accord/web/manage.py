@@ -7,18 +7,20 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Path
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from accord.records import Comparison, Feedback
-from accord.statistics import Interval, mean_interval, wilson
 from accord.store import Refused, desk
 from accord.store.people import ROLES, Person, PersonRole
 from accord.web.doors import Leading, Room, Seeing, TheRoom, Visitor
 from accord.web.people import grant
 from accord.web.render import render
+
+if TYPE_CHECKING:  # scipy takes a second and 80 MB: who only answers shall not wait for it
+    from accord.statistics import Interval
 
 router = APIRouter(include_in_schema=False)
 LAST = 2000
@@ -85,6 +87,8 @@ def verdict(said: Feedback) -> tuple[str, str] | None:
 
 def agreement(said: list[Feedback]) -> Interval:
     """Mean over questions, of those that two or more compared, of the share of agreeing pairs of people."""
+    from accord.statistics import mean_interval, wilson
+
     by_question: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for one in said:
         if (word := verdict(one)) is not None:
@@ -99,6 +103,8 @@ def agreement(said: list[Feedback]) -> Interval:
 
 def people(counts: dict[str, dict[str, int]], said: list[Feedback]) -> list[Row]:
     """A row for each person: counts of the whole project, habits over the last answers."""
+    from accord.statistics import wilson
+
     by_person: dict[str, list[Feedback]] = defaultdict(list)
     by_question: dict[str, list[Feedback]] = defaultdict(list)
     for one in said:
