@@ -19,7 +19,7 @@ from accord.quality.votes import Floats, Table, Vote, tabulate
 from accord.records import Feedback
 from accord.statistics import Interval, wilson
 
-Kind = Literal["fast", "careless", "contrary", "position", "copying", "drift"]
+Kind = Literal["fast", "careless", "contrary", "position", "length", "copying", "drift"]
 LEAST = 20
 """Votes of a person below which nothing is said of them."""
 
@@ -122,7 +122,7 @@ def _position(table: Table, level: float) -> list[Flag]:
 def _consistency(table: Table, level: float, strict: float) -> list[Flag]:
     """Careless: nobody foretells the votes. Contrary: others foretell them, mostly by turning round."""
     right, total = foretold(table)
-    with_most, shared = _with_majority(table)
+    with_most, shared = with_majority(table)
     found = []
     for j, name in enumerate(table.people):
         figure = wilson(float(right[j]), int(total[j]), level)
@@ -146,7 +146,7 @@ def _crowd(right: Floats, total: Floats, without: int) -> float:
     return float((right.sum() - right[without]) / rest) if rest else 0.0
 
 
-def _with_majority(table: Table) -> tuple[Floats, Floats]:
+def with_majority(table: Table) -> tuple[Floats, Floats]:
     """[people] decided votes with the majority of the others, and how many had one."""
     signed = table.evidence * (2 * table.outcome - 1)
     rest = np.bincount(table.pair, signed, len(table.pairs))[table.pair] - signed
