@@ -144,14 +144,19 @@ def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
     return 0
 
 
-def prove(name: Positional[Literal["lab"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
+def prove(name: Positional[Literal["lab", "methods"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
     """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
 
     Args:
-        name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md.
+        name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
+            every method from the same start on the same beliefs.
         seeds: How many seeds.
         folder: Where the projects are made.
     """
+    if name == "methods":
+        from accord.contest import prove_methods
+
+        return prove_methods(seeds, folder, say)
     from accord.prove import prove_lab
 
     return prove_lab(seeds, folder, say)
