@@ -83,19 +83,58 @@ class Judged:
             **taken,
         )
 
+    def table(self) -> tuple[Tensor, Tensor]:
+        """[J, K] row and value of each entry in a line of its judgement, the order of entries kept; row -1 is none."""
+        count = torch.bincount(self.said, minlength=len(self))
+        place = torch.arange(len(self.said), device=self.said.device) - (count.cumsum(0) - count)[self.said]
+        row = torch.full((len(self), int(count.max()) if len(self) else 0), -1, device=self.said.device)
+        value = torch.zeros(row.shape, dtype=self.value.dtype, device=self.said.device)
+        row[self.said, place], value[self.said, place] = self.row, self.value
+        return row, value
+
     def groups(self) -> list[Tensor]:
         """Judgement numbers by the observation that they are about, in the order of the observations."""
-        at = torch.zeros(len(self), dtype=torch.long, device=self.kind.device)
-        at[self.said] = self.segment.group[self.row]
-        counts = torch.bincount(at, minlength=len(self.segment.observation_length))
-        return [part for part in torch.split(torch.argsort(at, stable=True), counts.tolist()) if len(part)]
+        about = self._about()
+        counts = torch.bincount(about, minlength=len(self.segment.observation_length))
+        return [part for part in torch.split(torch.argsort(about, stable=True), counts.tolist()) if len(part)]
+
+    def _about(self) -> Tensor:
+        """[J] the observation that each judgement is about."""
+        about = torch.zeros(len(self), dtype=torch.long, device=self.kind.device)
+        about[self.said] = self.segment.group[self.row]
+        return about
 
     def split(self, tokens: int) -> Iterator[Tensor]:
         """Judgement numbers of micro-batches of whole groups, of at most `tokens` steps where a group allows it."""
-        members, seen = self.segment.length, self.segment.observation_length
-        sized = []
-        for part in self.groups():
-            rows = self.rows(part)
-            sized.append((int(seen[self.segment.group[rows[0]]] + members[rows].sum()), part))
+        row = torch.unique(self.row)
+        size = self.segment.observation_length.index_add(0, self.segment.group[row], self.segment.length[row]).tolist()
+        sized = [(size[g], part) for g, part in zip(torch.unique(self._about()).tolist(), self.groups(), strict=True)]
         for parts in filled(sized, tokens):
             yield torch.cat(parts)
+
+    def only(self, kinds: tuple[Kind, ...]) -> Judged:
+        """The judgements of those kinds, numbered by them; a model's kinds are those of its own judgements."""
+        at = {kind: k for k, kind in enumerate(kinds)}
+        number = torch.tensor([at.get(kind, -1) for kind in self.kinds], dtype=torch.long, device=self.kind.device)
+        known = self.of((number[self.kind] >= 0).nonzero()[:, 0])
+        return replace(known, kinds=kinds, kind=number[known.kind])
+
+    def without(self, *kinds: Kind) -> Judged:
+        """All that was said but for some kinds: what a model learns from that is to show what those kinds add."""
+        return self.only(tuple(kind for kind in self.kinds if kind not in kinds))
+
+    def ordered(self, criterion: str = "") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pairs of rows that one judgement orders: [N] better, [N] worse, [N] weight, [N] whose.
+
+        A judgement's weight is shared by its pairs; ties order nothing. All but the weight are int64.
+        """
+        row, value = self.table()
+        device = row.device
+        mine = torch.tensor([kind.criterion == criterion for kind in self.kinds], device=device)[self.kind]
+        ranked = torch.tensor([kind.form == "ranking" for kind in self.kinds], device=device)[self.kind]
+        worth = torch.where(ranked[:, None], -value, value)
+        there = (row >= 0) & mine[:, None]
+        above = (worth[:, :, None] > worth[:, None, :]) & there[:, :, None] & there[:, None, :]
+        whose, i, j = above.nonzero(as_tuple=True)
+        share = self.weight / above.sum((1, 2)).clamp_min(1)
+        return row[whose, i], row[whose, j], share[whose], whose

@@ -44,6 +44,16 @@ class Config(Settings):
     """How the parameters move."""
 
 
+class Paced(Protocol):
+    """Settings that say how often things are seen."""
+
+    @property
+    def epochs(self) -> float: ...
+
+    @property
+    def batch(self) -> int: ...
+
+
 class Scorer(Protocol):
     """An nn.Module that gives each row a number."""
 
@@ -75,7 +85,7 @@ def correct(better: Tensor, worse: Tensor) -> Tensor:
     return (better > worse).float() + 0.5 * (better == worse).float()
 
 
-def steps(config: Config, prompts: int) -> int:
+def steps(config: Paced, prompts: int) -> int:
     """Optimiser steps that the settings come to; a batch is never larger than all prompts."""
     return max(1, round(config.epochs * prompts / min(config.batch, max(1, prompts))))
 
@@ -94,7 +104,7 @@ def train(
     figures: dict[str, float] = {}
     for step in run.steps(total):
         chosen = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
-        batch = comparisons.pairs(chosen).to(run.device)
+        batch = run.share(comparisons.pairs(chosen)).to(run.device)
         count = run.total(batch.weight.sum())
         loss, right = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
         for micro in batch.split(config.micro_tokens):
@@ -106,7 +116,7 @@ def train(
                 run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
             loss += (each.detach() * micro.weight).sum() / count
             right += (correct(better, worse) * micro.weight).sum() / count
-        figures = {"loss": float(loss), "accuracy": float(right), "pairs": float(len(batch)), **run.step()}
+        figures = run.step(loss=loss, accuracy=right, pairs=len(batch))
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)

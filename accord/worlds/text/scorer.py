@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -58,14 +59,32 @@ class Scorer(nn.Module):
 
     def score(self, segment: Segment) -> Tensor:
         """[B] fp32: the score of each row. Raises ValueError for a row without any token."""
+        if self.trunk is not None:
+            return self.read(self.states(segment))
+        self._scorable(segment)
+        return self._encoded(segment, self._whole)
+
+    def states(self, segment: Segment) -> Tensor:
+        """[B, D] what was read of each row: what the last linear layer gets. Raises ValueError as `score` does."""
+        self._scorable(segment)
+        if self.trunk is None:
+            return self._encoded(segment, self._caught)
+        row = self.trunk.packed(segment)
+        return self.trunk.hidden(row)[row.last]
+
+    def read(self, states: Tensor) -> Tensor:
+        """[B, D] -> [B] fp32: the score that the last linear layer reads off states."""
+        if self.trunk is not None:
+            return self._read(states)
+        found: Tensor = self._last(states)[:, 0]
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+    def _scorable(self, segment: Segment) -> None:
+        """Refuse active dropout in a pass without gradient, and rows without any token."""
         self._dropouts.refuse()
         empty = (segment.length + segment.observation_length[segment.group] == 0).nonzero()[:, 0].tolist()
         if empty:
             raise ValueError(f"{len(empty)} row(s) have no token to score, the first is {segment.names[empty[0]]!r}")
-        if self.trunk is None:
-            return self._encoded(segment)
-        row = self.trunk.packed(segment)
-        return self._read(self.trunk.hidden(row)[row.last])
 
     def values(self, segment: Segment) -> Tensor:
         """[B, T] fp32: read at the place before each step; 0 where no step is. Raises ValueError for an encoder."""
@@ -82,7 +101,8 @@ class Scorer(nn.Module):
         found = found.to(torch.promote_types(found.dtype, torch.float32))
         return found if self.shift is None else found + self.shift
 
-    def _encoded(self, segment: Segment) -> Tensor:
+    def _encoded(self, segment: Segment, look: Callable[[Packed, Tensor, int], Tensor]) -> Tensor:
+        """What `look` finds in each row, several rows of like length at a time."""
         row = plain(segment)
         assert row.real is not None
         length = row.real.sum(1)
@@ -93,9 +113,25 @@ class Scorer(nn.Module):
             some = order[at : at + max(1, self.tokens // widest)]
             # What is half as long as the widest waits for the next part rather than being padded.
             some = some[length[some] * 2 > widest]
-            parts.append(self._whole(row, some, widest))
+            parts.append(look(row, some, widest))
             at += len(some)
         return torch.cat(parts)[torch.argsort(order)] if parts else torch.zeros(0)
+
+    @property
+    def _last(self) -> nn.Linear:
+        """An encoder's last linear layer, the one that acts when an adapter keeps a copy of it."""
+        inside: Iterator[nn.Module] = unwrapped(self.model).classifier.modules()
+        return [m for m in inside if isinstance(m, nn.Linear) and m.out_features == 1][-1]
+
+    def _caught(self, row: Packed, index: Tensor, width: int) -> Tensor:
+        """[b, D] what the last layer was given while the rows were scored."""
+        given: list[Tensor] = []
+        hook = self._last.register_forward_pre_hook(lambda _, read: given.append(read[0]))
+        try:
+            self._whole(row, index, width)
+        finally:
+            hook.remove()
+        return given[0]
 
     @cached_property
     def _shape(self) -> Shape:

@@ -1,0 +1,261 @@
+"""One score from everything that people said: pairs, rankings, ratings, scores and flags on one trunk at once.
+
+The main score r of an answer is the scorer's own head; each other criterion (helpfulness, harm, ...) has one linear
+head beside it. Every kind of judgement sees its criterion through a scale of its own that is learnt with it:
+slope * r, and thresholds, an offset, a spread or the prevalence of ties (`judgements.py`). The first kind of a
+criterion has slope 1, so that the unit of r is that of its pairs. A judgement that is missing costs nothing.
+Ours: a question counts once however much it says (a ranking is divided by its choices, a rating by its answers), as
+in `quality`; an answer is encoded once however often it was judged; with `share_prompts` all that was said of one
+prompt weighs 1 together (Ouyang et al. 2022, section 3.5). Length can have a head of its own (ODIN, Chen et al. 2024):
+both heads together explain the overall judgements, correlation with length is driven into the one and out of the
+other, and only the other is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from accord.algorithms.judgements import centred, correlation
+from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, steps
+from accord.algorithms.scales import FORMS, Columns, Scales, name_of
+from accord.batches import Segment, pack
+from accord.config import Settings, SettingsError
+from accord.judged import Judged
+from accord.run import OptimiserConfig, Run
+
+
+class Odin(Settings):
+    """A head of its own for length (Chen et al. 2024, eq. 4 and 5)."""
+
+    correlation: float = Field(default=0.0, ge=0)
+    """Weight of |correlation of the quality with length| less that of the length head; 0 for no length head. The
+    paper takes 1."""
+    orthogonality: float = Field(default=1.0, ge=0)
+    """Weight of the absolute product of both heads' weights."""
+
+
+class Config(Settings):
+    """Settings of a reward model that learns from every form of judgement."""
+
+    epochs: float = Field(default=1.0, gt=0)
+    """How often each judgement is seen."""
+    batch: int = Field(default=32, ge=1)
+    """Prompts (with all that was said of them) per optimiser step."""
+    main: str = ""
+    """Criterion that the score is for; empty for overall. Another one makes a model of harm, say."""
+    forms: dict[str, float] = Field(default_factory=dict)
+    """How much a form counts (`pair`, `ranking`, `rating`, `score`, `flag`); 1 when not named, 0 leaves it out."""
+    share_prompts: bool = True
+    """Whether all judgements of one form on one prompt weigh 1 together, or each by itself."""
+    ties: Literal["half", "davidson", "rao_kupper"] = "davidson"
+    """What a tie of two is: half a win for each, or an outcome with a prevalence that is learnt."""
+    margin: float = Field(default=0.0, ge=0)
+    """How far apart, per step of strength, the scores of a pair should be; Llama 2 used 1/3 or 1."""
+    centring: float = Field(default=0.01, ge=0)
+    """Weight of the squared mean score of a judgement's answers; keeps the level near 0."""
+    odin: Odin = Odin()
+    """A length head, so that the score does not pay for length."""
+    scale_rate: float = Field(default=0.01, gt=0)
+    """Learning rate of slopes, thresholds, offsets and prevalences; the heads and the trunk have the optimiser's."""
+    micro_tokens: int = Field(default=8192, ge=1)
+    """Tokens computed at once. Changes memory and speed, never the result."""
+    check_every: int = Field(default=0, ge=0)
+    """Measure held-out judgements after so many steps; 0 only at the end."""
+    optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
+    """How the parameters move."""
+
+
+class Trunk(Protocol):
+    """A scorer in its two parts, an nn.Module: what was read of each row, and the score that its own head reads off."""
+
+    def states(self, segment: Segment) -> Tensor: ...
+
+    def read(self, states: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What was learnt beside the scorer itself."""
+
+    columns: Columns
+    """Heads of the other criteria, and of length."""
+    scales: Scales
+    """How each kind of judgement sees its criterion."""
+    normalisers: Mapping[str, Normaliser]
+    """Mean and spread of each criterion's score over the first training answers."""
+
+
+def train(
+    config: Config, scorer: Trunk, judged: Judged, run: Run, held: Judged | None = None
+) -> tuple[Heads, dict[str, float]]:
+    """Fit the scores to all that was said. Returns the heads (`normalisers[config.main]` is the score's own) and the
+    last figures.
+
+    held: judgements of other prompts to be measured on; kinds that are not learned from are left out of it. Raises
+    SettingsError when nothing was said of `main`.
+    """
+    judged = weighed(judged, config).to(run.device)
+    held = held.only(judged.kinds).to(run.device) if held is not None else None
+    columns, scales = heads_for(config, scorer, judged, held, run)
+    groups = judged.groups()
+    total = steps(config, len(groups))
+    run.optimise(config.optimiser, total, {"scales": config.scale_rate}, scorer=scorer, columns=columns, scales=scales)
+    figures: dict[str, float] = {}
+    for step in run.steps(total):
+        dealt = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
+        chosen, times = torch.unique(dealt, return_counts=True)  # one round may end and the next begin with a prompt
+        batch = replace(judged.of(chosen), weight=judged.weight[chosen] * times)
+        count = run.total(batch.weight.sum())
+        push = away_from_length(config, scorer, columns, batch) if columns.length is not None else None
+        each, tokens = torch.zeros(len(batch), device=run.device), 0
+        for part in batch.split(config.micro_tokens):
+            micro, rows = batch.of(part), batch.rows(part)
+            with run.learning(scorer):
+                scores, longer = looked(scorer, columns, micro.segment)
+                loss = scales(added(scores, longer), micro, config.margin)
+                level = config.centring * centred(*said_of(scores, scales, micro))
+                summed = ((loss + level) * micro.weight).sum() / count
+                if push is not None:
+                    summed = summed + (torch.stack([scores[:, 0], longer]) * push[:, rows]).sum()
+                run.backward(summed, micro.names)
+            each[part], tokens = loss.detach().to(each), tokens + micro.segment.tokens
+        if push is not None:
+            run.backward(config.odin.orthogonality * crossing(scorer, columns), batch.names)
+        figures = {"loss": float((each * batch.weight).sum() / count), **by_kind(each, batch)}
+        figures |= {"judgements": float(len(batch)), "tokens": float(tokens), **run.step(), **scales.slopes()}
+        if held is not None and (step + 1 == total or (config.check_every and (step + 1) % config.check_every == 0)):
+            found = measured(config, scorer, columns, scales, held)
+            figures |= {f"held_{name}": value for name, value in found.items()}
+        run.log(**figures)
+    first = torch.arange(min(len(judged.segment), NORMALISED), device=run.device)
+    scores, _ = scores_of(scorer, columns, judged.segment.rows(first), config.micro_tokens)
+    normalisers = {
+        name: Normaliser(float(one.mean()), max(float(one.std()), 1e-3))
+        for name, one in zip(columns.criteria, scores.T, strict=True)
+    }
+    return Heads(columns, scales, normalisers), figures or run.last_figures()
+
+
+# --- before the loop -------------------------------------------------------------------------------------------
+
+
+def weighed(judged: Judged, config: Config) -> Judged:
+    """The judgements that count, with the weight of their form; with `share_prompts` those of one kind on one prompt
+    weigh 1 together. Raises SettingsError for a form that there is not.
+    """
+    unknown = sorted(set(config.forms) - set(FORMS))
+    if unknown:
+        raise SettingsError(f"forms: no form {', '.join(unknown)}; there are {', '.join(FORMS)}")
+    weight = judged.weight.clone()
+    if config.share_prompts:
+        for group in judged.groups():
+            for kind in set(judged.kind[group].tolist()):
+                mine = group[judged.kind[group] == kind]
+                weight[mine] = weight[mine] / weight[mine].sum().clamp_min(1e-12)
+    factor = torch.tensor([config.forms.get(kind.form, 1.0) for kind in judged.kinds]).to(weight)
+    weight = weight * factor[judged.kind]
+    left = (weight > 0).nonzero()[:, 0]
+    kept = sorted(set(judged.kind[left].tolist()))
+    return replace(judged, weight=weight).of(left).only(tuple(judged.kinds[k] for k in kept))
+
+
+def heads_for(config: Config, scorer: Trunk, judged: Judged, held: Judged | None, run: Run) -> tuple[Columns, Scales]:
+    """Fresh heads and scales for what was said. Raises SettingsError when nothing was said of the main criterion."""
+    named = dict.fromkeys(kind.criterion for kind in judged.kinds)
+    if config.main not in named:
+        said = ", ".join(repr(name) for name in named) or "nothing"
+        raise SettingsError(f"main={config.main!r}: no judgement is about it; they are about {said}")
+    criteria = [config.main, *(name for name in named if name != config.main)]
+    with torch.no_grad():
+        width = scorer.states(judged.segment.rows(torch.zeros(1, dtype=torch.long, device=run.device))).shape[1]
+    columns = Columns(width, criteria, config.odin.correlation > 0, run.config.seed)
+    scales = Scales([judged] if held is None else [judged, held], criteria, config.ties)
+    return columns.to(run.device), scales.to(run.device)
+
+
+# --- inside the loop -------------------------------------------------------------------------------------------
+
+
+def looked(scorer: Trunk, columns: Columns, segment: Segment) -> tuple[Tensor, Tensor]:
+    """([B, C] scores by criterion, [B] what length adds to the main one); the trunk reads each row once."""
+    states = scorer.states(segment)
+    found: tuple[Tensor, Tensor] = columns(states, scorer.read(states))
+    return found
+
+
+def added(scores: Tensor, longer: Tensor) -> Tensor:
+    """[B, C] scores with what length adds to the main one: what the judgements are explained by."""
+    return torch.cat([scores[:, :1] + longer[:, None], scores[:, 1:]], 1)
+
+
+def said_of(scores: Tensor, scales: Scales, judged: Judged) -> tuple[Tensor, Tensor]:
+    """[J, K] scores of each judgement's answers in its criterion, and which places are filled."""
+    row, _ = judged.table()
+    return scores[row.clamp_min(0), scales.column[judged.kind][:, None]], row >= 0
+
+
+def away_from_length(config: Config, scorer: Trunk, columns: Columns, batch: Judged) -> Tensor:
+    """[2, B] slope of ODIN's |corr(quality, length)| - corr(length head, length) in both scores of each row.
+
+    A correlation is of a whole batch, so its slope is found first, on scores without gradient, and then handed to
+    whatever micro-batch a row is in.
+    """
+    scores, longer = scores_of(scorer, columns, batch.segment, config.micro_tokens)
+    size = batch.segment.mask.sum(1).to(scores.dtype)
+    both = torch.stack([scores[:, 0], longer]).requires_grad_()
+    with torch.enable_grad():
+        apart = correlation(both[0], size).abs() - correlation(both[1], size)
+        (slope,) = torch.autograd.grad(config.odin.correlation * apart, both)
+    return slope
+
+
+def crossing(scorer: Trunk, columns: Columns) -> Tensor:
+    """|w_quality . w_length|: the scorer's own head is linear, so it reads its product off the other's weights."""
+    assert columns.length is not None
+    weight = columns.length.weight
+    return (scorer.read(weight) - scorer.read(torch.zeros_like(weight))).abs().sum()
+
+
+def by_kind(each: Tensor, judged: Judged) -> dict[str, float]:
+    """Mean loss of each kind that occurs."""
+    figures = {}
+    for k, kind in enumerate(judged.kinds):
+        mine = judged.kind == k
+        if mine.any():
+            mean = (each * judged.weight)[mine].sum() / judged.weight[mine].sum()
+            figures[f"loss/{name_of(kind)}"] = float(mean)
+    return figures
+
+
+@torch.no_grad()
+def scores_of(scorer: Trunk, columns: Columns, segment: Segment, micro_tokens: int) -> tuple[Tensor, Tensor]:
+    """([B, C] score of every row by criterion, [B] what length adds), without gradient."""
+    scores = torch.zeros(len(segment), len(columns.criteria), device=segment.length.device)
+    longer = torch.zeros(len(segment), device=segment.length.device)
+    for index in pack(segment, micro_tokens):
+        one, two = looked(scorer, columns, segment.rows(index))
+        scores[index], longer[index] = one.float(), two.float()
+    return scores, longer
+
+
+@torch.no_grad()
+def measured(config: Config, scorer: Trunk, columns: Columns, scales: Scales, judged: Judged) -> dict[str, float]:
+    """Mean loss of each kind, and the share of weight of ordered pairs of answers that the used scores order alike.
+
+    The length head is left out, as it will be. Pairs are those inside one judgement whose answers were not said to be
+    equal; `accuracy` is of the main criterion, `accuracy/NAME` of the others.
+    """
+    scores, _ = scores_of(scorer, columns, judged.segment, config.micro_tokens)
+    figures = by_kind(scales(scores, judged, config.margin), judged)
+    for c, criterion in enumerate(columns.criteria):
+        better, worse, weight, _ = judged.ordered(criterion)
+        if len(better):
+            right = correct(scores[better, c], scores[worse, c])
+            figures["accuracy" + (f"/{criterion}" if c else "")] = float((right * weight).sum() / weight.sum())
+    return figures
