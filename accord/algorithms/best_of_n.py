@@ -180,17 +180,17 @@ def train(config: Config, policy: Actor, world: World, reward: Reward, run: Run)
 
 def imitate(config: Config, policy: Actor, examples: Segment, run: Run) -> dict[str, float]:
     """Some steps of imitation on rows dealt anew each round. Returns means over the steps."""
-    sums: dict[str, float] = {}
+    loss, sums = 0.0, dict[str, float]()
     order = torch.cat([torch.randperm(len(examples), generator=run.generator("deal", n))
                        for n in range(-(-config.updates * config.batch // len(examples)))])  # fmt: skip
     for update in range(config.updates):
-        batch = examples.rows(order[update * config.batch : (update + 1) * config.batch]).to(run.device)
+        batch = run.share(examples.rows(order[update * config.batch : (update + 1) * config.batch])).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
         for micro in batch.split(config.micro_tokens):
             with run.learning(policy):
                 lost = negative_log_likelihood(policy.evaluate(micro).logprob, micro.mask, micro.weight).sum() / count
                 run.backward(lost, micro.names)
-            sums["loss"] = sums.get("loss", 0.0) + float(lost.detach())
+            loss += float(lost.detach())
         for name, value in run.step().items():
             sums[name] = sums.get(name, 0.0) + value
-    return {name: value / config.updates for name, value in sums.items()}
+    return {name: value / config.updates for name, value in {**run.sum(loss=loss), **sums}.items()}

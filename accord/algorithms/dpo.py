@@ -197,7 +197,7 @@ def train(
     figures: dict[str, float] = {}
     for step in run.steps(total):
         chosen = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
-        batch = comparisons.pairs(chosen).to(run.device)
+        batch = run.share(comparisons.pairs(chosen)).to(run.device)
         count = run.total(batch.weight.sum())
         figures = {}
         for micro in batch.split(config.micro_tokens):
@@ -207,8 +207,8 @@ def train(
                 run.backward((each * micro.weight).sum() / count, micro.names)
             for name, part in {"loss": each, **looked(pairs, micro, logprob, config)}.items():
                 figures[name] = figures.get(name, 0.0) + float((part.detach() * micro.weight).sum() / count)
+        figures = run.step(**figures, pairs=len(batch))
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
-        figures |= {"pairs": float(len(batch)), **run.step()}
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_accuracy"] = accuracy_on(policy, held_out.to(run.device), config)

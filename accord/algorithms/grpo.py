@@ -215,9 +215,10 @@ def with_advantage(rollout: Rollout, sampled: Tensor, config: Config) -> tuple[R
 def update(config: Config, policy: ppo.Actor, rollout: Rollout, prices: ppo.Prices, run: Run) -> dict[str, float]:
     """Passes over one rollout. Returns means over its updates."""
     sums: dict[str, float] = {}
+    moves: dict[str, float] = {}
     parts = min(config.minibatches, len(rollout.observation_length))
     for epoch in range(config.epochs):
-        for mini in minibatches(rollout, parts, run.generator("minibatches", epoch)):
+        for mini in map(run.share, minibatches(rollout, parts, run.generator("minibatches", epoch))):
             count = run.total(counted(mini.mask, config))
             for micro in mini.split(config.micro_tokens):
                 assert micro.advantage is not None
@@ -239,6 +240,8 @@ def update(config: Config, policy: ppo.Actor, rollout: Rollout, prices: ppo.Pric
                     if "first_ratio" not in sums:
                         sums["first_ratio"] = float(mean((ratio - 1).abs(), micro.mask))
             for name, value in run.step().items():
-                sums[name] = sums.get(name, 0.0) + value
+                moves[name] = moves.get(name, 0.0) + value
     updates = config.epochs * parts
-    return {name: v if name == "first_ratio" else v / updates for name, v in sums.items()} | {"updates": float(updates)}
+    first = {"first_ratio": sums.pop("first_ratio", 0.0)}
+    every = {**run.sum(**sums), **moves}
+    return {**first, **{name: v / updates for name, v in every.items()}, "updates": float(updates)}

@@ -115,15 +115,17 @@ def train(
         if foreign is not None:
             expected = expectation(policy, foreign, dealt[other[dealt] >= 0], config.micro_tokens, run)
         batch, good_ones = examples.rows(dealt), labels[dealt]
-        count = run.total(batch.weight.sum())
+        mine = run.mine(batch)
+        count = run.total(batch.weight[mine].sum())
         each, change = torch.zeros(len(dealt), device=run.device), torch.zeros(len(dealt), device=run.device)
-        for at in pack(batch, config.micro_tokens):
+        for at in (mine[part] for part in pack(batch.rows(mine), config.micro_tokens)):
             micro = batch.rows(at)
             with run.learning(policy):
                 moved = whole(policy.evaluate(micro).logprob, micro.mask) - referred(micro)
                 loss = kto(moved, good_ones[at], expected, config)
                 run.backward((loss * micro.weight).sum() / count, micro.names)
             each[at], change[at] = loss.detach(), moved.detach()
+        each, change = run.whole(each), run.whole(change)
         figures = {"loss": float((each * batch.weight).sum() / count), "expected": float(expected)}
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
         figures |= {**looked(change, good_ones, expected), **run.step()}
@@ -138,7 +140,7 @@ def expectation(policy: Actor, foreign: Segment, index: Tensor, micro_tokens: in
         return torch.zeros((), device=run.device)
     batch = foreign.rows(index)
     now = whole_of(lambda segment: policy.evaluate(segment).logprob, batch, micro_tokens)
-    return ((now - referred(batch)).sum() / run.total(float(len(index)))).clamp_min(0.0)
+    return ((now - referred(batch)).sum() / float(len(index))).clamp_min(0.0)
 
 
 def looked(change: Tensor, desirable: Tensor, expected: Tensor) -> dict[str, float]:

@@ -256,7 +256,7 @@ def update(
     sums: dict[str, float] = {}
     updates = 0
     for epoch in range(config.epochs):
-        for mini in minibatches(rollout, config.minibatches, run.generator("minibatches", epoch)):
+        for mini in map(run.share, minibatches(rollout, config.minibatches, run.generator("minibatches", epoch))):
             figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
             count = run.total(mini.mask.sum())
             for micro in mini.split(config.micro_tokens):
@@ -285,7 +285,7 @@ def update(
                         sums |= {"first_ratio": float(first), "first_clipped": float(mean(outside, micro.mask))}
                     for name, part in zip(figures, (each, critic, moved, outside), strict=True):
                         figures[name] += float(torch.where(micro.mask, part, 0.0).sum() / count)
-            figures |= run.step()
+            figures = run.step(**figures)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
             updates += 1

@@ -65,7 +65,7 @@ def train(
     run.optimise(config.optimiser, total, policy=policy)
     figures: dict[str, float] = {}
     for step in run.steps(total):
-        batch = examples.rows(run.deal(len(examples), config.batch)).to(run.device)
+        batch = run.share(examples.rows(run.deal(len(examples), config.batch))).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
         loss = torch.zeros((), device=run.device)
         for micro in batch.split(config.micro_tokens):
@@ -74,7 +74,7 @@ def train(
                 part = negative_log_likelihood(now.logprob, micro.mask, micro.weight).sum() / count
                 run.backward(part, micro.names)
             loss += part.detach()
-        figures = {"loss": float(loss), "tokens": float(batch.mask.sum()), **run.step()}
+        figures = run.step(loss=loss, tokens=batch.mask.sum())
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_loss"] = loss_on(policy, held_out.to(run.device), config.micro_tokens)

@@ -4,7 +4,9 @@ from accord.run.account import MEASURED, Share, speed, where_time_went
 from accord.run.checkpoint import BrokenCheckpoint, newest, read_state, write_state
 from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, Schedule, make_optimiser
-from accord.run.run import NonFinite, Run, RunConfig, seed_of
+from accord.run.ranks import RankLost
+from accord.run.run import NonFinite, Run
+from accord.run.settings import RunConfig, seed_of
 
 __all__ = [
     "MEASURED",
@@ -12,6 +14,7 @@ __all__ = [
     "Log",
     "NonFinite",
     "OptimiserConfig",
+    "RankLost",
     "Run",
     "RunConfig",
     "Schedule",

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -107,11 +107,6 @@ def spent(counts: Counts, seconds: Mapping[str, float], rate: float, peak: float
     if cuda:
         told["memory/cuda_peak_mb"] = round(cuda / 2**20, 1)
     return told
-
-
-def as_numbers(counts: Counts) -> list[float]:
-    """The counts in their order, to be summed over ranks."""
-    return [float(getattr(counts, field.name)) for field in fields(counts)]
 
 
 @cache

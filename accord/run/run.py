@@ -1,64 +1,43 @@
 """The workbench: device, seeds, optimiser step, one mean, log, atomic checkpoint, exact resume.
 
 A loop owns its pages; it calls `run.steps`, `run.backward`, `run.step`, `run.log`. Kill the process at any
-instant and start the same command again: the final weights are bit for bit those of an undisturbed run.
+instant and start the same command again: the final weights are bit for bit those of an undisturbed run. Started by
+`torchrun`, several processes are one run: a loop takes its part of a batch (`run.share`) and adds up (`run.total`,
+`run.step`); it never asks how many there are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from accord.config import Settings, SettingsError
-from accord.run.account import HERE, MEASURED, machine_rate, peak_memory, spent
+from accord.batches import Comparisons, Segment
+from accord.config import SettingsError
+from accord.run import ranks
+from accord.run.account import HERE, MEASURED, Counts, machine_rate, peak_memory, spent
 from accord.run.alone import alone
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
-from accord.run.log import Log, Tracker, read_log
+from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
 from accord.run.progress import steps_shown
+from accord.run.settings import RunConfig, seed_of
 from accord.run.stateful import Stateful, difference, load_state, state_of
 
 T = TypeVar("T")
+B = TypeVar("B", bound=Segment | Comparisons)
 
 
 class NonFinite(ArithmeticError):
     """A loss or gradient that is no number; names the rows that were being learned from."""
-
-
-class RunConfig(Settings):
-    """What every run has in common, whatever it learns."""
-
-    seed: int = 0
-    """Fixes every random choice: the same seed and settings give the same weights."""
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU when there is one."""
-    threads: int = Field(default=0, ge=0)
-    """CPU threads for matrix products; 0 leaves it to torch. Another number may change the last bits of a result."""
-    trackers: tuple[Tracker, ...] = ("tensorboard",)
-    """Where the figures go besides `log.jsonl`."""
-    checkpoint_seconds: float = Field(default=60, ge=0)
-    """Least time between checkpoints; 0 writes one at every step. A crash costs at most this much."""
-    keep: int = Field(default=2, ge=1)
-    """How many checkpoints stay on the disk."""
-    progress: bool = True
-    """Show a bar with rate and remaining time."""
-
-
-def seed_of(*parts: object) -> int:
-    """A 63-bit seed from any parts, the same on every machine: what is drawn depends on names, not on order."""
-    text = json.dumps(parts, default=str)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class Run:
@@ -72,10 +51,8 @@ class Run:
         self.folder = Path(folder)
         self.config = config
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._alone = alone(self.folder)
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-        )
+        self._alone = alone(self.folder) if ranks.leads() else None
+        self.device = ranks.device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
@@ -90,6 +67,7 @@ class Run:
         self._updates_planned = 1
         self._held: dict[str, Any] = {}
         self._names: list[str] = []
+        self._lessons = 0
         self._saved = time.monotonic()
         self._log: Log | None = None
         self._started = False
@@ -123,17 +101,20 @@ class Run:
         self.total_steps = total
         self._resume()
         self._started = True
-        self._log = Log(self.folder, self.config.trackers, self.at, self.settings)
+        leads = ranks.leads()
+        self._log = Log(self.folder, self.config.trackers, self.at, self.settings) if leads else None
         HERE.take()
         try:
-            for step in steps_shown(self.at, total, self.folder.name, self.config.progress, lambda: self.last):
-                self.at = step
+            shown = self.config.progress and leads
+            for step in steps_shown(self.at, total, self.folder.name, shown, lambda: self.last):
+                self.at, self._lessons = step, 0
                 yield step
                 self._held.clear()
                 self.at = step + 1
                 self._save(force=self.at == total)
         finally:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()
             self._log = None
 
     def hold(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
@@ -172,7 +153,23 @@ class Run:
 
     def total(self, count: Tensor | float) -> Tensor:
         """The sum over all ranks, at least 1e-8 so that it can be divided by."""
-        return torch.as_tensor(count, dtype=torch.float32, device=self.device).clamp_min(1e-8)
+        return ranks.summed(torch.as_tensor(count, dtype=torch.float32, device=self.device)).clamp_min(1e-8)
+
+    def share(self, batch: B) -> B:
+        """This rank's part of a batch that all ranks have, dealt by tokens; all of it where there is one process."""
+        return ranks.share(batch)
+
+    def mine(self, segment: Segment) -> Tensor:
+        """[b] int64: the rows of a segment that `share` would leave with this rank."""
+        return ranks.rows(segment, ranks.count())[ranks.rank()] if ranks.count() > 1 else torch.arange(len(segment))
+
+    def whole(self, part: Tensor) -> Tensor:
+        """A table in which each rank has filled in its own rows, the rest being zero, with the rows of all."""
+        return ranks.summed(part)
+
+    def sum(self, **parts: Tensor | float) -> dict[str, float]:
+        """Figures that each rank has summed over its own part of a batch, summed over all ranks."""
+        return ranks.figures({name: float(value) for name, value in parts.items()})
 
     def backward(self, loss: Tensor, names: Sequence[str] = ()) -> None:
         """Add the loss's gradient. Raises NonFinite, naming rows, when the loss is no number."""
@@ -185,16 +182,17 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
 
     @HERE.time("update")
-    def step(self) -> dict[str, float]:
-        """Clip, move the parameters, forget the gradient. Returns the gradient's norm and the learning rate.
+    def step(self, **parts: Tensor | float) -> dict[str, float]:
+        """Add up over all ranks, clip, move the parameters, forget the gradient.
 
-        Raises NonFinite when the gradient is no number; the parameters have not been moved then.
+        parts: figures as for `sum`. Returns them, the gradient's norm and the learning rate. Raises NonFinite when the
+        gradient is no number; the parameters have not been moved then.
         """
         assert self._optimiser is not None, "call run.optimise(...) before run.step()"
         groups = self._optimiser.param_groups
-        norm = float(
-            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], self._optimiser_config.clip)
-        )
+        parameters = [p for g in groups for p in g["params"]]
+        ranks.add_gradients(parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._optimiser_config.clip))
         if not math.isfinite(norm):
             self._optimiser.zero_grad(set_to_none=True)
             raise NonFinite(
@@ -208,7 +206,8 @@ class Run:
         self._optimiser.zero_grad(set_to_none=True)
         self._updates += 1
         self._names.clear()
-        return {"gradient_norm": norm, "learning_rate": self._optimiser_config.learning_rate * factor}
+        rate = self._optimiser_config.learning_rate * factor
+        return {**self.sum(**parts), "gradient_norm": norm, "learning_rate": rate}
 
     def forgo(self, updates: int) -> None:
         """Pass over updates that were planned and will not be made, so that the schedule still comes to its end."""
@@ -216,17 +215,23 @@ class Run:
 
     def log(self, **figures: Tensor | float) -> None:
         """Keep figures of this step; they also stand beside the progress bar."""
-        assert self._log is not None, "log() belongs inside the loop over steps()"
-        plain = {name: float(value) for name, value in figures.items()}
-        self.last = plain
-        self._log.write(self.at, {**plain, **self._account()})
+        assert self._log is not None or not ranks.leads(), "log() belongs inside the loop over steps()"
+        self.last = {name: float(value) for name, value in figures.items()}
+        account = self._account()
+        if self._log is not None:
+            self._log.write(self.at, {**self.last, **account})
 
     def _account(self) -> dict[str, float]:
-        """What was spent since the last line of the log, beside what the machine can do."""
+        """What was spent since the last line of the log by all ranks, beside what their machine can do."""
         counts, seconds = HERE.take()
         rate = machine_rate(str(self.device), self._precision, torch.get_num_threads()) if counts.flops else 0.0
         HERE.pass_over()
-        return spent(counts, seconds, rate, *peak_memory(self.device))
+        resident, cuda = peak_memory(self.device)
+        if ranks.count() > 1:
+            said = [json.loads(one) for one in ranks.gathered(json.dumps([asdict(counts), rate, resident, cuda]))]
+            counts = Counts(**{name: sum(one[0][name] for one in said) for name in said[0][0]})
+            rate, resident, cuda = sum(one[1] for one in said), max(o[2] for o in said), max(o[3] for o in said)
+        return spent(counts, seconds, rate, resident, cuda)
 
     @contextlib.contextmanager
     def learning(self, module: object) -> Iterator[None]:
@@ -237,10 +242,21 @@ class Run:
         assert isinstance(module, nn.Module), f"{type(module).__name__} has no parameters to learn"
         module.train()
         try:
-            with HERE.time("update"):
+            with HERE.time("update"), self._own_chance():
                 yield
         finally:
             module.eval()
+
+    @contextlib.contextmanager
+    def _own_chance(self) -> Iterator[None]:
+        """What is random inside (dropout) is this rank's own, by seed and step; outside, all ranks stay alike."""
+        if ranks.count() == 1:
+            yield
+            return
+        self._lessons += 1
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed_of(self.config.seed, self.at, "rank", ranks.rank(), self._lessons))
+            yield
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
@@ -252,7 +268,7 @@ class Run:
 
     @HERE.time("save")
     def _save(self, force: bool = False) -> None:
-        if not force and time.monotonic() - self._saved < self.config.checkpoint_seconds:
+        if not ranks.leads() or (not force and time.monotonic() - self._saved < self.config.checkpoint_seconds):
             return
         state = {
             "at": self.at,
@@ -269,6 +285,7 @@ class Run:
 
     def _resume(self) -> None:
         found = newest(self.folder / "checkpoints")
+        ranks.agree(f"a checkpoint of half step {found[0]}" if found else "no checkpoint", "in " + str(self.folder))
         if found is None:
             return
         _, state = found

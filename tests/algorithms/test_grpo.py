@@ -143,10 +143,10 @@ def gradients(rollout, config, new_run):
     policy, run, found = Speaker(seed=2), new_run(), []
     run.optimise(config.optimiser, 1, policy=policy)
 
-    def note():
+    def note(**parts):
         found.append(policy.logits.grad.clone())
         policy.zero_grad(set_to_none=True)
-        return {}
+        return {name: float(value) for name, value in parts.items()}
 
     run.step = note
     grpo.update(config, policy, rollout, ppo.Prices(ppo.Config(kl=config.kl)), run)

@@ -42,10 +42,10 @@ def gradient(config, new_run, order=None, policy=None):
     if order is not None:
         rows, good = rows.rows(order), good[order]
 
-    def note():
+    def note(**parts):
         found["gradient"] = policy.logits.grad.clone()
         policy.zero_grad(set_to_none=True)
-        return {}
+        return {name: float(value) for name, value in parts.items()}
 
     run.step = note
     return kto.train(config, policy, rows, good, run, start), found["gradient"]

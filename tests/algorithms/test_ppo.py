@@ -44,11 +44,11 @@ def gradients(policy, rollout, config, new_run, prices=None, warming=False):
     run.optimise(config.optimiser, 1, policy=policy)
     found = []
 
-    def note():
+    def note(**parts):
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
         found.append(torch.cat([g.flatten().clone() for g in grads]))
         policy.zero_grad(set_to_none=True)
-        return {}
+        return {name: float(value) for name, value in parts.items()}
 
     run.step = note
     figures = ppo.update(config, policy, rollout, prices or ppo.Prices(config), run, warming)

@@ -98,9 +98,9 @@ def test_a_step_moves_down_the_weighted_mean_over_all_pairs(micro, new_run):
     scorer.zero_grad(set_to_none=True)
     found, real = {}, run.step
 
-    def noted():
+    def noted(**parts):
         found["gradient"] = scorer.worth.weight.grad.clone()
-        return real()
+        return real(**parts)
 
     run.step = noted
     reward_model.train(reward_model.Config(batch=10, margin=0.5, centring=0.3, micro_tokens=micro), scorer, batch, run)

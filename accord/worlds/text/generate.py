@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
+from accord.run import ranks
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, Writing
@@ -55,8 +56,8 @@ class Sampler:
         """`sampling.count` answers to each prompt, in the order of the prompts.
 
         An answer depends on the weights, its prompt, the settings, and (seed, number of the prompt, number of the
-        answer); not on what else is asked. Raises ValueError for an empty prompt, a text longer than the model's
-        positions, or settings that cannot be used.
+        answer); not on what else is asked, and several processes share the requests. Raises ValueError for an empty
+        prompt, a text longer than the model's positions, or settings that cannot be used.
         """
         check(sampling)
         longest = max((len(prompt) for prompt in prompts), default=0)
@@ -90,14 +91,18 @@ class _Work:
         self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
-        self.limit = max(1, min(requests, sampler.slots, sampler.memory // (width * self._bytes(sampler))))
+        fair, room = -(-requests // ranks.count()), sampler.memory // (width * self._bytes(sampler))
+        self.limit = max(1, min(fair, sampler.slots, room))
         self.budget = sampler.tokens
         self.worth = min(max(self.limit // 8, min(sampling.count, self.limit)), self.limit)
         """So many slots must be free before prompts are read again: one pass for several is cheaper."""
         order = sorted(range(len(prompts)), key=lambda p: -len(prompts[p]))
         answers = range(sampling.count)
         cuts = range(0, sampling.count, self.limit)
-        self.queue = deque((p, list(answers[c : c + self.limit])) for p in order for c in cuts)
+        asked = [(p, list(answers[c : c + self.limit])) for p in order for c in cuts]
+        prices = [len(prompts[p]) + len(some) * sampling.max_tokens for p, some in asked]
+        self.mine = [asked[i] for i in ranks.dealt(prices, ranks.count())[ranks.rank()]]
+        self.queue = deque(self.mine)
         self.memory = Slots(self.limit, width)
         self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
         self.streams: NDArray[np.uint64] = np.array(
@@ -213,18 +218,20 @@ class _Work:
         self.count = left
 
     def answers(self) -> list[Completion]:
-        """Everything said, in the order of the requests."""
-        said, logprob = self.said.tolist(), self.logprob.tolist()
-        length, ended = self.length.tolist(), self.ended.tolist()
-        with torch.no_grad():
-            count_sampling(self.trunk.shape, [len(prompt) for prompt in self.prompts], length, self.sampling.count)
+        """Everything said by all processes, in the order of the requests."""
+        length = self.length.tolist()
+        read = [len(self.prompts[p]) for p, _ in self.mine]
+        drawn = [[length[p * self.sampling.count + a] for a in some] for p, some in self.mine]
+        count_sampling(self.trunk.shape, read, drawn)
+        said, logprob = ranks.summed(self.said).tolist(), ranks.summed(self.logprob).tolist()
+        length, ended = ranks.summed(self.length).tolist(), ranks.summed(self.ended.long()).tolist()
         return [
             Completion(
                 prompt=r // self.sampling.count,
                 index=r % self.sampling.count,
                 tokens=tuple(said[r][: length[r]]),
                 logprobs=tuple(logprob[r][: length[r]]),
-                finished=ended[r],
+                finished=bool(ended[r]),
             )
             for r in range(len(said))
         ]

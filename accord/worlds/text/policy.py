@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accord.batches import Segment
 from accord.protocols import Evaluated
+from accord.run import ranks
 from accord.worlds.text.logprobs import logprobs
 from accord.worlds.text.pack import Packed
 from accord.worlds.text.scorer import Scorer, spread
@@ -49,10 +50,17 @@ class Policy(nn.Module):
     def evaluate(self, segment: Segment) -> Evaluated:
         """One packed pass over the segment (and one of the critic when it has its own trunk).
 
-        Raises ValueError when a row acts at its first step with nothing before it, or when dropout is active in a
-        pass without gradient.
+        Without gradient several processes share the rows, see `ranks.read`. Raises ValueError when a row acts at its
+        first step with nothing before it, or when dropout is active in a pass without gradient.
         """
         self._dropouts.refuse()
+        logprob, entropy, value = ranks.read(self._pass, segment)
+        assert logprob is not None
+        assert entropy is not None
+        return Evaluated(logprob, entropy, value)
+
+    def _pass(self, segment: Segment) -> tuple[Tensor, Tensor, Tensor | None]:
+        """This process's own pass over these rows."""
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
         hidden = self.trunk.hidden(row)[row.before[there]]
@@ -65,7 +73,7 @@ class Policy(nn.Module):
             value = spread(read.to(logprob.dtype), there)
         elif self.critic is not None:
             value = self.critic.values(segment)
-        return Evaluated(spread(logprob, there), spread(entropy, there), value)
+        return spread(logprob, there), spread(entropy, there), value
 
     @torch.no_grad()
     def reference(self, segment: Segment) -> Tensor:
@@ -80,14 +88,18 @@ class Policy(nn.Module):
                 "the policy has no adapter to switch off; evaluate a frozen copy of the first model instead"
             )
         self._dropouts.refuse()
+        with _as_it_was(self.model):
+            found = ranks.read(self._likely, segment)[0]
+        assert found is not None
+        return found
+
+    def _likely(self, segment: Segment) -> tuple[Tensor]:
+        """[B, T] log-probabilities alone."""
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
-        with _as_it_was(self.model):
-            hidden = self.trunk.hidden(row)[row.before[there]]
-            found, _ = logprobs(
-                hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature
-            )
-        return spread(found, there)
+        hidden = self.trunk.hidden(row)[row.before[there]]
+        found, _ = logprobs(hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature)
+        return (spread(found, there),)
 
     def _there(self, segment: Segment, row: Packed) -> Tensor:
         """[B, T] bool: steps that something predicts."""

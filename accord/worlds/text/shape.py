@@ -109,16 +109,15 @@ def count_rows(shape: Shape, lengths: Sequence[int], width: int) -> None:
     _add(shape, real, len(lengths) * width, pairs, len(lengths), 0.0, 0.0)
 
 
-def count_sampling(shape: Shape, prompts: Sequence[int], answers: Sequence[int], times: int) -> None:
+@torch.no_grad()
+def count_sampling(shape: Shape, prompts: Sequence[int], answers: Sequence[Sequence[int]]) -> None:
     """Put sampling into the account: prompts [n] tokens read once, then one token after the other.
 
-    answers: [n * times] tokens drawn for each answer, answers of one prompt together. The last token of an answer is
-    drawn and not read.
+    answers: for each prompt how many tokens were drawn for each of its answers. The last one is drawn and not read.
     """
     read = torch.tensor(prompts, dtype=torch.long)
-    drawn = torch.tensor(answers, dtype=torch.long)
-    again = (drawn - 1).clamp(min=0)
-    own = read.repeat_interleave(times)
+    again = torch.tensor([max(n - 1, 0) for drawn in answers for n in drawn], dtype=torch.long)
+    own = read.repeat_interleave(torch.tensor([len(drawn) for drawn in answers], dtype=torch.long))
     pairs = shape.pairs(torch.cat([torch.zeros_like(read), own]), torch.cat([read, again]))
     tokens = float(read.sum() + again.sum())
     predicted = float(len(read) + again.sum())

@@ -1,0 +1,253 @@
+"""Several processes as one: who am I, what is mine, what have we together, and who goes first.
+
+`torchrun` starts N processes that all run the same program. Each is a rank. All ranks hold the same batches, rollouts
+and figures; what they share is the work: the passes over the rows. With one process nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from accord.batches import Comparisons, Segment
+from accord.config import SettingsError
+from accord.run.account import HERE
+
+B = TypeVar("B", bound=Segment | Comparisons)
+PATIENCE = datetime.timedelta(hours=2)
+"""How long a rank waits for a silent one; a dead one is noticed at once."""
+BUCKET = 1 << 25
+"""Numbers of gradients that are sent together."""
+
+
+class RankLost(ConnectionError):
+    """Another process of this run is gone; its own last words say why."""
+
+
+def count() -> int:
+    """How many ranks there are."""
+    return int(os.environ["WORLD_SIZE"]) if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ) else 1
+
+
+def rank() -> int:
+    """Which of them this process is, counted from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def leads() -> bool:
+    """Whether this is rank 0, which alone writes: store, logs, checkpoints, versions."""
+    return rank() == 0
+
+
+def device(wanted: str) -> torch.device:
+    """The device of this rank: `auto` and `cuda` give each process of a machine a GPU of its own.
+
+    Raises SettingsError when there are more processes than GPUs.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted != "cuda" or count() == 1:
+        return torch.device(wanted)
+    here, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
+    if here >= there:
+        raise SettingsError(
+            f"process {here} of this machine has no GPU of its own, there are {there}; start at most {there} processes "
+            "(--nproc-per-node), or set run.device=cpu"
+        )
+    torch.cuda.set_device(here)
+    return torch.device("cuda", here)
+
+
+# --- together ----------------------------------------------------------------------------------------------------
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over all ranks, bit for bit the same on each."""
+    if count() == 1:
+        return value
+    found = value.detach().clone()
+    _together(lambda: dist.all_reduce(found))
+    return found
+
+
+def gathered(text: str) -> list[str]:
+    """What each rank says, in the order of the ranks."""
+    if count() == 1:
+        return [text]
+    said = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8)
+    here = _where()
+    length = torch.zeros(count(), dtype=torch.long, device=here)
+    length[rank()] = len(said)
+    _together(lambda: dist.all_reduce(length))
+    table = torch.zeros(count(), max(1, int(length.max())), dtype=torch.uint8, device=here)
+    table[rank(), : len(said)] = said
+    _together(lambda: dist.all_reduce(table))
+    return [bytes(row[:size].tolist()).decode() for row, size in zip(table.cpu(), length.tolist(), strict=True)]
+
+
+def figures(mine: dict[str, float]) -> dict[str, float]:
+    """Sums over the ranks by name; a rank that has no figure of a name adds nothing to it."""
+    if count() == 1:
+        return mine
+    total: dict[str, float] = {}
+    for said in gathered(json.dumps(mine)):
+        for name, value in json.loads(said).items():
+            total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def once(work: Callable[[], Any]) -> None:
+    """Rank 0 does it, the others wait until it is done: whatever writes what all of them read afterwards."""
+    if leads():
+        work()
+    if count() > 1:
+        gathered("done")
+
+
+def agree(text: str, what: str) -> None:
+    """All ranks find the same. Raises SettingsError, with what each one found, when they do not."""
+    if len(set(said := gathered(text))) > 1:
+        found = "; ".join(f"rank {i} found {one}" for i, one in enumerate(said))
+        raise SettingsError(f"{what}: {found}. All processes must see the same folder: use a disk that they share.")
+
+
+def add_gradients(parameters: Sequence[Tensor]) -> None:
+    """Each parameter's gradient becomes the sum over all ranks; one that no rank has stays None."""
+    if count() == 1:
+        return
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=_where())
+    _together(lambda: dist.all_reduce(has))
+    kept = [p for p, ranks in zip(parameters, has.tolist(), strict=True) if ranks]
+    kinds = dict.fromkeys((p.dtype, p.device) for p in kept)
+    for kind in kinds:
+        bucket: list[Tensor] = []
+        for p in [p for p in kept if (p.dtype, p.device) == kind]:
+            bucket.append(p)
+            if sum(b.numel() for b in bucket) >= BUCKET:
+                _add(bucket)
+                bucket = []
+        if bucket:
+            _add(bucket)
+
+
+def _add(bucket: Sequence[Tensor]) -> None:
+    """Sum the gradients of some parameters in one message."""
+    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in bucket])
+    _together(lambda: dist.all_reduce(flat))
+    for p, part in zip(bucket, torch.split(flat, [p.numel() for p in bucket]), strict=True):
+        p.grad = part.view_as(p).clone()
+
+
+def _together(talk: Callable[[], Any]) -> None:
+    """Talk to the other ranks. Raises RankLost when one of them is gone."""
+    with HERE.time("wait"):
+        try:
+            begin()
+            talk()
+        except RuntimeError as error:  # all that torch.distributed raises
+            raise RankLost(
+                f"rank {rank()} of {count()} lost the others ({str(error).splitlines()[0]:.120}). The process that "
+                "ended first says why; the same command goes on from the last checkpoint."
+            ) from error
+
+
+def begin() -> None:
+    """Meet the other ranks: by gloo on the CPU, by NCCL on GPUs."""
+    if count() > 1 and not dist.is_initialized():
+        dist.init_process_group(timeout=PATIENCE)
+
+
+def _where() -> torch.device:
+    """Where small messages are made: gloo talks from main memory whatever the model's device."""
+    return torch.device("cpu")
+
+
+# --- mine --------------------------------------------------------------------------------------------------------
+
+
+def dealt(costs: Sequence[float], parts: int) -> list[list[int]]:
+    """Things dealt into parts of nearly equal cost: the dearest first, each to the part that has least so far.
+
+    At most 4/3 of the best possible largest part (Graham 1969). Each part keeps the order of the things.
+    """
+    loads = [0.0] * parts
+    found: list[list[int]] = [[] for _ in range(parts)]
+    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        part = loads.index(min(loads))
+        loads[part] += costs[i]
+        found[part].append(i)
+    return [sorted(part) for part in found]
+
+
+def rows(segment: Segment, parts: int) -> list[Tensor]:
+    """Row numbers of each of `parts` parts, dealt by tokens: whole groups, unless one is more than a fair part."""
+    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
+    groups = [members.tolist() for members in segment.members()]
+    fair = -(-sum(seen[g] + sum(cost[r] for r in members) for g, members in enumerate(groups) if members) // parts)
+    pieces: list[list[int]] = []
+    prices: list[float] = []
+    for g, members in enumerate(groups):
+        for row in members:
+            if row == members[0] or prices[-1] + cost[row] > fair:
+                pieces.append([])
+                prices.append(seen[g])
+            pieces[-1].append(row)
+            prices[-1] += cost[row]
+    device = segment.group.device
+    return [
+        torch.tensor(sorted(row for i in part for row in pieces[i]), dtype=torch.long, device=device)
+        for part in dealt(prices, parts)
+    ]
+
+
+def pairs(comparisons: Comparisons, parts: int) -> list[Tensor]:
+    """Pair numbers of each of `parts` parts, dealt by tokens, all pairs of a prompt together."""
+    segment, groups = comparisons.segment, comparisons.groups()
+    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
+    prices = []
+    for part in groups:
+        answers = torch.unique(torch.cat([comparisons.better[part], comparisons.worse[part]])).tolist()
+        prices.append(seen[int(segment.group[answers[0]])] + sum(cost[row] for row in answers))
+    none = torch.zeros(0, dtype=torch.long, device=comparisons.better.device)
+    return [torch.cat([none, *(groups[i] for i in part)]) for part in dealt(prices, parts)]
+
+
+def share(batch: B) -> B:
+    """This rank's part of a batch that all ranks have."""
+    if count() == 1:
+        return batch
+    if isinstance(batch, Comparisons):
+        return cast(B, batch.pairs(pairs(batch, count())[rank()]))
+    return cast(B, batch.rows(rows(batch, count())[rank()]))
+
+
+def read(
+    passes: Callable[[Segment], Sequence[Tensor | None]], segment: Segment, steps: bool = True
+) -> list[Tensor | None]:
+    """What a pass finds of each row: [B, T] tensors, or without `steps` tensors [B, ...] of any shape.
+
+    With gradient a rank reads its own rows, and this is that pass. Without, all ranks ask about the same rows: each
+    reads a part of them and all get the whole.
+    """
+    if count() == 1 or torch.is_grad_enabled():
+        return list(passes(segment))
+    mine = rows(segment, count())[rank()]
+    idle = len(mine) == 0
+    found = passes(segment.rows(torch.zeros(1, dtype=torch.long, device=mine.device) if idle else mine))
+    whole: list[Tensor | None] = []
+    for part in found:
+        if part is None:
+            whole.append(None)
+            continue
+        table = part.new_zeros((len(segment), *(segment.action.shape if steps else part.shape)[1:2], *part.shape[2:]))
+        if not idle:
+            table[(mine, slice(part.shape[1])) if steps else mine] = part
+        whole.append(summed(table))
+    return whole

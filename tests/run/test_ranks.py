@@ -1,0 +1,185 @@
+"""Several real processes are one run: the same losses and weights as one process, resumed, and ended by a death."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from accord.config import SettingsError
+from accord.run import MEASURED, newest, ranks, read_log
+from tests.run.ranked_run import METHODS, compared, learn, texts
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("ranked_run.py")
+MAIN = ("sft", "reward_model", "ppo")
+
+
+def start(processes: int, folder: Path, *methods: str, **env: str) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    here = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run(
+        [*launch, str(SCRIPT), str(folder), *methods],
+        capture_output=True,
+        text=True,
+        env=here,
+        timeout=300,
+        check=False,
+    )
+
+
+def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
+    return load_file(folder / f"weights-{rank}.safetensors")
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    kept = [{k: v for k, v in row.items() if not k.startswith(MEASURED)} for row in read_log(folder / "log.jsonl")]
+    return [{k: v for k, v in row.items() if k != "time"} for row in kept]
+
+
+def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((value - other[name]).abs().max()) for name, value in one.items())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """Every method in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for method in METHODS:
+        model = learn(method, folder / method)
+        save_file(
+            {k: v.clone().contiguous() for k, v in model.state_dict().items()},
+            folder / method / "weights-0.safetensors",
+        )
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """Every method in two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    done = start(2, folder, *METHODS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+# --- dealing -----------------------------------------------------------------------------------------------------
+
+
+def test_dealing_is_complete_and_near_the_best():
+    draw = torch.Generator().manual_seed(0)
+    for parts in (1, 2, 3, 5):
+        costs = torch.randint(1, 200, (23,), generator=draw).tolist()
+        dealt = ranks.dealt(costs, parts)
+        assert sorted(i for part in dealt for i in part) == list(range(23))
+        loads = [sum(costs[i] for i in part) for part in dealt]
+        assert max(loads) <= 4 / 3 * max(max(costs), sum(costs) / parts)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 40])
+def test_every_row_is_somebodys_and_groups_stay_together_where_they_can(parts):
+    segment = texts()
+    found = ranks.rows(segment, parts)
+    assert len(found) == parts
+    assert sorted(torch.cat(found).tolist()) == list(range(len(segment)))
+    if parts <= 3:
+        owner = {row: part for part, some in enumerate(found) for row in some.tolist()}
+        assert all(len({owner[row] for row in members.tolist()}) == 1 for members in segment.members())
+        tokens = [segment.rows(some).tokens for some in found]
+        assert max(tokens) <= 1.1 * sum(tokens) / parts, "no rank waits for another"
+
+
+def test_one_long_group_is_shared_by_its_rows():
+    segment = texts(1, 12)
+    found = ranks.rows(segment, 3)
+    assert all(len(part) for part in found)
+    assert sorted(torch.cat(found).tolist()) == list(range(12))
+
+
+def test_every_pair_is_somebodys_with_its_prompt():
+    batch = compared()
+    found = ranks.pairs(batch, 2)
+    assert sorted(torch.cat(found).tolist()) == list(range(len(batch)))
+    prompts = [set(batch.segment.group[batch.better[part]].tolist()) for part in found]
+    assert not prompts[0] & prompts[1]
+    none = ranks.pairs(batch.pairs(torch.tensor([0])), 2)
+    assert sorted(len(part) for part in none) == [0, 1]
+    assert list(batch.pairs(none[1]).split(100)) == [], "who has no pair makes no pass"
+
+
+def test_one_process_is_not_asked_to_meet_anybody(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert (ranks.count(), ranks.rank(), ranks.leads()) == (1, 0, True)
+    value = torch.tensor([1.0])
+    assert ranks.summed(value) is value
+    assert ranks.gathered("x") == ["x"]
+    segment = texts()
+    assert ranks.share(segment) is segment
+    assert not torch.distributed.is_initialized()
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match=r"process 1 .* no GPU of its own, there are 1"):
+        ranks.device("cuda")
+    assert ranks.device("cpu") == torch.device("cpu")
+
+
+# --- one run in several processes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_learn_what_one_learns(method, alone, two):
+    one, other = rows(alone / method), rows(two / method)
+    assert len(one) == len(other) > 2
+    if method == "kto":  # before the first step nothing has moved, so that rounding decides what is above expectation
+        assert (one[0].pop("accuracy"), abs(other[0].pop("accuracy") - 0.5) < 0.2) == (0.5, True)
+    for before, after in zip(one, other, strict=True):
+        assert before == pytest.approx(after, abs=1e-5)
+    assert apart(weights(alone / method), weights(two / method)) < 1e-5
+    assert apart(weights(two / method), weights(two / method, 1)) == 0, "ranks end with the very same weights"
+
+
+def test_both_processes_worked_and_one_wrote(alone, two):
+    lines = [read_log(folder / "ppo" / "log.jsonl")[-1] for folder in (alone, two)]
+    assert "seconds/wait" in lines[1]
+    assert "seconds/wait" not in lines[0]
+    assert sorted(path.name for path in (two / "ppo").iterdir()) == [
+        "checkpoints",
+        "lock",
+        "log.jsonl",
+        "weights-0.safetensors",
+        "weights-1.safetensors",
+    ]
+
+
+def test_a_killed_rank_ends_the_run_and_the_run_goes_on_bit_for_bit(two, tmp_path):
+    died = start(2, tmp_path, "ppo", DIE="ppo 5 1 kill")
+    assert died.returncode != 0
+    assert "rank 0 of 2 lost the others" in died.stderr
+    assert "SIGKILL" in died.stderr
+    assert newest(tmp_path / "ppo" / "checkpoints")[0] == 3, "in step 1, with a rollout in hand"
+    done = start(2, tmp_path, "ppo")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert apart(weights(tmp_path / "ppo"), weights(two / "ppo")) == 0
+    assert rows(tmp_path / "ppo") == rows(two / "ppo")
+
+
+def test_a_rank_that_stops_says_why_and_another_number_of_ranks_goes_on(alone, tmp_path):
+    died = start(2, tmp_path, "sft", DIE="sft 6 1 nonfinite")
+    assert died.returncode != 0
+    assert "NonFinite: the loss is nan at rows row7" in died.stderr
+    done = start(3, tmp_path, "sft")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert apart(weights(alone / "sft"), weights(tmp_path / "sft")) < 1e-5
+    for before, after in zip(rows(alone / "sft"), rows(tmp_path / "sft"), strict=True):
+        assert before == pytest.approx(after, abs=1e-5)
