@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "validation", "test"]
-Form = Literal["comparison", "rating", "ranking", "correction", "critique", "demonstration"]
+Form = Literal["comparison", "rating", "ranking", "correction", "critique", "demonstration", "flags", "combined"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -160,11 +160,21 @@ class Comparison(Record):
     """1 slightly, 2 clearly, 3 much better."""
     criterion: str = ""
     """In what respect; empty for overall."""
+    safe: tuple[str, ...] | None = None
+    """Ids of the samples that are safe, where Llama 2's question was asked; None where it was not."""
 
     @model_validator(mode="after")
     def _a_verdict_names_its_winner(self) -> Comparison:
         if (self.verdict == "better") != (self.better is not None):
             raise ValueError(f"verdict {self.verdict!r} with better={self.better!r}: 'better' alone names a winner")
+        return self
+
+    @model_validator(mode="after")
+    def _no_unsafe_answer_beats_a_safe_one(self) -> Comparison:
+        if self.better is not None and self.safe and self.better not in self.safe:
+            raise ValueError(
+                "the better answer is unsafe and another is safe: Llama 2 leaves this case out, choose again"
+            )
         return self
 
 
@@ -201,6 +211,26 @@ class Ranking(Record):
         if len(named) < 2 or len(set(named)) != len(named) or not all(self.order):
             raise ValueError(f"a ranking names each sample once and has no empty place; got {self.order}")
         return self
+
+
+class Flags(Record):
+    """What is and is not so of each sample: yes or no, by name. A yes says nothing about better or worse."""
+
+    kind: Literal["flags"] = "flags"
+    flags: dict[str, dict[str, bool]] = Field(min_length=1)
+    """Sample id -> name of the flag -> yes."""
+
+
+class Combined(Record):
+    """Two looks from one reading (InstructGPT): each sample by itself first, then all in order."""
+
+    kind: Literal["combined"] = "combined"
+    rating: Rating
+    """How good each is on the scale."""
+    ranking: Ranking
+    """All from best to worst."""
+    flags: dict[str, dict[str, bool]] = Field(default_factory=dict)
+    """Sample id -> name of the flag -> yes; empty when none was asked for."""
 
 
 class Correction(Record):
@@ -250,7 +280,9 @@ class Critique(Record):
     """Marked places."""
 
 
-Answer = Annotated[Comparison | Rating | Ranking | Correction | Written | Critique, Field(discriminator="kind")]
+Answer = Annotated[
+    Comparison | Rating | Ranking | Flags | Combined | Correction | Written | Critique, Field(discriminator="kind")
+]
 
 
 class Question(Record):
@@ -266,6 +298,12 @@ class Question(Record):
     """Which kind of answer is wanted."""
     criteria: tuple[str, ...] = ()
     """Named respects to judge by; empty for overall."""
+    scale: tuple[int, int] = (1, 5)
+    """Lowest and highest score of a rating, as in (1, 7)."""
+    flags: tuple[str, ...] = ()
+    """What is asked of each sample by yes or no, in the forms `flags` and `combined`."""
+    safety: bool = False
+    """Whether a comparison also asks which answers are safe (Llama 2)."""
     guideline: str = ""
     """Version of the guideline shown beside it."""
     wanted: int = Field(default=1, ge=1)
@@ -308,6 +346,8 @@ class Feedback(Record):
     """Time from showing to answering."""
     note: str = ""
     """Free words, or the reason of a skip or a flag."""
+    guideline: str = ""
+    """Version of the guideline that stood beside the question; empty when there was none."""
     replaces: str | None = None
     """Id of an earlier feedback that this one takes back."""
     made: float = Field(default_factory=time.time)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.records import (
+    Combined,
     Comparison,
     Content,
     Correction,
@@ -170,8 +171,9 @@ def _unusable(question: Question | None, said: Feedback) -> str:
         named = {answer.better} - {None}
         if len(question.samples) < 2:
             return "a comparison of fewer than two samples"
-    elif isinstance(answer, Ranking):
-        named = {sample for place in answer.order for sample in place}
+    elif isinstance(answer, Ranking | Combined):
+        order = answer.order if isinstance(answer, Ranking) else answer.ranking.order
+        named = {sample for place in order for sample in place}
     elif isinstance(answer, Rating):
         named = set(answer.scores)
         if len(named) < 2:
@@ -194,8 +196,9 @@ def _votes(question: Question, said: Feedback, made: Sample | None, rank: dict[s
     elif isinstance(answer, Comparison):
         wins = [(x, y, 0, answer.criterion) for x, y in combinations(dict.fromkeys(question.samples), 2)]
     elif isinstance(answer, Ranking):
-        places = [(place, sample) for place, row in enumerate(answer.order) for sample in row]
-        wins = [(x, y, int(p < q), answer.criterion) for (p, x), (q, y) in combinations(places, 2)]
+        wins = _from_places(answer)
+    elif isinstance(answer, Combined):  # overall from the ranking alone: the same reading must not count twice
+        wins = _from_places(answer.ranking) + [win for win in _from_scores(answer.rating) if win[3]]
     elif isinstance(answer, Rating):
         wins = _from_scores(answer)
     elif isinstance(answer, Correction) and made is not None:
@@ -208,6 +211,12 @@ def _votes(question: Question, said: Feedback, made: Sample | None, rank: dict[s
         _vote(question.prompt, better, worse, strength, criterion, said, 1 / size[criterion], rank, shown)
         for better, worse, strength, criterion in wins
     ]
+
+
+def _from_places(answer: Ranking) -> list[tuple[str, str, int, str]]:
+    """Wins by place, strength 1; those in one place are tied."""
+    places = [(place, sample) for place, row in enumerate(answer.order) for sample in row]
+    return [(x, y, int(p < q), answer.criterion) for (p, x), (q, y) in combinations(places, 2)]
 
 
 def _from_scores(answer: Rating) -> list[tuple[str, str, int, str]]:

@@ -6,7 +6,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from accord.records import Answer, Comparison, Correction, Critique, Feedback, Question, Ranking, Rating
+from accord.records import (
+    Answer,
+    Combined,
+    Comparison,
+    Correction,
+    Critique,
+    Feedback,
+    Flags,
+    Question,
+    Ranking,
+    Rating,
+)
 from accord.store import schema
 from accord.store.claims import Lease, find, free_slot, sweep
 from accord.store.errors import Conflict, Missing, Refused
@@ -145,11 +156,15 @@ def _samples(given: Answer | None) -> list[str]:
     """Sample ids that an answer names."""
     match given:
         case Comparison():
-            return [given.better] if given.better is not None else []
+            return [*([given.better] if given.better is not None else []), *(given.safe or ())]
         case Rating():
             return list(given.scores)
         case Ranking():
             return [sample for place in given.order for sample in place]
+        case Flags():
+            return list(given.flags)
+        case Combined():
+            return [*_samples(given.rating), *_samples(given.ranking), *given.flags]
         case Correction() | Critique():
             return [given.sample]
         case _:

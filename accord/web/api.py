@@ -14,26 +14,18 @@ from fastapi import APIRouter, HTTPException, Path, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from accord.records import Answer, Asked, Comparison, Feedback, Form, Question, Ranking, Rating, Sample, Text
-from accord.store import Claim, Conflict, Missing, Refused, desk
-from accord.web.doors import Answering, Room, Seeing, TheRoom, Visitor
+from accord.records import Answer, Feedback, Question, Sample
+from accord.store import Conflict, Missing, Refused, desk
+from accord.web.diff import differences
+from accord.web.doors import Answering, Known, Room, Seeing, TheRoom, Visitor
+from accord.web.fits import fits
 from accord.web.pairs import rows
 from accord.web.render import render
+from accord.web.sent import EPISODE, SEEN, Lease, lease, shown
 
 router = APIRouter(prefix="/api")
 Id = Annotated[str, Path(pattern=r"^[\w.:-]{1,128}$", description="An id that a claim or an answer gave.")]
 Project = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$", description="Name of a queue.")]
-SAYS: dict[Form, str] = {
-    "comparison": "comparison",
-    "rating": "rating",
-    "ranking": "ranking",
-    "correction": "correction",
-    "critique": "critique",
-    "demonstration": "written",
-}
-"""Which kind of answer each form of question takes."""
-
-
 SENT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """What a client sends: unknown fields are refused, and numbers that are none."""
 
@@ -49,53 +41,6 @@ class Wanted(BaseModel):
     """How many questions; fewer come when there are fewer, and no more than the service allows."""
     resume: bool = False
     """Begin with the claims that you hold already, and hold them longer: for a client that was started again."""
-
-
-class Turn(BaseModel):
-    """One turn of a conversation."""
-
-    role: str
-    text: str
-    """As it was written."""
-    html: str
-    """Safe to show: sanitised, loads nothing."""
-
-
-class Shown(BaseModel):
-    """One sample to judge."""
-
-    id: str
-    text: str
-    """As it was written; several turns are joined by blank lines. Spans of a critique count in its last turn."""
-    html: str
-    """Safe to show: sanitised, loads nothing."""
-    last: int
-    """Where its last turn begins, in code points of `text`."""
-
-
-class Lease(BaseModel):
-    """A question that is yours for a while."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-    id: str
-    """Answer under this id."""
-    question: str
-    """Id of the question."""
-    project: str
-    form: Form
-    """Which kind of answer is wanted."""
-    criteria: list[str]
-    """Respects to judge by; empty for overall."""
-    guideline: str
-    """Version of the guideline that the question names."""
-    prompt: list[Turn]
-    """The conversation so far."""
-    samples: list[Shown]
-    """What to judge, in the order in which this person is to see it."""
-    shown: list[str]
-    """Ids in that order; kept with the answer."""
-    until: float
-    """End of the lease, in seconds since 1970. A later answer is still kept."""
 
 
 class Leases(BaseModel):
@@ -117,6 +62,8 @@ class Given(BaseModel):
     """From showing to answering."""
     note: str = Field(default="", max_length=10_000)
     """Free words."""
+    guideline: str = Field(default="", max_length=200)
+    """Version of the guideline that you showed beside the question; the question's own when you name none."""
     made: float | None = Field(default=None, ge=0, le=1e11)
     """When it was said, by the client's clock, in seconds since 1970."""
     replaces: str | None = Field(default=None, pattern=r"^[\w.:-]{1,128}$")
@@ -149,7 +96,7 @@ def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Kept:
     fields: dict[str, Any] = {} if given.made is None else {"made": given.made}
 
     def made(question: Question) -> Feedback:
-        _fits(question, given.answer)
+        fits(question, given.answer)
         return Feedback(
             id=given.id,
             question=question.id,
@@ -158,6 +105,7 @@ def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Kept:
             shown=desk.shown(question, me),
             seconds=given.seconds,
             note=given.note,
+            guideline=given.guideline or question.guideline,
             replaces=given.replaces,
             **fields,
         )
@@ -210,6 +158,15 @@ def preferences(name: Project, who: Seeing, room: TheRoom) -> StreamingResponse:
     return StreamingResponse(lines(), media_type="application/jsonl")
 
 
+@router.get("/blobs/{sha256}", include_in_schema=False)
+def blob(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], media: str, who: Known, room: TheRoom) -> Response:
+    """The bytes of a picture or a clip, which whoever was shown its address may see."""
+    if media not in {*SEEN, EPISODE}:
+        raise HTTPException(404, "no such medium is shown")
+    headers = {"cache-control": "private, max-age=3600", "content-disposition": "inline"}
+    return Response(room.store.blob(sha256), media_type=media, headers=headers)
+
+
 # --- for our own pages; may change ------------------------------------------------------------------------------
 
 
@@ -220,6 +177,26 @@ class Desk(BaseModel):
     open: int
     guideline: int
     html: str
+
+
+class Differences(BaseModel):
+    """Two answers beside each other."""
+
+    alike: float
+    html: list[str]
+    """In the order shown; empty when they are too unlike to mark."""
+
+
+@router.get("/claims/{id}/diff", include_in_schema=False)
+def diff(id: Id, who: Answering, room: TheRoom) -> Differences:
+    """Where the two answers of one's own claim differ."""
+    me = who.person.pseudonym
+    question = desk.claimed(room.store, id, me)
+    if len(question.samples) != 2:
+        raise Refused(f"question {question.id} has {len(question.samples)} answers; two can be compared word by word")
+    first, second = (shown(room.store.get(Sample, one)).text for one in desk.shown(question, me))
+    alike, marked = differences(first, second)
+    return Differences(alike=alike, html=marked)
 
 
 @router.get("/projects/{name}/desk", include_in_schema=False)
@@ -234,70 +211,8 @@ def at_the_desk(name: Project, who: Answering, room: TheRoom) -> Desk:
     )
 
 
-# --- from records to what is sent ------------------------------------------------------------------------------
-
-
-def lease(claim: Claim) -> Lease:
-    """A claim as it is sent: texts rendered, gold and model names left out."""
-    asked, question = claim.asked, claim.asked.question
-    return Lease(
-        id=claim.id,
-        question=question.id,
-        project=question.project,
-        form=question.form,
-        criteria=list(question.criteria),
-        guideline=question.guideline,
-        prompt=conversation(asked),
-        samples=[shown(sample) for sample in asked.samples],
-        shown=[sample.id for sample in asked.samples],
-        until=claim.until,
-    )
-
-
-def conversation(asked: Asked) -> list[Turn]:
-    """The prompt, turn by turn."""
-    content = asked.prompt.content
-    if isinstance(content, Text):
-        return [Turn(role=m.role, text=m.content, html=render(m.content)) for m in content.messages]
-    text = _described(content)
-    return [Turn(role="user", text=text, html=render(text))]
-
-
-def shown(sample: Sample) -> Shown:
-    """A sample without a word about who made it."""
-    content = sample.content
-    text = "\n\n".join(m.content for m in content.messages) if isinstance(content, Text) else _described(content)
-    last = len(text) - len(content.messages[-1].content) if isinstance(content, Text) else 0
-    return Shown(id=sample.id, text=text, html=render(text), last=last)
-
-
-def _described(content: Any) -> str:
-    """Content that is no conversation, in words."""
-    if content.kind == "slate":
-        return "\n".join(f"{place}. {item}" for place, item in enumerate(content.items, 1))
-    return ", ".join(f"{name} {value}" for name, value in content.model_dump().items() if name != "kind")
-
-
 def _kept(room: Room, id: str) -> Kept:
     return Kept(feedback=id, state=room.store.feedback_state([id])[id])
-
-
-def _fits(question: Question, said: Answer | None) -> None:
-    """Raises Refused when an answer is not of the form that was asked for, or leaves something out."""
-    if said is None:
-        return
-    if said.kind != SAYS[question.form]:
-        raise Refused(f"question {question.id} asks for a {SAYS[question.form]}, the answer is a {said.kind}")
-    names = set(question.samples)
-    if isinstance(said, Ranking) and {sample for place in said.order for sample in place} != names:
-        raise Refused(f"a ranking of question {question.id} places each of its {len(names)} samples")
-    if isinstance(said, Rating):
-        criteria = set(question.criteria) or {""}
-        off = names ^ set(said.scores) or {c for by in said.scores.values() for c in criteria ^ set(by)}
-        if off:
-            raise Refused(f"a rating scores every sample by every criterion, nothing else; look at {sorted(off)[:3]}")
-    if isinstance(said, Comparison) and question.criteria and said.criterion not in question.criteria:
-        raise Refused(f"criterion {said.criterion!r} is none of {', '.join(question.criteria)}")
 
 
 def refused(error: Exception) -> HTTPException:

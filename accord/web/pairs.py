@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from accord.records import Comparison, Content, Feedback, Prompt, Question, Ranking, Rating, Sample, Text
+from accord.records import Combined, Comparison, Content, Feedback, Prompt, Question, Ranking, Rating, Sample, Text
 from accord.store import Store, desk
 
 Row = dict[str, Any]
@@ -18,7 +18,7 @@ def rows(store: Store, project: str, key: bytes) -> Iterator[Row]:
     """Rows of a project in the order of the answers; `key` makes the names of people, another one in each export.
 
     Texts are those of the records as they stand. Ties are rows with probability 0.5; pairs of one answer share
-    its weight. Corrections, critiques and skips order nothing and give no row.
+    its weight. Corrections, critiques, flags and skips order nothing and give no row.
     """
     for page in desk.pages(store, project):
         ordered = [(said, ordering(said)) for said in page]
@@ -59,6 +59,9 @@ def ordering(said: Feedback) -> list[tuple[str, str, float, int, str]]:
             place = {sample: at for at, tied in enumerate(one.order) for sample in tied}
             level = {sample: float(at) for sample, at in place.items()}
             return _by_level(level, one.criterion)
+        case Combined() as one:  # overall from the ranking alone: the same reading must not count twice
+            rated = [pair for pair in ordering(said.model_copy(update={"answer": one.rating})) if pair[4]]
+            return ordering(said.model_copy(update={"answer": one.ranking})) + rated
         case Rating() as one:
             criteria = sorted({name for by in one.scores.values() for name in by})
             found = []

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST = 320
 LONGER = {
-    "records.py": (420, "all nouns that are kept, on one page to be read together"),
+    "records.py": (460, "all nouns that are kept, on one page to be read together"),
     "statistics.py": (360, "all that says how sure we are; each function stands alone"),
     "store/forms.py": (360, "one function per form of other people's rows"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,11 +11,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from accord.records import Comparison, Feedback, new_id
+from accord.records import Blob, Comparison, Feedback, Sample, new_id
 from accord.store import Store
 from accord.web import WebSettings
+from accord.web.diff import differences
 from accord.web.people import grant
 from tests.web.conftest import House, questions
+
+TEXT = {"kind": "text", "messages": [{"role": "assistant", "content": "better"}]}
+SPAN = {"start": 0, "end": 2, "label": "bad"}
+FLAGS, YES = ("false", "rude"), {"false": True, "rude": False}
 
 
 def claimed(client: TestClient, count: int = 1, project: str = "round1", **more: Any) -> list[dict[str, Any]]:
@@ -134,20 +140,29 @@ def test_what_is_somebody_elses_is_as_if_it_were_not_there(house: House) -> None
 
 
 FORMS = {
-    "ranking": (3, lambda s: {"kind": "ranking", "order": [[s[1]], [s[0], s[2]]]}),
-    "rating": (2, lambda s: {"kind": "rating", "scores": {one: {"": 4} for one in s}}),
-    "correction": (1, lambda s: {"kind": "correction", "sample": s[0], "content": TEXT}),
-    "demonstration": (0, lambda s: {"kind": "written", "content": TEXT}),
-    "critique": (1, lambda s: {"kind": "critique", "sample": s[0], "text": "no", "spans": [SPAN]}),
+    "ranking": (3, {}, lambda s: {"kind": "ranking", "order": [[s[1]], [s[0], s[2]]]}),
+    "rating": (2, {}, lambda s: {"kind": "rating", "scores": {one: {"": 4} for one in s}}),
+    "flags": (2, {"flags": FLAGS}, lambda s: {"kind": "flags", "flags": dict.fromkeys(s, YES)}),
+    "combined": (
+        2,
+        {"flags": FLAGS, "scale": (1, 7)},
+        lambda s: {
+            "kind": "combined",
+            "rating": {"scores": {one: {"": 7} for one in s}, "scale": [1, 7]},
+            "ranking": {"order": [[s[1]], [s[0]]]},
+            "flags": dict.fromkeys(s, YES),
+        },
+    ),
+    "correction": (1, {}, lambda s: {"kind": "correction", "sample": s[0], "content": TEXT}),
+    "demonstration": (0, {}, lambda s: {"kind": "written", "content": TEXT}),
+    "critique": (1, {}, lambda s: {"kind": "critique", "sample": s[0], "text": "no", "spans": [SPAN]}),
 }
-TEXT = {"kind": "text", "messages": [{"role": "assistant", "content": "better"}]}
-SPAN = {"start": 0, "end": 2, "label": "bad"}
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_kept_and_another_forms_answer_is_refused(store: Store, form: Any) -> None:
-    samples, say = FORMS[form]
-    store.put(questions(1, form, samples))
+    samples, more, say = FORMS[form]
+    store.put(questions(1, form, samples, **more))
     client = House(store).client()
     claim = claimed(client)[0]
     wrong = {"id": new_id(), "answer": {"kind": "comparison", "verdict": "tie"}}
@@ -155,6 +170,91 @@ def test_every_form_is_kept_and_another_forms_answer_is_refused(store: Store, fo
     given = {"id": new_id(), "answer": say(claim["shown"])}
     reply = client.put(f"/api/claims/{claim['id']}/answer", json=given)
     assert (reply.status_code, reply.json().get("state")) == (200, "standing"), reply.text
+
+
+@pytest.mark.parametrize("spoil", ["a flag too few", "a sample too few", "another scale", "not all are placed"])
+def test_a_combined_answer_that_leaves_something_out_is_refused(store: Store, spoil: str) -> None:
+    samples, more, say = FORMS["combined"]
+    store.put(questions(1, "combined", samples, **more))
+    client = House(store).client()
+    claim = claimed(client)[0]
+    said = json.loads(json.dumps(say(claim["shown"])))
+    if spoil == "a flag too few":
+        del said["flags"][claim["shown"][0]]["rude"]
+    elif spoil == "a sample too few":
+        del said["flags"][claim["shown"][0]]
+    elif spoil == "another scale":
+        said["rating"]["scale"] = [1, 9]
+    else:
+        said["ranking"]["order"] = [[claim["shown"][0], "other"]]
+    reply = client.put(f"/api/claims/{claim['id']}/answer", json={"id": new_id(), "answer": said})
+    assert reply.status_code == 422, reply.text
+
+
+def test_llama_2s_safety_question_is_asked_and_the_bin_that_it_leaves_out_is_refused(store: Store) -> None:
+    store.put(questions(3, safety=True))
+    house = House(store)
+    client = house.client()
+    for claim, safe, status in zip(claimed(client, 3), [[0, 1], [1], None], [200, 422, 422], strict=True):
+        assert claim["safety"] is True
+        given = first(claim)
+        if safe is not None:
+            given["answer"]["safe"] = [claim["shown"][i] for i in safe]
+        assert client.put(f"/api/claims/{claim['id']}/answer", json=given).status_code == status
+    store.put(questions(1, project="calm"))
+    claim = claimed(client, project="calm")[0]
+    given = first(claim)
+    given["answer"]["safe"] = claim["shown"]
+    assert client.put(f"/api/claims/{claim['id']}/answer", json=given).status_code == 422, "nobody asked"
+
+
+def test_the_guideline_that_stood_beside_it_is_kept_with_the_answer(store: Store) -> None:
+    store.put(questions(2, guideline="5"))
+    house = House(store)
+    client = house.client()
+    one, other = claimed(client, 2)
+    client.put(f"/api/claims/{one['id']}/answer", json=first(one, guideline="7"))
+    client.put(f"/api/claims/{other['id']}/answer", json=first(other))
+    assert {said.question: said.guideline for said in store.feedback()} == {
+        one["question"]: "7",
+        other["question"]: "5",
+    }
+
+
+def test_differences_are_marked_for_answers_that_are_alike_and_only_for_ones_own_claim(store: Store) -> None:
+    store.put(questions(1))
+    house = House(store)
+    client = house.client()
+    claim = claimed(client)[0]
+    found = client.get(f"/api/claims/{claim['id']}/diff").json()
+    assert found["alike"] > 0.6
+    marks = [re.findall(r"<(?:ins|del)>(.*?)</", one) for one in found["html"]]
+    assert sorted(map(tuple, marks)) == [("0",), ("1",)]
+    assert house.client("manager").get(f"/api/claims/{claim['id']}/diff").status_code == 404
+    hostile = differences("<img src=x> one two three four", "<img src=y> one two three four")[1]
+    assert "<img" not in "".join(hostile)
+    assert "<del>x</del>" in hostile[0]
+    assert differences("all is well", "nothing of that")[1] == []
+    assert differences("a " * 5000, "a " * 5000)[1] == [], "too long to compare in a request"
+
+
+def test_a_clip_is_sent_by_address_to_those_who_are_in(store: Store) -> None:
+    episode = json.dumps({"env": "control", "start": 1, "observation": [[0, 0, 1]], "action": [[1]]}).encode()
+    sha = store.put_blob(episode)
+    made = questions(1)
+    clip = {"content": Blob(media="application/json", sha256=sha)}
+    store.put([one.model_copy(update=clip) if isinstance(one, Sample) else one for one in made])
+    house = House(store)
+    claim = claimed(house.client())[0]
+    sample = claim["samples"][0]
+    assert sample["media"] == "application/json"
+    reply = house.client().get(sample["blob"])
+    assert reply.content == episode
+    assert reply.headers["content-type"] == "application/json"
+    assert house.bare().get(sample["blob"]).status_code == 401
+    for media in ("text/html", "image/svg+xml", "application/javascript"):
+        assert house.client().get(f"/api/blobs/{sha}", params={"media": media}).status_code == 404
+    assert house.client().get(f"/api/blobs/{'0' * 64}", params={"media": "image/png"}).status_code == 404
 
 
 def test_a_ranking_or_rating_that_leaves_something_out_is_refused(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from accord.records import Comparison, Feedback, Ranking, Rating
+from accord.records import Blob, Combined, Comparison, Feedback, Flags, Ranking, Rating, Sample
 from accord.store import Store
 from accord.web import WebSettings
 from accord.web.people import grant
@@ -200,6 +201,94 @@ def test_a_ranking_is_typed_and_ratings_fill_row_by_row(page: Any, served: Serve
     said = standing(store, "rates")[0]
     assert isinstance(said.answer, Rating)
     assert said.answer.scores == {said.shown[0]: {"correct": 5, "kind": 4}, said.shown[1]: {"correct": 1, "kind": 2}}
+
+
+def test_flags_and_rating_before_ranking_by_keyboard(page: Any, served: Served, store: Store) -> None:
+    asked = {"flags": ("false", "rude"), "scale": (1, 7), "criteria": ("help",)}
+    store.put(questions(1, "flags", 2, project="flags", flags=("false", "rude")))
+    store.put(questions(1, "combined", 3, project="both", **asked))
+    come_in(page, served, "flags")
+    for key in ("y", "n", "Backspace", "y", "n", "n", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: len(standing(store, "flags")) == 1)
+    said = standing(store, "flags")[0]
+    assert isinstance(said.answer, Flags)
+    assert [said.answer.flags[one] for one in said.shown] == [{"false": True, "rude": False}] * 2
+    page.goto(f"{served.address}/judge/both")
+    page.wait_for_selector("body[data-ready=yes]")
+    for key in "765ynynyn":
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    page.wait_for_selector("#form button.main:not([disabled])")
+    page.keyboard.press("Enter")
+    for key in ("2", "=", "3", "1", "Enter"):
+        page.keyboard.press(key)
+    until(lambda: len(standing(store, "both")) == 1)
+    said = standing(store, "both")[0]
+    assert isinstance(said.answer, Combined)
+    s = said.shown
+    assert said.answer.rating.scores == {s[0]: {"help": 7}, s[1]: {"help": 6}, s[2]: {"help": 5}}
+    assert said.answer.rating.scale == (1, 7)
+    assert said.answer.ranking.order == ((s[1], s[2]), (s[0],))
+    assert [said.answer.flags[one] for one in s] == [
+        {"false": True, "rude": False},
+        {"false": False, "rude": True},
+        {"false": True, "rude": False},
+    ]
+    assert page.wrong == []
+
+
+def test_the_safety_question_follows_the_choice_and_differences_are_marked(
+    page: Any, served: Served, store: Store
+) -> None:
+    store.put(questions(2, safety=True))
+    served.house.people.write_guideline("round1", "Be fair.")
+    come_in(page, served, "round1")
+    page.keyboard.press("d")
+    page.wait_for_selector("#samples ins")
+    assert page.inner_text("#samples del") + page.inner_text("#samples ins") in ("01", "10")
+    page.keyboard.press("d")
+    page.wait_for_selector("#samples ins", state="detached")
+    page.keyboard.press("1")
+    assert "only B" not in page.inner_text(".safety"), "that the worse one alone is safe is left out"
+    page.keyboard.press("Backspace")
+    page.keyboard.press("6")
+    page.keyboard.press("2")
+    page.wait_for_selector(".cells:not([hidden])")
+    page.keyboard.press("0")
+    page.keyboard.press("4")
+    until(lambda: len(standing(store, "round1")) == 2)
+    first, second = (one for one in standing(store, "round1"))
+    assert (first.answer.better, first.answer.safe) == (first.shown[1], (first.shown[1],))  # type: ignore[union-attr]
+    assert (second.answer.verdict, second.answer.safe) == ("both_bad", ())  # type: ignore[union-attr]
+    assert {first.guideline, second.guideline} == {"1"}
+    assert page.wrong == []
+
+
+def test_two_episodes_play_on_one_clock(page: Any, served: Served, store: Store) -> None:
+    made = questions(1)
+    for at, one in enumerate(made):
+        if isinstance(one, Sample):
+            states = [[n / 20 * at, 0.1, 1.0] for n in range(20)]
+            episode = {"env": "control", "start": 0, "observation": states, "action": [[0.5]] * 20, "finished": False}
+            blob = Blob(media="application/json", sha256=store.put_blob(json.dumps(episode).encode()))
+            made[at] = one.model_copy(update={"content": blob})
+    store.put(made)
+    come_in(page, served, "round1")
+    until(lambda: page.locator("canvas").count() == 2 and "step 1" in page.inner_text(".episode .figures >> nth=0"))
+    page.keyboard.press(" ")
+    words = page.locator(".episode .figures").all_inner_texts()
+    steps = [one.split(" of ")[0] for one in words]
+    assert steps[0] == steps[1]
+    for _ in range(3):
+        page.keyboard.press(".")
+    later = [one.split(" of ")[0] for one in page.locator(".episode .figures").all_inner_texts()]
+    assert later[0] == later[1] != steps[0]
+    page.keyboard.press("7")
+    until(lambda: len(standing(store, "round1")) == 1)
+    assert page.wrong == []
 
 
 def test_a_draft_survives_a_closed_tab_and_words_are_kept(page: Any, served: Served, store: Store) -> None:

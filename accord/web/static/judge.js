@@ -10,7 +10,7 @@ const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
 
-const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false };
+const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, rule: "", marked: false };
 let shelf;
 let outbox;
 let asking = null;
@@ -64,6 +64,7 @@ async function desk() {
     if (!answer.ok) return;
     const found = await answer.json();
     Object.assign(state, { done: found.done, open: found.open });
+    state.rule = found.guideline ? String(found.guideline) : "";
     counts();
     byId("version").textContent = found.guideline ? `version ${found.guideline}` : "";
     byId("rule").replaceChildren(found.html ? sanitised(found.html) : el("p", { textContent: "No guideline has been written for this queue." }));
@@ -87,6 +88,9 @@ function show(previous) {
   byId("quiet").hidden = true;
   byId("bar").hidden = false;
   paint();
+  state.marked = false;
+  byId("open-diff").setAttribute("aria-pressed", "false");
+  byId("open-diff").hidden = task.samples.length !== 2 || Boolean(task.samples[0].blob);
   state.form = formOf(task, { say, draft: (value) => keepDraft(task, value), turn: (one) => turn(one), previous: previous?.answer });
   byId("samples").replaceChildren(...state.form.cards);
   byId("samples").className = `samples ${task.form} of-${task.samples.length}`;
@@ -106,7 +110,7 @@ function paint() {
   const task = current();
   const turns = task.prompt.map((one) => el("div", { className: `turn ${one.role}` },
     task.prompt.length > 1 || one.role !== "user" ? el("span", { className: "who", textContent: one.role }) : null, turn(one)));
-  const what = task.criteria.length && task.form !== "rating" ? [el("p", { className: "criterion" }, "Judge by: ", el("strong", { textContent: task.criteria.join(", ") }))] : [];
+  const what = task.criteria.length && !["rating", "combined"].includes(task.form) ? [el("p", { className: "criterion" }, "Judge by: ", el("strong", { textContent: task.criteria.join(", ") }))] : [];
   byId("prompt").replaceChildren(...turns, ...what);
 }
 
@@ -146,7 +150,7 @@ function say(answer, words, note = state.note) {
   if (!task) return;
   const seconds = (performance.now() - state.since) / 1000;
   const id = newId();
-  const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000 };
+  const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000, guideline: state.rule };
   state.tasks.shift();
   state.answered.add(task.id);
   state.history.push({ id, task, answer, note });
@@ -208,12 +212,30 @@ function source() {
   state.form.repaint?.();
 }
 
+/** Marks where two answers differ; the server knows how, and says no when they are too unlike. */
+async function differ() {
+  const task = current();
+  if (!task || task.samples.length !== 2 || task.samples[0].blob) return;
+  state.marked = !state.marked;
+  byId("open-diff").setAttribute("aria-pressed", String(state.marked));
+  if (!state.marked) return void state.form?.repaint?.();
+  try {
+    const answer = await ask("GET", `/api/claims/${task.id}/diff`);
+    const found = answer.ok ? await answer.json() : { html: [] };
+    if (current() !== task || !state.marked) return;
+    if (found.html.length) state.form.bodies.forEach((body, at) => body.replaceChildren(sanitised(found.html[at], "raw")));
+    byId("aloud").textContent = byId("last").textContent = found.html.length ? "Differences are marked" : "Too unlike to mark differences";
+  } catch {
+    byId("last").textContent = "Differences need the server";
+  }
+}
+
 async function remark() {
   state.note = await comment(state.note);
   byId("comment").classList.toggle("on", Boolean(state.note));
 }
 
-const ACTS = { z: undo, g: () => guideline(), m: source, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
+const ACTS = { z: undo, g: () => guideline(), m: source, d: differ, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented) return;
@@ -228,7 +250,7 @@ document.addEventListener("keydown", (event) => {
   } else if (current() && state.form?.key?.(event.key)) event.preventDefault();
 });
 
-const BUTTONS = { undo, skip: ACTS.s, flag: ACTS.f, comment: remark, "open-raw": source, "open-guideline": () => guideline(), "close-guideline": () => guideline(false), "open-help": ACTS["?"] };
+const BUTTONS = { undo, "open-diff": differ, skip: ACTS.s, flag: ACTS.f, comment: remark, "open-raw": source, "open-guideline": () => guideline(), "close-guideline": () => guideline(false), "open-help": ACTS["?"] };
 for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => act());
 
 byId("leave").addEventListener("click", () => {
