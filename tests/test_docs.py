@@ -12,10 +12,10 @@ import torch
 import yaml
 from torch import nn
 
-from accord import cli, serve, verbs
+from accord import ask, cli, people, serve, verbs
 from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
 from accord.batches import Comparisons
-from accord.build import TRAIN
+from accord.methods import METHODS
 from accord.run import MEASURED, Run, RunConfig, read_log
 from accord.worlds.toy import Bandit, BanditConfig, ToyPolicy
 
@@ -160,7 +160,7 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
     verb, rest = given[0], given[1:]
     assert verb in cli.VERBS, f"accord has no verb {verb!r}"
     if verb == "train" and rest:
-        assert rest[0] in TRAIN or rest[0] == "METHOD"
+        assert rest[0] in METHODS or rest[0] == "METHOD"
         rest = rest[1:]
         for name in ("start", "reward", "reference", "name", "beside"):
             if f"--{name}" in rest:
@@ -175,7 +175,7 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
         monkeypatch.chdir(ROOT)
         assert cli._place(rest, verb, 0).recipe is not None  # settings that do not exist end here with SystemExit
         return
-    place = serve if verb == "serve" else verbs
+    place = next((room for room in (ask, people) if hasattr(room, verb)), serve if verb == "serve" else verbs)
     known = set(signature(getattr(place, verb if hasattr(place, verb) else f"{verb}_")).parameters)
     options = {part[2:].replace("-", "_") for part in rest if part.startswith("--")}
     assert options <= known

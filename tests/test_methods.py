@@ -325,6 +325,13 @@ def test_the_table_is_told_to_people_and_programs(capsys: pytest.CaptureFixture[
     assert [name for name, one in METHODS.items() if one.caption not in plain or one.choose not in plain] == []
 
 
+def test_the_page_has_the_same_table() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text().splitlines()
+    for name, one in METHODS.items():
+        assert f"| `{name}` | {one.caption} | {one.paper} | {one.choose} |" in page
+        assert any(line.startswith(f"| `{name}` | [{one.section}](") and one.costs in line for line in page)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_help_teaches_each_method(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", method, "--help"]) == 0
