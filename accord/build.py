@@ -31,11 +31,12 @@ def train_pretrain(project: Project, name: str, start: str | None = None, **rest
     config = project.recipe.pretrain or sft.Config()
     tokenizer = project.tokenizer()
     encoder, read = project.encoder(tokenizer), project.documents()
-    kept = len(read) // 50 or min(1, len(read) - 1)  # a single text is learned from, not held out
-    unseen = encoder.documents(read[:kept]) if kept else None
+    # Every fiftieth, not the first ones, which may all be of one book; a single text is learned from.
+    learn, held = ([text for i, text in enumerate(read) if i % 50], read[::50]) if len(read) > 1 else (read, [])
+    unseen = encoder.documents(held) if held else None
     policy = Policy(project.language_model(start, tokenizer))
     run = project.run(name, config, texts=digest(read))
-    learned = encoder.documents(read[kept:])
+    learned = encoder.documents(learn)
     encoder.report.warn(name)
     figures = sft.train(config, policy.to(run.device), learned, run, unseen) | encoder.report.figures()
     return project.keep(name, "policy", "pretrain", policy.model, tokenizer, start, config, (), figures)
@@ -49,7 +50,8 @@ def train_sft(project: Project, name: str, start: str | None = None, **rest: Any
     )
     encoder = encoder or project.encoder(project.tokenizer())
     shown = list(store.all(Demonstration, split="train"))
-    held = list(store.all(Demonstration, split="test"))[:200]
+    # By id, which is a hash: in the order of import the first ones may all be of one source.
+    held = sorted(store.all(Demonstration, split="test"), key=lambda one: one.id)[:200]
     data = [one.id for one in shown]
     run = project.run(name, config, start=start, demonstrations=digest(data))
     learned, unseen = shown_in(project, encoder, shown), shown_in(project, encoder, held) if held else None
