@@ -13,6 +13,7 @@ from accord.project import Project
 from accord.protocols import FeedbackSource
 from accord.quality.believe import Beliefs, believe
 from accord.records import Preference, Prompt, Question, Sample, Version, named_id
+from accord.run import ranks
 from accord.worlds.text.models import located
 
 Said = Callable[[str], None]
@@ -39,6 +40,7 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
 
     Every line can be killed and started again. Raises Waiting when people's answers are wanted.
     """
+    ranks.alone("the circle")
     for other in project.recipe.beside.values():
         located(other.model.name or "")  # a package that is missing is told now, not after the stages before it
     project.prepare()

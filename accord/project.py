@@ -18,7 +18,7 @@ from accord.lab import Lab
 from accord.protocols import Sampling
 from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
-from accord.run import Run, seed_of
+from accord.run import Run, ranks, seed_of
 from accord.store import Store
 from accord.store.exchange import import_file, texts
 from accord.worlds.text import models
@@ -36,9 +36,14 @@ class Project:
     def __init__(self, folder: str | Path, recipe: Recipe) -> None:
         self.folder, self.recipe = Path(folder), recipe
         self.folder.mkdir(parents=True, exist_ok=True)
-        follow(recipe, self.folder)
+        ranks.once(self._begin)
         self.store = Store.open(self.folder / "store.db")
         self.lab = Lab(recipe.data.lab) if isinstance(recipe.data, LabData) else None
+
+    def _begin(self) -> None:
+        """Write down what is followed here, and make the store."""
+        follow(self.recipe, self.folder)
+        Store.open(self.folder / "store.db").close()
 
     def path(self, name: str) -> Path:
         """Folder of a version's weights."""
@@ -71,7 +76,6 @@ class Project:
 
         more: what else decided it, kept beside its settings.
         """
-        models.save(model, tokenizer, self.path(name), {"method": method})
         above = self.version(parent) if parent else None
         version = Version(
             id=named_id(
@@ -87,13 +91,21 @@ class Project:
             weights=f"versions/{name}",
             figures={k: float(v) for k, v in figures.items()},
         )
-        self.store.put([version])
+
+        def write() -> None:
+            models.save(model, tokenizer, self.path(name), {"method": method})
+            self.store.put([version])
+
+        ranks.once(write)
         return version
 
     # --- data ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Bring the recipe's records into the store. Doing it again changes nothing."""
+        ranks.once(self._bring)
+
+    def _bring(self) -> None:
         data = self.recipe.data
         if isinstance(data, FileData):
             for name in (*data.demonstrations, *data.preferences):
@@ -145,10 +157,14 @@ class Project:
         folder = self.path("tokenizer")
         if self.recipe.model.name is not None:
             return open_tokenizer(self.recipe.model.name)
-        if not (folder / "tokenizer.json").is_file():
-            made = word_level(self.lab.words) if self.lab else train_bpe(self.documents(), self.recipe.vocabulary)
-            with models.whole(folder) as draft:
-                made.save_pretrained(draft)
+
+        def make() -> None:
+            if not (folder / "tokenizer.json").is_file():
+                made = word_level(self.lab.words) if self.lab else train_bpe(self.documents(), self.recipe.vocabulary)
+                with models.whole(folder) as draft:
+                    made.save_pretrained(draft)
+
+        ranks.once(make)
         return open_tokenizer(folder)
 
     def encoder(self, tokenizer: Any) -> Encoder:

@@ -111,6 +111,15 @@ def once(work: Callable[[], Any]) -> None:
         gathered("done")
 
 
+def alone(verb: str) -> None:
+    """Raises SettingsError when there are several processes: this verb has nothing to share among them."""
+    if count() > 1:
+        raise SettingsError(
+            f"several processes share `accord train`; start {verb} in one, or its stages one by one: "
+            "torchrun --nproc-per-node N -m accord train METHOD ..."
+        )
+
+
 def agree(text: str, what: str) -> None:
     """All ranks find the same. Raises SettingsError, with what each one found, when they do not."""
     if len(set(said := gathered(text))) > 1:
