@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from accord.batches import Comparisons, Segment
+from accord.judged import Judged, Kind
+from accord.quality.judged import Judgement
 from accord.records import Message, Preference, Prompt, Sample, Text, digest
 from accord.worlds.text.report import Report
 from accord.worlds.text.rows import EncoderSettings, Row, table, text_of, told, with_end, without_oldest
@@ -138,6 +140,44 @@ class Encoder:
             names=tuple(b.id for b in kept),
         )
 
+    def judged(self, said: Sequence[Judgement], prompts: Mapping[str, Prompt], samples: Mapping[str, Sample]) -> Judged:
+        """Judgements of every form over rows, each sample encoded once.
+
+        An answer that cannot be used is left out of its judgement, and a judgement with too few answers left (a pair
+        or ranking with fewer than two, or two equal rows) is left out too; both are told in the report.
+        """
+        encoded: dict[str, tuple[Row | None, str]] = {}
+        seen: dict[str, list[int]] = {}
+        place: dict[str, int] = {}
+        rows: list[tuple[str, Row, str, float]] = []
+        kept: list[tuple[Judgement, list[tuple[int, float]]]] = []
+        bad: list[str] = []
+        for one in said:
+            for name in one.samples:
+                if name not in encoded:
+                    encoded[name] = self._found(name, one.prompt, prompts, samples, seen)
+                    if encoded[name][1]:
+                        bad.append(self.report.add(name, encoded[name][1]))
+            there = [(name, value, row) for name, value in zip(one.samples, one.values, strict=True)
+                     if (row := encoded[name][0]) is not None]  # fmt: skip
+            least = {"pair": len(one.samples), "ranking": 2}.get(one.form, 1)
+            same = one.form in ("pair", "ranking") and len({row.tokens for _, _, row in there}) < 2
+            if len(there) < least or same or any(samples[name].prompt != one.prompt for name, _, _ in there):
+                why = (
+                    "its answers are the same in every token"
+                    if same and len(there) >= least
+                    else "an answer is missing"
+                )
+                bad.append(self.report.add(one.name or one.prompt, f"{one.form} of {len(one.samples)}: {why}"))
+                continue
+            for name, _, row in there:
+                if name not in place:
+                    place[name] = len(rows)
+                    rows.append((one.prompt, row, name, 1.0))
+            kept.append((one, [(place[name], value) for name, value, _ in there]))
+        self._settle(bad, len(kept), len(said))
+        return _judged(table(rows, self.pad), kept)
+
     def documents(self, texts: Sequence[str]) -> Segment:
         """Plain texts for pretraining: [BOS] is seen (the end of text where there is no BOS), all that follows learned.
 
@@ -247,3 +287,21 @@ class Encoder:
             shown = "\n".join(f"  {line}" for line in bad[:10])
             more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
             raise EncodingError(f"{len(bad)} of {total} rows cannot be used:\n{shown}{more}")
+
+
+def _judged(segment: Segment, kept: Sequence[tuple[Judgement, list[tuple[int, float]]]]) -> Judged:
+    """Judgements with what each says of which rows, as tensors."""
+    kinds = tuple(dict.fromkeys(Kind(one.form, one.criterion, one.levels) for one, _ in kept))
+    entries = [(j, row, value) for j, (_, about) in enumerate(kept) for row, value in about]
+    return Judged(
+        segment=segment,
+        kinds=kinds,
+        kind=torch.tensor([kinds.index(Kind(o.form, o.criterion, o.levels)) for o, _ in kept], dtype=torch.long),
+        probability=torch.tensor([one.probability for one, _ in kept], dtype=torch.float32),
+        margin=torch.tensor([one.margin for one, _ in kept], dtype=torch.float32),
+        weight=torch.tensor([one.weight for one, _ in kept], dtype=torch.float32),
+        said=torch.tensor([j for j, _, _ in entries], dtype=torch.long),
+        row=torch.tensor([row for _, row, _ in entries], dtype=torch.long),
+        value=torch.tensor([value for _, _, value in entries], dtype=torch.float32),
+        names=tuple(one.name for one, _ in kept),
+    )
