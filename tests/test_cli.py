@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import time
@@ -61,6 +62,15 @@ def test_help_is_quick_and_opens_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded []"
     assert time.monotonic() - begun < 5  # 0.1 s on an idle machine
+
+
+def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so() -> None:
+    code = "import os, sys; from accord.cli import main; main(['--version']); print(os.environ['GOMP_SPINCOUNT'])"
+    for given, wanted in ((None, "1000"), ("77", "77")):
+        around = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+        told = around if given is None else {**around, "GOMP_SPINCOUNT": given}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=told, check=True)
+        assert done.stdout.split()[-1] == wanted
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
