@@ -22,6 +22,11 @@ class Kind(NamedTuple):
     levels: int = 0
     """How many levels a rating can have; 0 for other forms."""
 
+    @property
+    def name(self) -> str:
+        """In a log: `pair`, `rating5.tone`."""
+        return f"{self.form}{self.levels or ''}" + (f".{self.criterion}" if self.criterion else "")
+
 
 @dataclass(frozen=True)
 class Judged:

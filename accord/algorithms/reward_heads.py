@@ -23,7 +23,7 @@ from torch import Tensor
 
 from accord.algorithms.judgements import centred, correlation
 from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, steps
-from accord.algorithms.scales import FORMS, Columns, Scales, name_of
+from accord.algorithms.scales import FORMS, Columns, Scales
 from accord.batches import Segment, pack
 from accord.config import Settings, SettingsError
 from accord.judged import Judged
@@ -229,7 +229,7 @@ def by_kind(each: Tensor, judged: Judged) -> dict[str, float]:
         mine = judged.kind == k
         if mine.any():
             mean = (each * judged.weight)[mine].sum() / judged.weight[mine].sum()
-            figures[f"loss/{name_of(kind)}"] = float(mean)
+            figures[f"loss/{kind.name}"] = float(mean)
     return figures
 
 
@@ -254,8 +254,13 @@ def measured(config: Config, scorer: Trunk, columns: Columns, scales: Scales, ju
     scores, _ = scores_of(scorer, columns, judged.segment, config.micro_tokens)
     figures = by_kind(scales(scores, judged, config.margin), judged)
     for c, criterion in enumerate(columns.criteria):
-        better, worse, weight, _ = judged.ordered(criterion)
-        if len(better):
-            right = correct(scores[better, c], scores[worse, c])
+        right, weight, _ = rights(scores[:, c], judged, criterion)
+        if len(right):
             figures["accuracy" + (f"/{criterion}" if c else "")] = float((right * weight).sum() / weight.sum())
     return figures
+
+
+def rights(score: Tensor, judged: Judged, criterion: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Of each pair that a judgement orders: [N] whether the scores [B] do too, [N] its weight, [N] its prompt."""
+    better, worse, weight, _ = judged.ordered(criterion)
+    return correct(score[better], score[worse]), weight, judged.segment.group[better]

@@ -30,11 +30,6 @@ FORMS = ("pair", "ranking", "rating", "score", "flag")
 """In the order in which they are asked for the unit of a criterion: the first of them has slope 1."""
 
 
-def name_of(kind: Kind) -> str:
-    """A kind in the log: `pair`, `rating5.tone`."""
-    return f"{kind.form}{kind.levels or ''}" + (f".{kind.criterion}" if kind.criterion else "")
-
-
 class Columns(nn.Module):
     """One score for each criterion, read off the states of one trunk. The first is the scorer's own head's."""
 
@@ -168,7 +163,7 @@ class Scales(nn.Module):
     def slopes(self) -> dict[str, float]:
         """How steeply each kind rises with the score, beside the kind that is its criterion's unit."""
         return {
-            f"slope/{name_of(kind)}": math.exp(float(scale.log_slope.detach()))
+            f"slope/{kind.name}": math.exp(float(scale.log_slope.detach()))
             for kind, scale in zip(self.kinds, self.scales, strict=True)
             if isinstance(scale, Scale) and scale.log_slope.requires_grad
         }

@@ -315,7 +315,7 @@ def test_a_length_head_takes_the_length_out_of_the_score(new_run):
         ]
         if weight:
             assert judgements.correlation(longer.double(), size) > 0.9
-            assert float(reward_heads.crossing(scorer, heads.columns)) < 0.3
+            assert float(reward_heads.crossing(scorer, heads.columns).detach()) < 0.3
         else:
             assert heads.columns.length is None
     assert found[0.0][0] > 0.6
