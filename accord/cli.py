@@ -19,6 +19,10 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html
   accord serve                      the pages on which people judge, and their public contract
+  accord ask [VERSION]              put questions about its answers to people, chosen at random or by a rule
+  accord people [ACT] [NAME ...]    who judges, with figures; add, pause, resume, withdraw
+  accord believe                    from what people said to what a model learns from
+  accord erase PERSON               what rests on a person, and how to forget them
   accord trace NAME                 who taught a version, or what a person taught
   accord import FILE ...            bring records into a project (JSONL, JSONL.gz, Parquet)
   accord export FILE                take them out
@@ -216,6 +220,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "loop": circle,
     "train": train,
     "serve": _by_parameters("serve", "accord.serve"),
+    "ask": _by_parameters("ask", "accord.ask"),
+    **{name: _by_parameters(name, "accord.people") for name in ("people", "believe", "erase")},
     **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
     **{name.rstrip("_"): _by_parameters(name) for name in ("import_", "export", "prove")},
 }

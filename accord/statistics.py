@@ -38,6 +38,11 @@ class Interval:
         share = f"{100 * self.level:g} %"
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] ({share}, n={self.n})"
 
+    def percent(self) -> str:
+        """A share for a table, as in `61 % [58, 64]`; a dash where there is none."""
+        rests = self.n and not math.isnan(self.estimate)
+        return f"{100 * self.estimate:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]" if rests else "-"
+
     def excludes(self, value: float) -> bool:
         """Whether a value lies outside; for a difference, `excludes(0)` means that it is significant."""
         return not self.low <= value <= self.high

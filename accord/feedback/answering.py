@@ -51,9 +51,9 @@ def answer(store: Store, questions: Sequence[Question], sources: Sequence[Feedba
                         made=0.0,
                     )
                 )
-        # Who withdrew is not heard again, also when a simulated person would say the same once more.
-        gone = {id for id, state in store.feedback_state(one.id for one in said).items() if state == "erased"}
-        new += store.put(one for one in said if one.id not in gone)
+        # Who withdrew, or was unlinked, is not heard again when a simulated person would say the same once more.
+        known = store.get_many(Feedback, store.feedback_state(one.id for one in said))
+        new += store.put(one for one in said if one.id not in known or known[one.id].annotator == one.annotator)
     return new
 
 

@@ -7,9 +7,12 @@ and can be made again from the rest.
 
 from __future__ import annotations
 
+import gzip
+import html
 import json
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, String, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -103,6 +106,29 @@ def left(store: Store, who: Known) -> list[str]:
                     if connection.execute(select(column).where(hit).limit(1)).first() is not None:
                         found.append(f"{table.name}.{column.name}")
                         break
+    return found
+
+
+def in_files(folder: Path, who: Known) -> list[Path]:
+    """Files of a folder, packed by gzip or not, that still hold the person's names or words. The store is left out.
+
+    Words shorter than eight signs, other packings and pictures of texts are not seen.
+    """
+    words = [word for word in (who.pseudonym, who.name, who.person, *who.texts) if len(word) >= 6]
+    forms = {form for word in words for form in (word, json.dumps(word)[1:-1], html.escape(word))}
+    forms |= {json.dumps(word, ensure_ascii=False)[1:-1] for word in words}
+    needles = [form.encode() for form in sorted(forms)]
+    longest, found = max((len(needle) for needle in needles), default=0), []
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith("store.db"):
+            continue
+        kept = b""
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            while needles and (block := file.read(1 << 24)):
+                if any(needle in kept + block for needle in needles):
+                    found.append(path)
+                    break
+                kept = block[-longest:]
     return found
 
 

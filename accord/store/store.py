@@ -41,6 +41,13 @@ class Store:
         beside = database.path.parent if database.path is not None else Path()
         return cls(database, Blobs(Path(blobs) if blobs is not None else beside / "blobs"))
 
+    @classmethod
+    def of(cls, project: Path) -> Store:
+        """The store of a project's folder. Raises Missing when there is none, so that a slip makes no empty one."""
+        if not (project / "store.db").is_file():
+            raise Missing("store.db", [str(project)], "begin with accord import, accord serve, or accord loop")
+        return cls.open(project / "store.db")
+
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()

@@ -1,0 +1,263 @@
+"""Verbs about people: who they are, what is believed of their words, and forgetting them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from accord.records import Feedback, Question
+    from accord.statistics import Interval
+    from accord.store import Store
+
+
+def people(
+    act: Positional[Literal["list", "add", "pause", "resume", "withdraw"]] = "list",
+    names: Positional[tuple[str, ...]] = (),
+    /,
+    project: Path = Path("quickstart"),
+    queue: str = "",
+    role: Literal["owner", "manager", "annotator", "auditor"] = "annotator",
+) -> int:
+    """List people with their figures, add them, or let them rest.
+
+    The list: answers; agreement with most of the others; reliability (what all together make likely); share of votes
+    for the answer shown first and for the longer one, each with its 95 % interval; and what a human should look at.
+    Nothing of it changes a vote.
+
+    Args:
+        act: `list`; `add` (accord serve --link NAME then lets them in); `pause` (they cannot come in), `resume`;
+            `withdraw` (pauses, and says what `accord erase` would do).
+        names: Names, or pseudonyms.
+        project: Folder of the project.
+        queue: Only what was said in this queue.
+        role: Of those who are added.
+    """
+    from accord.config import SettingsError
+    from accord.store import Store
+    from accord.store.people import People
+
+    if act == "add":
+        project.mkdir(parents=True, exist_ok=True)
+    with Store.open(project / "store.db") if act == "add" else Store.of(project) as store:
+        everybody = People(store)
+        if act == "list":
+            return _list(store, queue, names)
+        if not names:
+            raise SettingsError(f"accord people {act} NAME ...: whom?")
+        for name in names:
+            if act == "add":
+                print(f"{name}: {role}, known as {everybody.add(name, role).pseudonym}")
+                continue
+            found = next((one for one in everybody.all() if name in (one.name, one.pseudonym)), None)
+            if found is None:
+                raise SettingsError(f"nobody called {name!r} signs in here; `accord people` lists everybody")
+            everybody.set_active(found.id, act == "resume")
+            print(f"{name}: {'may come in again' if act == 'resume' else 'cannot come in any more'}")
+            if act == "withdraw":
+                print(f"what they said stands; what rests on it: accord erase {shlex.quote(name)} --project {project}")
+    return 0
+
+
+def believe(
+    project: Path = Path("quickstart"),
+    queue: str = "",
+    method: Literal["majority", "dawid_skene", "bradley_terry"] = "majority",
+    shrinkage: float | None = 0.5,
+    trust: float = 4.0,
+    ties: Literal["keep", "drop"] = "keep",
+    foretell: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Make beliefs from what people said, and say what each choice would have believed differently.
+
+    Args:
+        project: Folder of the project.
+        queue: Only what was asked in this queue.
+        method: How votes become beliefs; `docs/believing.md` tells when to choose which.
+        shrinkage: Imagined votes for each side (majority); `None` learns them.
+        trust: Imagined ordinary votes of each person (dawid_skene).
+        ties: Whether a tie is half a vote for each side, or is not heard.
+        foretell: Also measure which method foretells held-out votes best.
+        dry_run: Write nothing.
+    """
+    from accord.config import build
+    from accord.quality.believe import METHODS, BelieveConfig, probabilities
+    from accord.quality.believe import believe as made
+    from accord.quality.votes import hear, tabulate
+    from accord.records import Preference
+    from accord.store import Store
+
+    config = build(BelieveConfig, {"method": method, "shrinkage": shrinkage, "trust": trust, "ties": ties}, "believe")
+    with Store.of(project) as store:
+        questions, said = _said(store, queue)
+        beliefs = made(questions, said, config)
+        votes = hear(questions, said).votes
+        print(f"{len(said)} answers of {len(beliefs.people)} people: {len(votes)} votes on pairs")
+        print(f"believed by {method}: {len(beliefs.preferences)} pairs, {len(beliefs.demonstrations)} demonstrations")
+        for reason, times in Counter(beliefs.left_out.values()).most_common(5):
+            print(f"  not heard: {times}  {reason}")
+        table = tabulate([vote for vote in votes if ties == "keep" or vote.outcome != "tie"])
+        ours = probabilities(table, config)
+        for other in METHODS if len(table.pairs) else ():
+            theirs = probabilities(table, config, other)
+            turned = int(((ours - 0.5) * (theirs - 0.5) < -1e-12).sum())
+            apart = float(abs(ours - theirs).mean())
+            if other != method:
+                print(f"{other} would have chosen the other answer of {turned} pairs ({turned / len(ours):.1%}), "
+                      f"and been {apart:.3f} away in probability on average")  # fmt: skip
+        if foretell:
+            _foretell(votes, config)
+        if dry_run:
+            print("nothing was written")
+            return 0
+        old = {(one.prompt, frozenset((one.chosen, one.rejected)), one.criterion) for one in store.all(Preference)}
+        new = store.put([*beliefs.samples, *beliefs.preferences, *beliefs.demonstrations])
+        same = sum((b.prompt, frozenset((b.chosen, b.rejected)), b.criterion) in old for b in beliefs.preferences)
+        print(f"{new} new records")
+        if new and same:
+            print(f"{same} of these pairs had a belief before; both are kept, and training takes all that it finds")
+    return 0
+
+
+def erase(
+    person: Positional[str], /, project: Path = Path("quickstart"), unlink: bool = False, withdraw: bool = False
+) -> int:
+    """Forget a person. Without an option only tells what would be done.
+
+    Args:
+        person: Name or pseudonym.
+        project: Folder of the project.
+        unlink: Keep what they said under a fresh pseudonym that nothing leads to, and remove the name.
+        withdraw: Take away what they said and every belief that rests on it; mark the models and put them aside.
+    """
+    from accord.config import SettingsError
+    from accord.store import Store, erasure
+    from accord.store.belongings import known
+
+    if unlink and withdraw:
+        raise SettingsError("--unlink keeps what they said and --withdraw takes it away: give one of the two")
+    with Store.of(project) as store:
+        if erasure.finish(store):
+            print("an erasure that had been interrupted is finished: the file was written anew")
+        who = known(store, person)
+        print(
+            f"{person}: {len(who.feedback)} answers, {len(who.samples)} texts of their own, {len(who.preferences)} "
+            f"preferences, {len(who.demonstrations)} demonstrations, {len(who.versions)} models rest on them"
+        )
+        for name in who.versions.values():
+            print(f"  taught: {name}")
+        if not unlink and not withdraw:
+            print("nothing was done; --unlink keeps what they said without the name, --withdraw takes it away")
+            return 0
+        if unlink:
+            print(f"unlinked: what they said stands as {erasure.unlink(store, who)}")
+        else:
+            aside = erasure.withdraw(store, who)
+            for old, new in aside.items():
+                _move(project, old, new)
+                print(f"  tainted: {old}, put aside as {new}")
+            print(f"withdrawn; {who.questions} questions are open for others again")
+            if aside:
+                print(
+                    f"make these again from the rest: {', '.join(aside)} (the command that made them, as accord loop)"
+                )
+        held = erasure.left(store, who) if withdraw else []
+        files = erasure.in_files(project, who)
+    for place in [*held, *map(str, files)]:
+        print(f"  still there: {place}")
+    print(
+        "found nowhere else in this project" if not held and not files else "remove or make again what is named above"
+    )
+    return 1 if held else 0
+
+
+# --- parts -----------------------------------------------------------------------------------------------------
+
+
+def _said(store: Store, queue: str) -> tuple[list[Question], list[Feedback]]:
+    """Questions and what stands of the answers, of a queue or of all."""
+    from accord.records import Question
+
+    project = queue or None
+    return list(store.all(Question, **({"project": queue} if queue else {}))), list(store.feedback(project=project))
+
+
+def _list(store: Store, queue: str, only: Sequence[str]) -> int:
+    """Everybody who signs in or answered, and what a human should look at."""
+    from accord.quality.annotators import reliabilities
+    from accord.quality.flags import flags
+    from accord.quality.habits import habits, length_flags
+    from accord.quality.votes import hear, tabulate
+    from accord.records import Sample
+    from accord.store.people import People
+
+    questions, said = _said(store, queue)
+    votes = hear(questions, said).votes
+    lengths = {one.id: float(len(one.content.model_dump_json())) for one in store.get_many(
+        Sample, {id for question in questions for id in question.samples}).values()}  # fmt: skip
+    known, tended = reliabilities(tabulate(votes)), habits(votes, lengths, said)
+    names = {one.pseudonym: one for one in People(store).all()}
+    answers = Counter(one.annotator for one in said if one.answer is not None)
+    rows = [("person", "name", "state", "answers", "with most", "reliability", "worth", "left", "longer", "seconds")]
+    for who in [*names, *(one for one in answers if one not in names)]:
+        here, rel, habit = names.get(who), known.get(who), tended.get(who)
+        if only and not {who, here.name if here else ""} & set(only):
+            continue
+        rows.append(
+            (
+                who,
+                here.name if here else "",
+                "" if here is None else here.role if here.active else "paused",
+                str(answers[who]),
+                habit.agrees.percent() if habit else "",
+                rel.accuracy.percent() if rel else "",
+                f"{rel.effective:.1f}" if rel else "",
+                rel.left.percent() if rel else "",
+                habit.longer.percent() if habit else "",
+                "" if habit is None or math.isnan(habit.seconds) else f"{habit.seconds:.1f}",
+            )
+        )
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    print(
+        "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+    )
+    shown = [one for one in [*flags(votes, said), *length_flags(votes, lengths)] if not only or one.annotator in only]
+    print("\nto look at (a human decides; nothing was changed):" if shown else "\nnothing to look at")
+    for one in shown:
+        print(f"  {one.annotator}: {one.kind}: {one.evidence}")
+    return 0
+
+
+def _foretell(votes: Sequence[object], config: object) -> None:
+    """Which method foretells held-out votes best."""
+    import numpy as np
+
+    from accord.quality.heldout import held_out
+
+    try:
+        for one in held_out(votes, np.random.default_rng(0), config):  # type: ignore[arg-type]
+            print(f"{one.method} foretells held-out votes with loss {_plain(one.loss)}, {_plain(one.against)} "
+                  "against majority (a coin has .693)")  # fmt: skip
+    except ValueError as error:
+        print(f"held-out votes: {error}")
+
+
+def _move(project: Path, old: str, new: str) -> None:
+    """Weights and run of a version out of the way of the one that is made again."""
+    for kind in ("versions", "runs"):
+        there, aside = project / kind / old, project / kind / new
+        if there.exists() and not aside.exists():
+            there.rename(aside)
+
+
+def _plain(figure: Interval) -> str:
+    return f"{figure.estimate:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
