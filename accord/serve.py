@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,13 @@ def app() -> FastAPI:
     """The application of one worker, as `serve` asked for it in the environment."""
     from accord.store import Store
     from accord.web import WebSettings, make_app
+    from accord.web.hooks import Postman
 
     asked = json.loads(os.environ[ASKED])
-    return make_app(Store.open(asked["store"]), WebSettings(**asked["settings"]))
+    made = make_app(Store.open(asked["store"]), WebSettings(**asked["settings"]))
+    postman = Postman(made.state.room.office)
+    threading.Thread(target=postman.walk, args=(threading.Event(),), name="postman", daemon=True).start()
+    return made
 
 
 def _place(project: Path, store: str) -> str:

@@ -29,7 +29,11 @@ def home(found: Someone, room: TheRoom) -> Response:
         return RedirectResponse("/sign-in", 303)
     if not found.may("answer"):
         return RedirectResponse("/manage", 303)
-    names = [(n, desk.open_questions(room.store, n, found.person.pseudonym)) for n in desk.projects(room.store)]
+    me = found.person.pseudonym
+    names = [
+        (name, desk.open_questions(room.store, name, me), room.office.standing(name, me))
+        for name in desk.projects(room.store)
+    ]
     return page(room, "home.html", who=found, queues=names, token="", complaint="")
 
 
@@ -111,6 +115,7 @@ def token(who: Leaving, room: TheRoom) -> HTMLResponse:
     """A token for another client, shown once; the one before ends."""
     room.people.revoke(who.person.id, "token")
     made = grant(room.people, who.person, "token", room.settings)
+    room.office.note(who.person.pseudonym, "token")
     return page(room, "home.html", 201, who=who, queues=[], token=made, complaint="")
 
 
@@ -125,6 +130,7 @@ def enter(request: Request, room: Room, person: Person) -> RedirectResponse:
     if old := request.cookies.get(COOKIE):
         room.people.spend("session", digest(old))
     secret = grant(room.people, person, "session", room.settings)
+    room.office.note(person.pseudonym, "sign in")
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from accord.records import Answer, Feedback, Question, Sample
 from accord.store import Conflict, Missing, Refused, desk
+from accord.store.office import Standing
 from accord.web.diff import differences
 from accord.web.doors import Answering, Known, Room, Seeing, TheRoom, Visitor
 from accord.web.fits import fits
@@ -26,6 +28,8 @@ from accord.web.sent import EPISODE, SEEN, Lease, lease, shown
 router = APIRouter(prefix="/api")
 Id = Annotated[str, Path(pattern=r"^[\w.:-]{1,128}$", description="An id that a claim or an answer gave.")]
 Project = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$", description="Name of a queue.")]
+KEPT_FOR = (0.5, 3.0)
+"""Seconds for which it is remembered that somebody may not, or may, get questions of a queue."""
 SENT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """What a client sends: unknown fields are refused, and numbers that are none."""
 
@@ -83,6 +87,8 @@ class Kept(BaseModel):
 def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Leases:
     """Take questions to answer. Nobody else gets their slots until the lease ends."""
     me, count = who.person.pseudonym, min(wanted.count, room.settings.most)
+    if not standing(room, wanted.project, me).may:
+        return Leases(claims=[])
     found = desk.held(room.store, me, wanted.project, room.settings.lease, count) if wanted.resume else []
     if len(found) < count:
         found += room.store.claim(me, wanted.project, count - len(found), room.settings.lease)
@@ -150,6 +156,7 @@ def preferences(name: Project, who: Seeing, room: TheRoom) -> StreamingResponse:
     if name not in desk.projects(room.store):
         raise Missing("project", [name], "put questions into it first")
     key = secrets.token_bytes(32)
+    room.office.note(who.person.pseudonym, "export", name)
 
     def lines() -> Iterator[bytes]:
         for row in rows(room.store, name, key):
@@ -170,6 +177,20 @@ def blob(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], media: str, wh
 # --- for our own pages; may change ------------------------------------------------------------------------------
 
 
+def standing(room: Room, project: str, annotator: str) -> Standing:
+    """Whether a person gets questions of a queue; looked up again after some seconds, sooner when they may not."""
+    now, key = time.monotonic(), ("may", project, annotator)
+    before = room.kept.get(key)
+    if before is not None and before[0] > now:
+        known: Standing = before[1]
+        return known
+    found = room.office.standing(project, annotator)
+    while len(room.kept) > 10_000:
+        room.kept.pop(next(iter(room.kept)), None)
+    room.kept[key] = (now + KEPT_FOR[found.may], found)
+    return found
+
+
 class Desk(BaseModel):
     """What the judging page shows at its edge."""
 
@@ -177,6 +198,8 @@ class Desk(BaseModel):
     open: int
     guideline: int
     html: str
+    why: str
+    """Why there are no questions for this person; empty when nothing is in the way."""
 
 
 class Differences(BaseModel):
@@ -208,6 +231,7 @@ def at_the_desk(name: Project, who: Answering, room: TheRoom) -> Desk:
         open=desk.open_questions(room.store, name, me),
         guideline=rule.number,
         html=render(rule.text) if rule.text else "",
+        why=standing(room, name, me).why,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -13,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy.exc import DBAPIError
 
 from accord.store import Store, StoreError
+from accord.store.office import Office
 from accord.store.people import People
-from accord.web import annotate, api, manage
+from accord.web import annotate, api, contract, lead, manage
 from accord.web.assets import load
 from accord.web.doors import Room
 from accord.web.people import Throttle
@@ -29,11 +31,11 @@ def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
     pages = Environment(
         loader=PackageLoader("accord.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.globals.update(asset=lambda name: f"/static/{assets[name].name}", title=chosen.title)
+    pages.globals.update(asset=lambda name: f"/static/{assets[name].name}", title=chosen.title, moment=moment)
     app = FastAPI(title="Accord", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    app.state.room = Room(store, People(store), chosen, Throttle(chosen.tries), pages, assets)
+    app.state.room = Room(store, People(store), Office(store), chosen, Throttle(chosen.tries), pages, assets)
     app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
-    for router in (api.router, manage.router, annotate.router):
+    for router in (api.router, lead.router, manage.router, annotate.router, contract.router):
         app.include_router(router)
     by_name = {asset.name: asset for asset in assets.values()}
 
@@ -54,6 +56,11 @@ def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _stopped)
     return app
+
+
+def moment(seconds: float) -> str:
+    """A moment as people write it, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from fastapi import Depends, Form, HTTPException, Request
 from jinja2 import Environment
 
 from accord.store import Store
+from accord.store.office import Office
 from accord.store.people import People, Person, PersonRole
 from accord.web.assets import Asset
 from accord.web.people import Throttle, csrf, digest
@@ -20,8 +21,10 @@ MAY: dict[str, frozenset[PersonRole]] = {
     "answer": frozenset({"owner", "manager", "annotator"}),
     "see": frozenset({"owner", "manager", "auditor"}),
     "lead": frozenset({"owner", "manager"}),
+    "own": frozenset({"owner"}),
 }
-"""What each role may do: judge; see figures and take answers out; bring people in and write guidelines."""
+"""What each role may do: judge; see figures and take answers out; bring people in and write rules and guidelines;
+let other servers listen."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,12 @@ class Room:
 
     store: Store
     people: People
+    office: Office
     settings: WebSettings
     throttle: Throttle
     pages: Environment
     assets: dict[str, Asset]
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
     """Figures that are shown again within seconds."""
 
 
@@ -120,6 +124,22 @@ async def leading(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
     return found
 
 
+async def steering(request: Request, found: Known) -> Visitor:
+    """Somebody who may lead, by REST: a write with a session needs the header `X-CSRF-Token`."""
+    _allowed(found, "lead")
+    if request.method not in ("GET", "HEAD"):
+        _meant(found, request.headers.get("x-csrf-token", ""))
+    return found
+
+
+async def owning(request: Request, found: Known) -> Visitor:
+    """An owner, by REST."""
+    _allowed(found, "own")
+    if request.method not in ("GET", "HEAD"):
+        _meant(found, request.headers.get("x-csrf-token", ""))
+    return found
+
+
 async def leaving(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
     """Anybody who is in and sends a form of ours."""
     _meant(found, csrf)
@@ -129,5 +149,7 @@ async def leaving(found: Known, csrf: Annotated[str, Form()] = "") -> Visitor:
 Answering = Annotated[Visitor, Depends(answering)]
 Seeing = Annotated[Visitor, Depends(seeing)]
 Leading = Annotated[Visitor, Depends(leading)]
+Steering = Annotated[Visitor, Depends(steering)]
+Owning = Annotated[Visitor, Depends(owning)]
 Leaving = Annotated[Visitor, Depends(leaving)]
 Someone = Annotated[Visitor | None, Depends(visitor)]

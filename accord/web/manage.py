@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Form, HTTPException, Path
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from accord.records import Comparison, Feedback
+from accord.records import Comparison, Feedback, Question
 from accord.store import Refused, desk
+from accord.store.office import Rules
 from accord.store.people import ROLES, Person, PersonRole
 from accord.web.doors import Leading, Room, Seeing, TheRoom, Visitor
 from accord.web.people import grant
 from accord.web.render import render
+from accord.web.sent import conversation, shown
 
 if TYPE_CHECKING:  # scipy takes a second and 80 MB: who only answers shall not wait for it
     from accord.statistics import Interval
@@ -56,12 +58,16 @@ class Figures:
     number: int
     """Version of the guideline."""
     guideline: str
+    rules: Rules
+    assigned: set[str]
+    disputes: int
 
 
 def figures(room: Room, project: str) -> Figures:
     """What is shown of a project; kept for some seconds, since counting walks an index."""
     before = room.kept.get(project)
-    if before is not None and before[0] > time.monotonic() - FRESH:
+    begun = time.monotonic()
+    if before is not None and before[0] > begun:
         found: Figures = before[1]
         return found
     said = desk.latest(room.store, project, LAST)
@@ -73,8 +79,12 @@ def figures(room: Room, project: str) -> Figures:
         people=people(desk.said_by(room.store, project), said),
         number=rule.number,
         guideline=rule.text,
+        rules=room.office.rules(project),
+        assigned=room.office.assigned(project),
+        disputes=len(disputed(room, project)),
     )
-    room.kept[project] = (time.monotonic(), made)
+    # In a large queue the count takes longer, and is then kept for longer.
+    room.kept[project] = (time.monotonic() + max(FRESH, 20 * (time.monotonic() - begun)), made)
     return made
 
 
@@ -139,6 +149,27 @@ def people(counts: dict[str, dict[str, int]], said: list[Feedback]) -> list[Row]
 # --- pages -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Dispute:
+    """A question that people answer differently."""
+
+    question: Question
+    said: list[Feedback]
+
+
+def disputed(room: Room, project: str) -> list[Dispute]:
+    """Disagreements among the last answers, that nobody has settled; newest first."""
+    by_question: dict[str, list[Feedback]] = defaultdict(list)
+    for one in desk.latest(room.store, project, LAST):
+        if one.answer is not None and verdict(one) is not None:
+            by_question[one.question].append(one)
+    apart = [id for id, said in by_question.items() if len({verdict(one) for one in said}) > 1]
+    settled = room.office.settled(apart)
+    open_ones = [id for id in apart if id not in settled]
+    questions = room.store.get_many(Question, open_ones)
+    return [Dispute(questions[id], by_question[id]) for id in open_ones]
+
+
 def page(room: Room, who: Visitor, status: int = 200, **more: object) -> HTMLResponse:
     """The whole page, perhaps with a link or a complaint on top."""
     everybody = room.people.all()
@@ -147,12 +178,35 @@ def page(room: Room, who: Visitor, status: int = 200, **more: object) -> HTMLRes
         projects=[figures(room, name) for name in desk.projects(room.store)],
         everybody=everybody,
         names={person.pseudonym: person.name for person in everybody},
-        roles=[role for role in ROLES if _over(who, role)],
+        hooks=room.office.hooks() if who.may("own") else [],
+        roles=[role for role in ROLES if over(who, role)],
         now=time.time(),
         render=render,
         **{"link": "", "made": "", "complaint": "", **more},
     )
     return HTMLResponse(text, status)
+
+
+@router.get("/manage/log")
+def log(who: Seeing, room: TheRoom) -> HTMLResponse:
+    """Who did what."""
+    names = {person.pseudonym: person.name for person in room.people.all()}
+    return HTMLResponse(room.pages.get_template("log.html").render(who=who, events=room.office.events(), names=names))
+
+
+@router.get("/manage/disputes/{project}")
+def disputes(project: Annotated[str, Path(min_length=1, max_length=128)], who: Seeing, room: TheRoom) -> HTMLResponse:
+    """Where people disagree, with what each said; those who lead settle it."""
+    if project not in desk.projects(room.store):
+        raise HTTPException(404, "there is no such queue")
+    names = {person.pseudonym: person.name for person in room.people.all()}
+    cases = []
+    for one in disputed(room, project)[:50]:
+        (asked,) = room.store.ask([one.question], who.person.pseudonym)
+        letters = {sample.id: "ABCDEFGHI"[at] for at, sample in enumerate(asked.samples)}
+        cases.append((one, conversation(asked), [shown(sample) for sample in asked.samples], letters))
+    text = room.pages.get_template("disputes.html").render(who=who, project=project, cases=cases, names=names)
+    return HTMLResponse(text)
 
 
 @router.get("/manage")
@@ -164,28 +218,31 @@ def manage(who: Seeing, room: TheRoom) -> HTMLResponse:
 @router.post("/manage/people")
 def add(who: Leading, room: TheRoom, name: Name, role: Annotated[str, Form()]) -> HTMLResponse:
     """A new person, and the link by which they first come in."""
-    if role not in ROLES or not _over(who, role):
+    if role not in ROLES or not over(who, role):
         raise HTTPException(403, f"a {who.person.role} cannot make a {role!r}")
     try:
         made = room.people.add(name.strip(), role)
     except Refused as error:
         return page(room, who, 422, complaint=str(error))
+    room.office.note(who.person.pseudonym, "add person", made.pseudonym, role=made.role)
     return page(room, who, 201, link=f"/in/{grant(room.people, made, 'link', room.settings)}", made=made.name)
 
 
 @router.post("/manage/people/{id}/link")
 def link(id: Id, who: Leading, room: TheRoom) -> HTMLResponse:
     """Another one-time link; earlier ones end."""
-    person = _below(room, who, id)
+    person = below(room, who, id)
     room.people.revoke(person.id, "link")
+    room.office.note(who.person.pseudonym, "link", person.pseudonym)
     return page(room, who, link=f"/in/{grant(room.people, person, 'link', room.settings)}", made=person.name)
 
 
 @router.post("/manage/people/{id}/pause")
 def pause(id: Id, who: Leading, room: TheRoom) -> RedirectResponse:
     """Keep a person out, or let them in again. What they said stays."""
-    person = _below(room, who, id)
+    person = below(room, who, id)
     room.people.set_active(person.id, not person.active)
+    room.office.note(who.person.pseudonym, "pause person" if person.active else "let in", person.pseudonym)
     return RedirectResponse("/manage", 303)
 
 
@@ -194,19 +251,20 @@ def guideline(
     who: Leading, room: TheRoom, project: Name, text: Annotated[str, Form(max_length=200_000)]
 ) -> RedirectResponse:
     """The next version of a project's guideline."""
-    room.people.write_guideline(project, text.replace("\r\n", "\n").strip())
+    made = room.people.write_guideline(project, text.replace("\r\n", "\n").strip())
     room.kept.pop(project, None)
+    room.office.note(who.person.pseudonym, "guideline", project, version=made.number)
     return RedirectResponse("/manage", 303)
 
 
-def _over(who: Visitor, role: PersonRole) -> bool:
+def over(who: Visitor, role: PersonRole) -> bool:
     """Owners stand over everybody, managers over annotators and auditors."""
     return who.person.role == "owner" or (who.person.role == "manager" and role in ("annotator", "auditor"))
 
 
-def _below(room: Room, who: Visitor, id: str) -> Person:
+def below(room: Room, who: Visitor, id: str) -> Person:
     """A person whom the visitor stands over. Raises 403 for others and for themselves."""
     person = room.people.get(id)
-    if not _over(who, person.role) or person.id == who.person.id:
+    if not over(who, person.role) or person.id == who.person.id:
         raise HTTPException(403, f"a {who.person.role} cannot change this person")
     return person

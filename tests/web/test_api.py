@@ -377,7 +377,7 @@ def test_a_token_that_was_replaced_or_a_person_who_was_paused_is_out(house: Hous
 
 def test_the_description_of_the_contract_names_its_routes_and_loads_nothing(house: House) -> None:
     found = house.bare().get("/api/openapi.json").json()["paths"]
-    assert set(found) == {
+    assert {path for path, methods in found.items() if not any("tags" in one for one in methods.values())} == {
         "/api/claims",
         "/api/claims/{id}/answer",
         "/api/claims/{id}",

@@ -17,8 +17,30 @@ from tests.web.conftest import House, questions
 ANSWER = {"owner", "manager", "annotator"}
 SEE = {"owner", "manager", "auditor"}
 LEAD = {"owner", "manager"}
+OWN = {"owner"}
 ALL = set(ROLES)
 WALK = {
+    ("GET", "/api/projects"): SEE,
+    ("GET", "/api/projects/{name}"): SEE,
+    ("PUT", "/api/projects/{name}/rules"): LEAD,
+    ("PUT", "/api/projects/{name}/guideline"): LEAD,
+    ("GET", "/api/projects/{name}/assigned"): SEE,
+    ("PUT", "/api/projects/{name}/assigned/{pseudonym}"): LEAD,
+    ("DELETE", "/api/projects/{name}/assigned/{pseudonym}"): LEAD,
+    ("GET", "/api/projects/{name}/disagreements"): SEE,
+    ("POST", "/api/questions/{id}/settle"): LEAD,
+    ("POST", "/api/questions/{id}/withdraw"): LEAD,
+    ("POST", "/api/questions/{id}/restore"): LEAD,
+    ("GET", "/api/people"): SEE,
+    ("POST", "/api/people"): LEAD,
+    ("POST", "/api/people/{id}/link"): LEAD,
+    ("PUT", "/api/people/{id}/active"): LEAD,
+    ("GET", "/api/events"): SEE,
+    ("GET", "/api/hooks"): OWN,
+    ("POST", "/api/hooks"): OWN,
+    ("DELETE", "/api/hooks/{id}"): OWN,
+    ("GET", "/manage/log"): SEE,
+    ("GET", "/manage/disputes/{project}"): SEE,
     ("POST", "/api/claims"): ANSWER,
     ("PUT", "/api/claims/{id}/answer"): ANSWER,
     ("DELETE", "/api/claims/{id}"): ANSWER,
@@ -37,7 +59,8 @@ WALK = {
     ("POST", "/tokens"): ALL,
     ("POST", "/sign-out"): ALL,
 }
-OPEN = {"/", "/sign-in", "/in/{secret}", "/static/{name}", "/healthz"}
+OPEN = {"/", "/sign-in", "/in/{secret}", "/static/{name}", "/healthz", "/contract"}
+PAGES = ("/", "/me", "/manage", "/manage/log", "/manage/disputes/round1", "/contract", "/sign-in", "/judge/round1")
 
 
 def routes(house: House) -> set[tuple[str, str]]:
@@ -56,7 +79,7 @@ def routes(house: House) -> set[tuple[str, str]]:
 
 def test_the_walk_knows_every_route(house: House) -> None:
     there = {(method, path) for method, path in routes(house) if path not in OPEN}
-    assert len(there) >= 15
+    assert len(there) >= 36
     assert there == set(WALK)
 
 
@@ -208,7 +231,7 @@ def test_headers_bind_the_browser_on_every_answer(house: House) -> None:
 
 def test_pages_hold_no_script_and_no_style_of_their_own_and_name_no_other_host(house: House) -> None:
     browser, _ = house.browser("owner")
-    for path in ("/", "/me", "/manage", "/sign-in", "/judge/round1"):
+    for path in PAGES:
         text = browser.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=\"/static/)", text), path
         assert not re.search(r"\son\w+=|style=|<style|https?://", text), path

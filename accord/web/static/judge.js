@@ -10,7 +10,7 @@ const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
 
-const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, rule: "", marked: false };
+const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, rule: "", why: "", marked: false };
 let shelf;
 let outbox;
 let asking = null;
@@ -64,6 +64,8 @@ async function desk() {
     if (!answer.ok) return;
     const found = await answer.json();
     Object.assign(state, { done: found.done, open: found.open });
+    state.why = found.why;
+    if (!current()) nothing();
     state.rule = found.guideline ? String(found.guideline) : "";
     counts();
     byId("version").textContent = found.guideline ? `version ${found.guideline}` : "";
@@ -120,7 +122,7 @@ function nothing() {
   byId("samples").replaceChildren();
   byId("form").replaceChildren();
   byId("quiet").hidden = false;
-  byId("quiet").textContent = state.dry ? "Nothing is left for you here. New questions will appear by themselves." : "One moment.";
+  byId("quiet").textContent = state.why ? `No questions for you here: ${state.why}.` : state.dry ? "Nothing is left for you here. New questions will appear by themselves." : "One moment.";
 }
 
 function counts() {
