@@ -27,7 +27,7 @@ from accord.algorithms.scales import FORMS, Columns, Scales
 from accord.batches import Segment, pack
 from accord.config import Settings, SettingsError
 from accord.judged import Judged
-from accord.run import OptimiserConfig, Run
+from accord.run import OptimiserConfig, Run, ranks
 
 
 class Odin(Settings):
@@ -111,10 +111,11 @@ def train(
         dealt = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
         chosen, times = torch.unique(dealt, return_counts=True)  # one round may end and the next begin with a prompt
         batch = replace(judged.of(chosen), weight=judged.weight[chosen] * times)
-        count = run.total(batch.weight.sum())
         push = away_from_length(config, scorer, columns, batch) if columns.length is not None else None
+        parts = shared(batch, config.micro_tokens)
+        count = run.total(sum((batch.weight[part].sum() for part in parts), torch.zeros(())))
         each, tokens = torch.zeros(len(batch), device=run.device), 0
-        for part in batch.split(config.micro_tokens):
+        for part in parts:
             micro, rows = batch.of(part), batch.rows(part)
             with run.learning(scorer):
                 scores, longer = looked(scorer, columns, micro.segment)
@@ -125,10 +126,11 @@ def train(
                     summed = summed + (torch.stack([scores[:, 0], longer]) * push[:, rows]).sum()
                 run.backward(summed, micro.names)
             each[part], tokens = loss.detach().to(each), tokens + micro.segment.tokens
-        if push is not None:
+        if push is not None and ranks.leads():
             run.backward(config.odin.orthogonality * crossing(scorer, columns), batch.names)
+        each = run.whole(each)
         figures = {"loss": float((each * batch.weight).sum() / count), **by_kind(each, batch)}
-        figures |= {"judgements": float(len(batch)), "tokens": float(tokens), **run.step(), **scales.slopes()}
+        figures |= {"judgements": float(len(batch)), **run.step(tokens=tokens), **scales.slopes()}
         if held is not None and (step + 1 == total or (config.check_every and (step + 1) % config.check_every == 0)):
             found = measured(config, scorer, columns, scales, held)
             figures |= {f"held_{name}": value for name, value in found.items()}
@@ -180,6 +182,13 @@ def heads_for(config: Config, scorer: Trunk, judged: Judged, held: Judged | None
 
 
 # --- inside the loop -------------------------------------------------------------------------------------------
+
+
+def shared(batch: Judged, micro_tokens: int) -> list[Tensor]:
+    """Judgement numbers of this process's micro-batches; all of them where there is one process."""
+    if (several := ranks.count()) > 1:
+        micro_tokens = min(micro_tokens, -(-batch.segment.tokens // several))
+    return list(batch.split(micro_tokens))[ranks.rank() :: several]
 
 
 def looked(scorer: Trunk, columns: Columns, segment: Segment) -> tuple[Tensor, Tensor]:

@@ -53,12 +53,12 @@ def first_step(config, batch, new_run, scorer=None):
         kept.update(modules)
         optimise(settings, updates, rates, **modules)
 
-    def noted():
+    def noted(**parts):
         for name, module in kept.items():
             for inner, weight in module.named_parameters():
                 if weight.requires_grad:
                     found[f"{name}.{inner}"] = torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
-        return real()
+        return real(**parts)
 
     run.optimise, run.step = watched, noted
     _, figures = reward_heads.train(config, scorer, batch, run)

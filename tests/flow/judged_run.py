@@ -1,4 +1,4 @@
-"""A small run of the newer reward methods, for tests that kill it: `python judged_run.py METHOD FOLDER`."""
+"""A small run of the newer reward methods, for tests that kill or share it: `python judged_run.py METHOD FOLDER`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from accord.algorithms import ppo, reward_heads
 from accord.batches import Rollout
 from accord.judged import Judged, Kind
 from accord.rewards.lagrange import Constraint, Lagrangian
-from accord.run import OptimiserConfig, Run, RunConfig
+from accord.run import OptimiserConfig, Run, RunConfig, ranks
 from accord.worlds.toy import Bandit, ToyPolicy
 from tests.algorithms.said import RANKING, Taste, answers, judged, pairs, rankings, ratings, worth
 from tests.flow.toy_run import fingerprint
@@ -44,8 +45,8 @@ def learn(method: str, folder: Path) -> nn.Module:
     torch.set_num_threads(1)
     config = RunConfig(seed=3, device="cpu", trackers=(), checkpoint_seconds=0, progress=False)
     run, optimiser = Run(folder, config, {"method": method}), OptimiserConfig(learning_rate=1e-2)
-    if method == "reward_heads":
-        scorer = Taste(dropout=0.2)
+    if method in ("reward_heads", "shared"):
+        scorer = Taste(dropout=0.2 if method == "reward_heads" else 0.0)
         chosen = reward_heads.Config(
             epochs=15,
             batch=7,
@@ -72,4 +73,8 @@ def learn(method: str, folder: Path) -> nn.Module:
 
 
 if __name__ == "__main__":
-    print(fingerprint(learn(sys.argv[1], Path(sys.argv[2]))))
+    made, folder = learn(sys.argv[1], Path(sys.argv[2])), Path(sys.argv[2])
+    if sys.argv[1] == "shared":
+        weights = {name: value.detach().clone().contiguous() for name, value in made.state_dict().items()}
+        save_file(weights, str(folder / f"weights-{ranks.rank()}.safetensors"))
+    print(fingerprint(made))
