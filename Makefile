@@ -19,8 +19,8 @@ check: $(VENV)/check ## style, types, and who may import whom
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: $(VENV)/test ## how fast, beside a limit
-	$(BIN)/python -m bench
+bench: $(VENV)/test .venv-peers/ready ## how fast, beside TRL and beside the machine; wants two quiet cores for a quarter of an hour
+	OMP_NUM_THREADS=2 $(BIN)/python -m bench $(ONLY)
 
 bench-service: $(VENV)/test ## answers per second of the service, on SQLite and PostgreSQL, and what was lost (about 25 minutes)
 	$(BIN)/python -m bench.service $(ARGS)
@@ -34,9 +34,9 @@ prove: $(VENV)/test ## a proof that takes hours: make prove NAME=lab
 peers: $(VENV)/test .venv-peers/ready ## loss and gradient beside those of TRL, which gets an environment of its own
 	$(BIN)/python -m pytest -m peers -rA -s tests/peers
 
-.venv-peers/ready:
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install -q $(TORCH) 'trl==1.16.*'
+.venv-peers/ready: bench/peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q $(TORCH) -r bench/peers.txt
 	touch $@
 
 format: $(VENV)/check

@@ -1,159 +1,106 @@
-"""Accord's own work on this machine, as a share of the rate of matrix products that the machine reaches.
+"""Accord beside TRL and beside the machine: `make bench` writes bench/results/cpu.json and the table of docs/speed.md.
 
-`make bench` prints the table and writes bench/results/cpu.json (or cuda.json): rows of work, unit, accord,
-limit_share, peak_mb, spread. Times are medians of several rounds; ratios, not seconds, are what can be compared.
-Sampling is measured beside transformers' own generate on the same weights.
+Both sides get the same weights, rows, batches, precision, limits and threads, each in a process of its own, and work
+in turn. First both must have the same loss and gradient; in every timed piece the tokens, the steps and the losses.
 """
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import json
+import os
 import platform
-import resource
-import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from rich.console import Console
-from rich.table import Table
 
-from accord.algorithms.reward_model import pairwise
-from accord.algorithms.sft import negative_log_likelihood
-from accord.batches import Segment, padded
-from accord.protocols import Sampling
-from accord.worlds.text.generate import Sampler
-from accord.worlds.text.policy import Policy
-from accord.worlds.text.scorer import Scorer
+from bench import material, page
+from bench.compare import compare
+from bench.lane import ROOT
+from bench.limit import matmul_rate
+from bench.works import WORKS
 
-ROUNDS = 5
-SIZES = {"lab, 0.6 M": (128, 3, 4, 320), "small, 5 M": (256, 4, 4, 4096)}
+RESULTS = Path(__file__).parent / "results" / "cpu.json"
+PEER = Path(os.environ.get("ACCORD_PEERS", ROOT / ".venv-peers" / "bin" / "python"))
 
 
-def model_of(width: int, layers: int, heads: int, words: int, kind: type) -> torch.nn.Module:
-    """A Llama with random weights."""
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=words, hidden_size=width, intermediate_size=8 * width // 3 // 8 * 8, num_hidden_layers=layers,
-        num_attention_heads=heads, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0,
-        bos_token_id=1, eos_token_id=2, num_labels=1,
-    )  # fmt: skip
-    return kind(config).eval()
+def machine() -> str:
+    """The processor by its name, and its cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
 
 
-def answers(groups: int, prompt: int, each: int, tokens: int, words: int) -> Segment:
-    """Groups of answers to one prompt each."""
-    draw = torch.Generator().manual_seed(0)
-    observation = torch.randint(3, words, (groups, prompt), generator=draw)
-    action, length = padded(torch.randint(3, words, (groups * each, tokens), generator=draw).tolist())
-    return Segment(
-        observation=observation,
-        observation_length=torch.full((groups,), prompt),
-        group=torch.arange(groups).repeat_interleave(each),
-        action=action,
-        length=length,
-        mask=torch.ones_like(action, dtype=torch.bool),
-        weight=torch.ones(groups * each),
-        names=tuple(map(str, range(groups * each))),
-    )
+def versions(peer: str | None) -> dict[str, str]:
+    """Of both sides. Raises RuntimeError when the peer's environment is not what the page says."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    found["transformers"] = transformers.__version__
+    if peer:
+        code = "import json,torch,transformers,trl;print(json.dumps([m.__version__ for m in (torch,transformers,trl)]))"
+        told = subprocess.run([peer, "-c", code], capture_output=True, text=True, check=True).stdout
+        theirs = dict(zip(("torch", "transformers", "trl"), json.loads(told.splitlines()[-1]), strict=True))
+        if theirs["torch"].split("+")[0] != torch.__version__.split("+")[0] or not theirs["trl"].startswith("1.16."):
+            raise RuntimeError(f"the peer has {theirs}, this side torch {torch.__version__}; make .venv-peers anew")
+        found |= {"trl": theirs["trl"], "peer's transformers": theirs["transformers"]}
+    return found
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of a call, and (max - min) / median; the first call is not counted."""
-    work()
-    spent = []
-    for _ in range(ROUNDS):
-        begun = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - begun)
-    middle = statistics.median(spent)
-    return middle, (max(spent) - min(spent)) / middle
+def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measure, tell, write."""
+    read = argparse.ArgumentParser(prog="bench", description=__doc__)
+    read.add_argument("--rounds", type=int, default=3, help="timed pieces of each side")
+    read.add_argument("--threads", type=int, default=2)
+    read.add_argument("--only", nargs="+", default=[], help="works by kind or number, as in: dpo 5")
+    read.add_argument("--tiny", action="store_true", help="only look whether both sides do the same; no figures kept")
+    read.add_argument("--alone", action="store_true", help="without the peer")
+    read.add_argument("--out", type=Path, default=RESULTS)
+    asked = read.parse_args(given)
+    begun, peer = time.perf_counter(), None if asked.alone else str(PEER)
+    if peer and not PEER.is_file():
+        raise SystemExit(f"no peer: {PEER} is missing. `make bench` makes it; or ACCORD_PEERS=PYTHON, or --alone")
+    about = {"versions": versions(peer), "machine": machine(), "threads": asked.threads, "rounds": asked.rounds}
+    rate = matmul_rate(asked.threads)
+    rows: list[dict[str, Any]] = []
+    for number, work in enumerate(WORKS):
+        if asked.only and not {work.kind, str(number)} & set(asked.only):
+            continue
+        if asked.tiny:
+            work = replace(work, amount=work.check or {**work.amount, "count": 2, "batch": 2}, peers=work.peers[:1])
+        row = compare(work, 1 if asked.tiny else asked.rounds, asked.threads, peer, rate)
+        rows.append(row)
+        print(json.dumps(row if not asked.tiny else {"work": row["work"], "apart": row["apart"]}), flush=True)
+        if not asked.tiny:
+            write(asked.out, rows, begun, rate, about)
+    return rows
 
 
-def matmul_rate(size: int = 1024) -> float:
-    """FLOP per second of a plain matrix product."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / timed(lambda: a @ b)[0]
-
-
-def parameters(model: torch.nn.Module) -> int:
-    """Weights that every token is multiplied with: all but the word table, which counts once as the output."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def main() -> None:
-    """Measure, show, write."""
-    limit = matmul_rate()
-    rows: list[dict[str, object]] = []
-
-    def add(work: str, unit: str, rate: float, spread: float, flop: float | None, peer: float | None = None) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        row = {"work": work, "unit": unit, "accord": rate, "limit_share": flop and flop * rate / limit, "peer": peer}
-        rows.append({**row, "ratio": peer and rate / peer, "peak_mb": round(peak), "spread": round(spread, 3)})
-
-    for name, (width, layers, heads, words) in SIZES.items():
-        language = model_of(width, layers, heads, words, transformers.LlamaForCausalLM)
-        policy, n = Policy(language), parameters(language)
-        batch = answers(32, 24, 4, 32, words)
-
-        def learn(policy: Policy = policy, batch: Segment = batch) -> None:
-            now = policy.evaluate(batch)
-            negative_log_likelihood(now.logprob, batch.mask, batch.weight).mean().backward()
-
-        seconds, spread = timed(learn)
-        add(f"{name}: answers learned from (SFT, PPO update)", "tokens/s", batch.tokens / seconds, spread, 6 * n)
-        scorer = Scorer(model_of(width, layers, heads, words, transformers.LlamaForSequenceClassification))
-
-        def judge(scorer: Scorer = scorer, batch: Segment = batch) -> None:
-            score = scorer.score(batch)
-            pairwise(score[::2], score[1::2], torch.ones(len(score) // 2)).mean().backward()
-
-        seconds, spread = timed(judge)
-        add(f"{name}: reward model, 4 answers a prompt", "tokens/s", batch.tokens / seconds, spread, 6 * n)
-        ours, theirs = sampling(language, words)
-        add(f"{name}: sampling, 64 prompts x 4 x 32", "tokens/s", *ours, 2 * n, theirs)
-    show(rows, limit)
-
-
-def sampling(language: torch.nn.Module, words: int) -> tuple[tuple[float, float], float]:
-    """Tokens per second and spread of our sampler, and tokens per second of transformers' generate."""
-    prompts = torch.randint(3, words, (64, 24))
-    sampler, asked = Sampler(language), Sampling(max_tokens=32, count=4)
-
-    def ours() -> object:
-        return sampler.generate(prompts.tolist(), asked)
-
-    def theirs() -> object:
-        return language.generate(  # type: ignore[operator]
-            prompts, do_sample=True, max_new_tokens=32, min_new_tokens=32, num_return_sequences=4, top_k=0
-        )
-
-    made = 64 * 4 * 32
-    seconds, spread = timed(ours)
-    return (made / seconds, spread), made / timed(theirs)[0]
-
-
-def show(rows: list[dict[str, object]], limit: float) -> None:
-    """The table, and the file."""
-    table = Table(title=f"limit: {limit / 1e9:.0f} GFLOP/s with {torch.get_num_threads()} threads")
-    for column in ("work", "unit", "accord", "share of limit", "transformers", "ratio"):
-        table.add_column(column)
-    for row in rows:
-        shown = [row["limit_share"], row["peer"], row["ratio"]]
-        cells = ["" if v is None else f"{v:.2f}" if i != 1 else f"{v:,.0f}" for i, v in enumerate(shown)]
-        table.add_row(str(row["work"]), str(row["unit"]), f"{row['accord']:,.0f}", *cells)
-    Console().print(table)
-    where = Path(__file__).parent / "results" / "cpu.json"
-    versions = {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
+def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, about: dict[str, Any]) -> None:
+    """The file as far as it goes, so that what was measured is kept when a later work fails; then the page."""
+    made = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": "make bench",
+        **about,
+        "rows_are": "real dialogues" if material.real() else "made-up words of the same lengths",
+        "limit_gflops": round(rate / 1e9, 1),
+        "minutes": (time.perf_counter() - begun) / 60,
+        "rows": rows,
     }
-    made = {"machine": platform.machine(), "threads": torch.get_num_threads(), "versions": versions, "rows": rows}
-    where.write_text(json.dumps({**made, "limit_gflops": limit / 1e9}, indent=1), encoding="utf-8")
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    if out == RESULTS:
+        page.write(made)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

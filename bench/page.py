@@ -1,0 +1,58 @@
+"""The table of docs/speed.md, made from bench/results/cpu.json: what was measured stands nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.lane import ROOT
+
+PAGE = ROOT / "docs" / "speed.md"
+BEGIN, END = "<!-- made by `make bench` from here -->", "<!-- to here -->"
+
+
+def shown(value: float | None, kind: str = "") -> str:
+    """A figure in few digits; a dash where there is none."""
+    if value is None:
+        return "-"
+    if kind == "%":
+        return f"{100 * value:.0f} %"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def table(made: Mapping[str, Any]) -> str:
+    """Everything between the marks."""
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    lines = [
+        f"Measured on {made['date']}: {made['machine']}, {made['threads']} threads, matrix products at "
+        f"{made['limit_gflops']:.0f} GFLOP/s in fp32; {versions}; rows: {made['rows_are']}; "
+        f"{made['rounds']} rounds, medians; made by `{made['command']}` in {made['minutes']:.0f} minutes.",
+        "",
+        "| Work | Unit | Accord | Peer | Ratio | Goal | Peer, kept heap | Ratio to best | Share of limit | Spread |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in made["rows"]:
+        goal = "-" if row["goal"] is None else f"{row['goal']:g}"
+        cells = [row["work"], row["unit"], shown(row["accord"]), shown(row["peer"]), shown(row["ratio"]), goal]
+        cells += [shown(row["peer_kept"]), shown(row["ratio_best"]), shown(row["limit_share"], "%")]
+        spreads = [shown(row[name], "%") for name in ("spread", "peer_spread") if row[name] is not None]
+        lines.append("| " + " | ".join([*cells, " / ".join(spreads)]) + " |")
+    lines += ["", "| Work | Peak MB | Peer's | Ratio | Above the idle process, MB | Peer's | Peer's settings |",
+              "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in made["rows"]:
+        both = row["peer_peak_mb"] and row["peak_mb"] / row["peer_peak_mb"]
+        settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items()) or "-"
+        cells = [row["work"], shown(row["peak_mb"]), shown(row["peer_peak_mb"]), shown(both)]
+        cells += [shown(row["grew_mb"]), shown(row["peer_grew_mb"]), settings]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(made: Mapping[str, Any], page: Path = PAGE) -> None:
+    """Put the table into the page, between its marks. Raises ValueError when the marks are gone."""
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page} has lost the marks that the table stands between: {BEGIN} and {END}")
+    head, rest = text.split(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n\n{table(made)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What is compared: each work with its unit, its model, its amount, and the settings a peer may choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table."""
+
+    kind: str
+    """Which function of `ours.py` and `theirs.py`."""
+    name: str
+    """As the table says it; the model's size comes behind."""
+    unit: str
+    size: str
+    """Which model of `material.py`."""
+    amount: Mapping[str, Any]
+    """A timed piece of work: first, count, batch and whatever the kind needs."""
+    goal: float | None
+    """The ratio that issue 4 asks for; None where the limit is the peer."""
+    peers: tuple[Mapping[str, Any], ...] = ()
+    """Settings the peer may choose from; what is fastest on a quarter of the amount is taken. None: no peer."""
+    micro: int = 2048
+    """Accord's tokens at once."""
+    kept: bool = True
+    """Whether the peer is timed with Accord's setting of the heap too."""
+    check: Mapping[str, Any] = field(default_factory=dict)
+    """What the first look at equal losses takes instead of the amount."""
+
+
+def some(count: int, batch: int, **more: Any) -> dict[str, Any]:
+    return {"first": 0, "count": count, "batch": batch, **more}
+
+
+AT_ONCE = ({"rows": 4}, {"rows": 8}, {"rows": 16})
+PACKED = ({"rows": 1, "packing": True, "length": 512}, {"rows": 4, "packing": True, "length": 512},
+          {"rows": 8, "packing": False, "length": 512})  # fmt: skip
+CACHES: tuple[dict[str, Any], ...] = ({"cache": None}, {"cache": "static"})
+STEP = ({"rows": 64, "cache": None}, {"rows": 16, "cache": None}, {"rows": 64, "cache": "static"})
+
+WORKS = (
+    Work("dpo", "DPO, policy and reference", "pairs/s", "5 M", some(32, 16), 8,
+         (*AT_ONCE, {"rows": 8, "in_advance": True}), check=some(8, 8)),
+    Work("reward", "Reward model, decoder", "pairs/s", "5 M scorer", some(32, 16), 3, AT_ONCE, check=some(8, 8)),
+    Work("sft", "SFT", "tokens/s", "5 M", some(64, 64, steps=2), 2, PACKED, check=some(16, 16, steps=1)),
+    Work("grpo", "GRPO step, 8 prompts x 8 answers x 64 tokens", "steps/s", "5 M", some(8, 8, each=8, tokens=64), 7,
+         STEP, check=some(2, 2, each=4, tokens=16)),
+    Work("generate", "Generation, 16 prompts x 4 answers x 64 tokens", "tokens/s", "5 M",
+         some(16, 16, each=4, tokens=64), 4, CACHES, check=some(4, 4, each=1, tokens=16, greedy=True)),
+    Work("ppo", "PPO update, 8 prompts x 4 answers x 64 tokens", "tokens/s", "30 M",
+         some(8, 8, each=4, tokens=64, batches=2), None, kept=False),
+    Work("reward", "Reward model, MiniLM encoder", "pairs/s", "encoder", some(16, 16), 1.5, AT_ONCE[:2],
+         check=some(8, 8)),
+    Work("dpo", "DPO, policy and reference", "pairs/s", "30 M", some(8, 8), 8, AT_ONCE[:1], kept=False,
+         check=some(4, 4)),
+    Work("reward", "Reward model, decoder", "pairs/s", "30 M scorer", some(8, 8), 3, AT_ONCE[:1], kept=False,
+         check=some(4, 4)),
+    Work("sft", "SFT", "tokens/s", "30 M", some(32, 32, steps=1), 2, PACKED[:1], kept=False,
+         check=some(8, 8, steps=1)),
+)  # fmt: skip
+"""In the order of importance."""
