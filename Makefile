@@ -31,12 +31,18 @@ docs: $(VENV)/docs ## the pages as a site, warnings are errors
 prove: $(VENV)/test ## a proof that takes hours: make prove NAME=lab
 	$(BIN)/accord prove $(NAME)
 
-peers: $(VENV)/test .venv-peers/ready ## loss and gradient beside those of TRL, which gets an environment of its own
+peers: $(VENV)/test .venv-peers/ready .venv-peers-votes/ready ## loss and gradient beside TRL's, statistics beside four others'
 	$(BIN)/python -m pytest -m peers -rA -s tests/peers
 
 .venv-peers/ready: bench/peers.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install -q $(TORCH) -r bench/peers.txt
+	touch $@
+
+.venv-peers-votes/ready: # crowd-kit asks for 45 packages; what is compared needs these
+	test -x .venv-peers-votes/bin/python || $(PYTHON) -m venv .venv-peers-votes
+	.venv-peers-votes/bin/pip install -q evalica choix statsmodels scikit-learn attrs tqdm nltk pyarrow
+	.venv-peers-votes/bin/pip install -q --no-deps crowd-kit
 	touch $@
 
 format: $(VENV)/check
@@ -62,4 +68,4 @@ $(VENV)/docs: $(VENV)/core
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers site quickstart
+	rm -rf $(VENV) .venv-peers .venv-peers-votes site quickstart
