@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,16 +127,17 @@ def settings(recipe: Recipe, method: str) -> Settings:
     changes = dict(entry.changes)
     if method == "dr_grpo":
         changes["constant"] = recipe.draw.max_tokens
-    first = Recipe.model_fields[entry.section].default.model_dump()
-    values = _laid(changes, section.model_dump(), first)
+    # A recipe that names one setting of a section leaves the others at the section's own defaults, not at the lab's.
+    firsts = [one.model_dump() for one in (Recipe.model_fields[entry.section].default, type(section)())]
+    values = _laid(changes, section.model_dump(), firsts)
     values |= {"loss": changes["loss"]} if "loss" in changes else {}  # that is what its name says
     return settings_of(type(section), values, method) if changes else section
 
 
-def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    """`told`, with a change wherever it says what `first` says."""
-    inner = {k: _laid(v, told[k], first[k]) for k, v in changes.items() if isinstance(v, Mapping)}
-    plain = {k: v for k, v in changes.items() if k not in inner and told[k] == first[k]}
+def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`told`, with a change wherever it says what one of `firsts` says."""
+    inner = {k: _laid(v, told[k], [one[k] for one in firsts]) for k, v in changes.items() if isinstance(v, Mapping)}
+    plain = {k: v for k, v in changes.items() if k not in inner and told[k] in [one[k] for one in firsts]}
     return {**told, **plain, **inner}
 
 

@@ -118,7 +118,7 @@ def verdicts(project: Project, beliefs: Sequence[Preference]) -> tuple[dict[str,
 
 
 def single(said: Feedback, question: Question, compared: bool) -> dict[str, float]:
-    """What somebody says of single answers: sample id -> 1 good or -1 bad; nothing when it only compares.
+    """What somebody says of single answers that they were shown: sample id -> 1 good or -1 bad; nothing of pairs.
 
     compared: whether a belief rests on it already, so that it is not heard twice.
     """
@@ -132,7 +132,7 @@ def single(said: Feedback, question: Question, compared: bool) -> dict[str, floa
             level = sum((span.label in GOOD) - (span.label in FAULTS) for span in spans)
         case _:
             return {}
-    return {sample: 1.0 if level > 0 else -1.0} if level else {}
+    return {sample: 1.0 if level > 0 else -1.0} if level and sample in question.samples else {}
 
 
 def train_grpo(

@@ -142,6 +142,10 @@ def test_a_relative_changes_what_the_recipe_leaves_alone() -> None:
         for key, value in changes.items():
             assert found[key] == value if not isinstance(value, dict) else value.items() <= found[key].items()
         assert found["iterations"] == Recipe().grpo.iterations
+        one = settings(recipe(None, {"grpo": {"iterations": 3}}), name).model_dump()  # the rest is the section's own
+        assert all(one[key] == value for key, value in changes.items() if not isinstance(value, dict))
+        assert one["iterations"] == 3
+        assert one["kl"]["place"] == changes.get("kl", {"place": "loss"})["place"]
     told = recipe(None, {"grpo": {"clip_high": 0.4, "kl": {"place": "loss", "coefficient": 0.7, "estimator": "k2"}}})
     assert settings(told, "dapo").clip_high == 0.4
     assert settings(told, "dapo").kl.place == "none"
@@ -205,6 +209,7 @@ def test_single_answers_are_judged_by_thumbs_critiques_and_both_bad() -> None:
     assert says(Critique(sample="b", text="hm")) == {}
     assert says(Comparison(verdict="both_bad"), compared=True) == {"a": -1.0, "b": -1.0}
     assert says(Comparison(better="a")) == {}
+    assert says(Rating(scores={"z": {"": 5}})) == {}  # it was not shown
     assert says(None) == {}
 
 
