@@ -28,6 +28,7 @@ from accord.run.alone import alone
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
+from accord.run.order import Order, dealt, shuffled
 from accord.run.progress import steps_shown
 from accord.run.settings import RunConfig, seed_of
 from accord.run.stateful import Stateful, difference, load_state, state_of
@@ -72,6 +73,7 @@ class Run:
         self._log: Log | None = None
         self._started = False
         self.last: dict[str, float] = {}
+        self.order: Order | None = None
 
     # --- what a loop prepares -----------------------------------------------------------------------------------
 
@@ -133,17 +135,11 @@ class Run:
     def deal(self, count: int, size: int) -> Tensor:
         """[size] int64: the numbers that come at this step when `count` things are dealt, all once before any twice.
 
-        The order is a fresh shuffle each time round, fixed by the seed; it depends on the step alone.
+        The order is a fresh shuffle each time round, fixed by the seed and the step alone; or it is that of `order`.
         """
-        size = min(size, count)
-        first = self.at * size
-        rounds = range(first // count, (first + size - 1) // count + 1)
-        dealt = [
-            torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(self.config.seed, "deal", r)))
-            for r in rounds
-        ]
-        start = first - rounds[0] * count
-        return torch.cat(dealt)[start : start + size]
+        if self.order is not None:
+            return self.order(self, count, size)
+        return dealt(lambda turn: shuffled(self.config.seed, turn, count), self.at, count, size)
 
     def last_figures(self) -> dict[str, float]:
         """The figures of the last step in the log, for a run that was already whole when it was started again."""
