@@ -24,7 +24,9 @@ def ask(
     project: Path = Path("quickstart"),
     queue: str = "default",
     count: int = 100,
-    form: Literal["comparison", "rating", "ranking", "correction", "critique", "demonstration"] = "comparison",
+    form: Literal[
+        "comparison", "rating", "ranking", "flags", "combined", "correction", "critique", "demonstration"
+    ] = "comparison",
     wanted: int = 1,
     rule: Literal[
         "random", "uncertainty", "disagreement", "d_optimal", "double_thompson", "diversity", "coverage"
@@ -33,6 +35,9 @@ def ask(
     insist: bool = False,
     reward: tuple[str, ...] = (),
     criteria: tuple[str, ...] = (),
+    scale: tuple[int, int] = (1, 5),
+    flags: tuple[str, ...] = (),
+    safety: bool = False,
     prompts: int = 200,
     answers: int = 2,
     seed: int = 0,
@@ -57,6 +62,9 @@ def ask(
         insist: Follow the rule also when it has not paid.
         reward: Reward models that score the answers; without one a small reader of words learns from the beliefs.
         criteria: Respects to judge by, for ratings.
+        scale: Lowest and highest score, for ratings.
+        flags: What is asked of each answer by yes or no (forms `flags` and `combined`).
+        safety: Whether a comparison also asks which answers are safe.
         prompts: How many prompts the version answers.
         answers: How many answers to each.
         seed: Another seed, another draw.
@@ -71,6 +79,8 @@ def ask(
     from accord.records import Question
     from accord.store import Store
 
+    if form == "flags" and not flags:
+        raise SettingsError("--form flags asks by yes or no: name what, as --flags harmful off-topic")
     generator = np.random.default_rng(seed)
     with Store.of(project) as store:
         there, made = _answers(store, project, version, form, prompts, answers, f"ask-{queue}-{seed}")
@@ -93,7 +103,8 @@ def ask(
             print(f"would ask {len(chosen)} questions of {wanted} people each in queue {queue!r}; nothing was written")
             return 0
         store.put(made)
-        new = store.put(asking.questions(found, chosen, form, queue, wanted, criteria))
+        more = {"criteria": criteria, "scale": scale, "flags": flags, "safety": safety}
+        new = store.put(asking.questions(found, chosen, form, queue, wanted, **more))
         print(f"{new} questions in queue {queue!r}; `accord serve --project {project}` opens the room")
     return 0
 

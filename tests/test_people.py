@@ -82,8 +82,10 @@ def test_asking_shows_what_it_would_ask_and_asks_it_once(imported: Path, capsys:
     assert "shows one" in said(capsys, ["ask", "--form", "correction", "--rule", "uncertainty"], imported, 2)
     assert "0.2" in said(capsys, [*words, "--control", "0.1"], imported, 2)
     assert "no store.db" in said(capsys, ["ask"], imported / "not", 2)
-    for form in ("ranking", "rating", "critique", "demonstration"):
-        assert "7 questions" in said(capsys, ["ask", "--queue", form, "--form", form, "--count", "7"], imported)
+    for form in ("ranking", "rating", "critique", "demonstration", "combined", "flags"):
+        more = ["--flags", "harmful"] if form == "flags" else []
+        assert "7 questions" in said(capsys, ["ask", "--queue", form, "--form", form, "--count", "7", *more], imported)
+    assert "name what" in said(capsys, ["ask", "--form", "flags"], imported, 2)
 
 
 def test_a_version_answers_what_is_asked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,8 @@ def possible(
     """Every question of a form about these answers that was not asked yet. Answers with equal content count once.
 
     comparison: each two answers of a prompt; with `most` above 2 all of a prompt together, up to that many. rating,
-    ranking: all of a prompt together, up to nine (a ranking needs two). correction, critique: each answer alone.
-    demonstration: the prompt alone.
+    flags, ranking, combined: all of a prompt together, up to nine (the last two need two). correction, critique: each
+    answer alone. demonstration: the prompt alone.
     """
     by_prompt: dict[str, list[Sample]] = {id: [] for id in prompts}
     for sample in answers:
@@ -63,7 +64,7 @@ def possible(
             sets = combinations(seen, 2)
         else:
             sets = [tuple(seen[: most if form == "comparison" else PLACES])]
-        least = {"demonstration": 0, "correction": 1, "critique": 1, "rating": 1}.get(form, 2)
+        least = {"demonstration": 0, "correction": 1, "critique": 1, "rating": 1, "flags": 1}.get(form, 2)
         for shown in sets:
             if len(shown) >= least and (form, id, frozenset(one.id for one in shown)) not in before:
                 found.append((prompts[id], shown))
@@ -122,30 +123,26 @@ def read(store: Store, beliefs: Sequence[Preference]) -> tuple[Floats, dict[str,
 
 
 def questions(
-    there: Open,
-    chosen: Sequence[Chosen],
-    form: Form,
-    queue: str,
-    wanted: int = 1,
-    criteria: Sequence[str] = (),
-    guideline: str = "",
+    there: Open, chosen: Sequence[Chosen], form: Form, queue: str, wanted: int = 1, **more: Any
 ) -> list[Question]:
-    """The chosen ones as records. Asking the same of the same answers in the same queue gives the same id."""
+    """The chosen ones as records. Asking the same of the same answers in the same queue gives the same id.
+
+    more: further fields of Question, as `criteria`, `scale`, `flags`, `safety`, `guideline`.
+    """
     found = []
     for one in chosen:
         prompt, ids = there.prompts[one.index], tuple(sample.id for sample in there.samples[one.index])
         found.append(
             Question(
-                id=named_id("question", queue, form, prompt.id, sorted(ids), sorted(criteria)),
+                id=named_id("question", queue, form, prompt.id, sorted(ids), more),
                 prompt=prompt.id,
                 samples=ids,
                 form=form,
-                criteria=tuple(criteria),
-                guideline=guideline,
                 wanted=wanted,
                 project=queue,
                 propensity=one.propensity,
                 arm=one.arm,
+                **more,
             )
         )
     return found
