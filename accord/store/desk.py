@@ -79,6 +79,7 @@ def progress(store: Store, project: str) -> Progress:
 def said_by(store: Store, project: str) -> dict[str, dict[str, int]]:
     """For each annotator of a project, how much feedback is in which state."""
     query = select(_feedback.annotator, _feedback.state, func.count()).where(_feedback.project == project)
+    query = query.where(_feedback.state != "erased")
     found: dict[str, dict[str, int]] = {}
     with store.reading() as connection:
         for annotator, state, count in connection.execute(query.group_by(_feedback.annotator, _feedback.state)):
