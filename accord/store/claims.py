@@ -143,6 +143,14 @@ def take(
     return [(lease, questions[lease.question]) for lease in leases]
 
 
+def hold(connection: Connection, question: Question, annotator: str, until: float) -> str:
+    """Lease one question that was just put to one annotator; the id of the lease."""
+    lease = Lease(new_id(), question.id, annotator, until, "live")
+    connection.execute(_LEASE, {"questions": [question.id]})
+    connection.execute(_KEEP, [{**vars(lease), "project": question.project}])
+    return lease.id
+
+
 def sweep(connection: Connection, now: float, question: str | None = None) -> int:
     """Free the slots of leases that have run out; at most a few hundred at a time."""
     if question is None:

@@ -7,12 +7,12 @@ callers that show them often should keep what they got for some seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import bindparam, func, select, update
 
 from accord.records import Feedback, Question, Record
-from accord.store import answers, claims, schema
+from accord.store import answers, claims, schema, writing
 from accord.store.claims import Claim
 from accord.store.errors import Missing
 from accord.store.store import Store
@@ -129,6 +129,23 @@ def held(store: Store, annotator: str, project: str, seconds: float, count: int)
         Claim(id=row.id, asked=one, annotator=annotator, until=now + seconds)
         for row, one in zip(rows, asked, strict=True)
     ]
+
+
+def put_and_hold(store: Store, records: Sequence[Record], question: Question, annotator: str, seconds: float) -> Claim:
+    """Put records with a question among them, leased to this annotator before anybody else can see it."""
+    until = time.time() + seconds
+    with store.writing() as connection:
+        writing.put(connection, records)
+        id = claims.hold(connection, question, annotator, until)
+    (asked,) = store.ask([question], annotator)
+    return Claim(id=id, asked=asked, annotator=annotator, until=until)
+
+
+def holds(store: Store, question: str, annotator: str) -> bool:
+    """Whether the annotator has, or had, a claim on the question."""
+    query = select(_claim.id).where(_claim.question == question, _claim.annotator == annotator).limit(1)
+    with store.reading() as connection:
+        return connection.scalar(query) is not None
 
 
 def claimed(store: Store, claim: str, annotator: str) -> Question:

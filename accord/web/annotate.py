@@ -34,7 +34,7 @@ def home(found: Someone, room: TheRoom) -> Response:
         (name, desk.open_questions(room.store, name, me), room.office.standing(name, me))
         for name in desk.projects(room.store)
     ]
-    return page(room, "home.html", who=found, queues=names, token="", complaint="")
+    return page(room, "home.html", who=found, queues=names, talk=bool(room.speakers), token="", complaint="")
 
 
 @router.get("/judge/{project}")
@@ -116,13 +116,13 @@ def token(who: Leaving, room: TheRoom) -> HTMLResponse:
     room.people.revoke(who.person.id, "token")
     made = grant(room.people, who.person, "token", room.settings)
     room.office.note(who.person.pseudonym, "token")
-    return page(room, "home.html", 201, who=who, queues=[], token=made, complaint="")
+    return page(room, "home.html", 201, who=who, queues=[], talk=False, token=made, complaint="")
 
 
 @router.get("/me")
 def me(who: Known, room: TheRoom) -> HTMLResponse:
     """Oneself: for roles that have no list of queues."""
-    return page(room, "home.html", who=who, queues=[], token="", complaint="")
+    return page(room, "home.html", who=who, queues=[], talk=False, token="", complaint="")
 
 
 def enter(request: Request, room: Room, person: Person) -> RedirectResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -16,16 +17,20 @@ from sqlalchemy.exc import DBAPIError
 from accord.store import Store, StoreError
 from accord.store.office import Office
 from accord.store.people import People
-from accord.web import annotate, api, contract, lead, manage
+from accord.web import annotate, api, chat, contract, lead, manage
 from accord.web.assets import load
+from accord.web.chat import Speaker
 from accord.web.doors import Room
 from accord.web.people import Throttle
 from accord.web.settings import WebSettings
 from accord.web.shield import Shield
 
 
-def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
-    """The service over one store. No page of it asks another machine for anything."""
+def make_app(store: Store, settings: WebSettings | None = None, speakers: Sequence[Speaker] = ()) -> FastAPI:
+    """The service over one store. No page of it asks another machine for anything.
+
+    speakers: models to talk with; one answers twice, of two each answers once.
+    """
     chosen = settings or WebSettings()
     assets = load()
     pages = Environment(
@@ -33,9 +38,11 @@ def make_app(store: Store, settings: WebSettings | None = None) -> FastAPI:
     )
     pages.globals.update(asset=lambda name: f"/static/{assets[name].name}", title=chosen.title, moment=moment)
     app = FastAPI(title="Accord", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    app.state.room = Room(store, People(store), Office(store), chosen, Throttle(chosen.tries), pages, assets)
+    app.state.room = Room(
+        store, People(store), Office(store), chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers)
+    )
     app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
-    for router in (api.router, lead.router, manage.router, annotate.router, contract.router):
+    for router in (api.router, lead.router, manage.router, annotate.router, contract.router, chat.router):
         app.include_router(router)
     by_name = {asset.name: asset for asset in assets.values()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -40,6 +41,12 @@ class Room:
     assets: dict[str, Asset]
     kept: dict[Any, Any] = field(default_factory=dict)
     """Figures that are shown again within seconds."""
+    speakers: tuple[Any, ...] = ()
+    """Models to talk with (`chat.Speaker`): none, one that answers twice, or two."""
+
+    def trouble(self, error: Exception) -> None:
+        """What a person is not told, for whoever runs the service."""
+        logging.getLogger("uvicorn.error").exception("it stumbled", exc_info=error)
 
 
 @dataclass(frozen=True)

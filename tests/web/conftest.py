@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from accord.records import Form, Message, Prompt, Question, Sample, Text
 from accord.store import Store
 from accord.store.people import ROLES, People, Person
 from accord.web import WebSettings, make_app
+from accord.web.chat import Speaker
 from accord.web.people import grant
 
 HOST = "http://testserver"
@@ -46,9 +47,9 @@ def questions(
 class House:
     """A service, and ways to come in."""
 
-    def __init__(self, store: Store, settings: WebSettings = SETTINGS) -> None:
+    def __init__(self, store: Store, settings: WebSettings = SETTINGS, speakers: Sequence[Speaker] = ()) -> None:
         self.store, self.settings = store, settings
-        self.app = make_app(store, settings)
+        self.app = make_app(store, settings, speakers)
         self.people = People(store)
         self.persons: dict[str, Person] = {}
         for role in ROLES:

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import pytest
 from accord.records import Blob, Combined, Comparison, Feedback, Flags, Ranking, Rating, Sample
 from accord.store import Store
 from accord.web import WebSettings
+from accord.web.chat import Speaker
 from accord.web.people import grant
 from tests.web.conftest import House, questions
+from tests.web.test_chat import echo
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -32,10 +34,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no driver: the p
 class Served:
     """A service that listens on a port of this machine."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, speakers: Sequence[Speaker] = ()) -> None:
         import uvicorn
 
-        self.house = House(store, WebSettings(lease=600))
+        self.house = House(store, WebSettings(lease=600), speakers)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(self.house.app, log_level="error", lifespan="off"))
@@ -60,7 +62,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def served(store: Store) -> Iterator[Served]:
-    found = Served(store)
+    found = Served(store, [echo("left"), echo("right")])
     yield found
     found.stop()
 
@@ -288,6 +290,32 @@ def test_two_episodes_play_on_one_clock(page: Any, served: Served, store: Store)
     assert later[0] == later[1] != steps[0]
     page.keyboard.press("7")
     until(lambda: len(standing(store, "round1")) == 1)
+    assert page.wrong == []
+
+
+def test_a_conversation_by_keyboard(page: Any, served: Served, store: Store) -> None:
+    page.goto(served.link())
+    page.get_by_role("button", name="Come in").click()
+    page.get_by_role("link", name="Talk with the model").click()
+    page.wait_for_selector("body[data-ready=yes]")
+    for number, key in enumerate("17"):
+        page.keyboard.type(f"hello {number}")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".cells")
+        page.keyboard.press(key)
+        page.wait_for_selector("#said:focus")
+    page.keyboard.type("bad ones")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cells")
+    page.keyboard.press("0")
+    page.wait_for_selector("#said:focus")
+    assert page.input_value("#said") == "bad ones", "it can be said in another way"
+    until(lambda: len(standing(store, "chat")) == 3)
+    said = standing(store, "chat")
+    assert [one.answer.verdict for one in said] == ["better", "better", "both_bad"]  # type: ignore[union-attr]
+    assert said[1].answer.better == said[1].shown[1]  # type: ignore[union-attr]
+    turns = page.locator("#prompt .turn").all_inner_texts()
+    assert len(turns) == 4
     assert page.wrong == []
 
 

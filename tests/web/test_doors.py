@@ -39,6 +39,8 @@ WALK = {
     ("GET", "/api/hooks"): OWN,
     ("POST", "/api/hooks"): OWN,
     ("DELETE", "/api/hooks/{id}"): OWN,
+    ("GET", "/chat"): ANSWER,
+    ("POST", "/api/chat"): ANSWER,
     ("GET", "/manage/log"): SEE,
     ("GET", "/manage/disputes/{project}"): SEE,
     ("POST", "/api/claims"): ANSWER,
