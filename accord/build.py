@@ -153,16 +153,20 @@ def frozen(project: Project, policy: Policy, version: str) -> ppo.Reference:
 
 
 def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:
-    """The value model that PPO starts with. An encoder sees whole texts, so it cannot be one: then the policy is."""
+    """The value model that PPO starts with. An encoder sees whole texts, so it cannot be one: then the policy is.
+
+    Its head starts at zero, for normalised rewards have mean zero. What a reward model says of half an answer is no
+    expectation: taken over with its head, raw or in the units of the rewards, it explains less than nothing at first.
+    """
     if project.recipe.critic == "shared":
         return "shared"
     scorer, _ = project.scorer(reward)
-    if project.recipe.critic == "reward" and scorer.decoder:
-        return scorer.measured(*models.normaliser(scorer.model))  # in the units of the rewards that it is to foresee
-    tokenizer = open_tokenizer(project.path(start))
-    model = models.scorer_model(named(project.recipe.model, project.path(start)), tokenizer, fresh_head=True)
-    nn.init.zeros_(models.parts(model)[1].weight)
-    return Scorer(model)
+    if project.recipe.critic == "policy" or not scorer.decoder:
+        tokenizer = open_tokenizer(project.path(start))
+        model = models.scorer_model(named(project.recipe.model, project.path(start)), tokenizer, fresh_head=True)
+        scorer = Scorer(model)
+    nn.init.zeros_(models.parts(scorer.model)[1].weight)
+    return scorer
 
 
 TRAIN: dict[str, Callable[..., Version]] = {

@@ -41,21 +41,6 @@ class Scorer(nn.Module):
         self.decoder = hasattr(base, "score")
         self.trunk: Trunk | None = Trunk(model) if self.decoder else None
         self._dropouts = Dropouts(model)
-        self.register_parameter("shift", None)
-
-    @torch.no_grad()
-    def measured(self, mean: float, std: float) -> Scorer:
-        """This scorer in normalised units from now on: (score - mean) / std, by parameters that go on learning.
-
-        A value model that starts as a reward model predicts the rewards that PPO gives only in their units.
-        Raises ValueError for an encoder: its head is its own affair.
-        """
-        if not self.decoder:
-            raise ValueError(f"{type(unwrapped(self.model)).__name__} is an encoder and cannot start a value model")
-        weight = unwrapped(self.model).score.weight
-        weight /= std
-        self.shift = nn.Parameter(torch.tensor(-mean / std, dtype=torch.float32, device=weight.device))
-        return self
 
     def score(self, segment: Segment) -> Tensor:
         """[B] fp32: the score of each row. Raises ValueError for a row without any token."""
@@ -96,10 +81,9 @@ class Scorer(nn.Module):
         return spread(self._read(self.trunk.hidden(row)[row.before[there]]), there)
 
     def _read(self, hidden: Tensor) -> Tensor:
-        """[m, D] -> [m]: the score layer, and the shift of `measured`."""
+        """[m, D] -> [m]: the score layer."""
         found: Tensor = unwrapped(self.model).score(hidden)[:, 0]
-        found = found.to(torch.promote_types(found.dtype, torch.float32))
-        return found if self.shift is None else found + self.shift
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
     def _encoded(self, segment: Segment, look: Callable[[Packed, Tensor, int], Tensor]) -> Tensor:
         """What `look` finds in each row, several rows of like length at a time."""
