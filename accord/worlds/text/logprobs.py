@@ -52,7 +52,7 @@ class Picked(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """logits: [m, V], target: [m] -> [m], [m]."""
         total = torch.logsumexp(logits, -1)
-        share = torch.exp(logits - total[:, None])
+        share = (logits - total[:, None]).exp_()
         entropy = total - share.mul_(logits).sum(-1)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(logits, target, total, entropy)
@@ -60,15 +60,20 @@ class Picked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_logprob: Tensor | None, by_entropy: Tensor | None) -> tuple[Tensor, None]:
+    def backward(ctx: Any, by_logprob: Tensor | None, by_entropy: Tensor | None) -> tuple[Tensor | None, None]:
         """d log p[t] / dz_j = [j = t] - p_j;  dH / dz_j = -p_j (log p_j + H)."""
         logits, target, total, entropy = ctx.saved_tensors
         log_share = logits - total[:, None]
-        share = torch.exp(log_share)
-        grad = torch.zeros_like(share)
-        if by_entropy is not None:
-            grad -= share * (log_share + entropy[:, None]) * by_entropy[:, None]
-        if by_logprob is not None:
-            grad -= share * by_logprob[:, None]
-            grad.scatter_add_(-1, target[:, None], by_logprob[:, None])
+        # In place: at this size each further pass over the table costs as much as the arithmetic.
+        if by_entropy is None:
+            if by_logprob is None:
+                return None, None
+            grad = log_share.exp_().mul_(-by_logprob[:, None])
+        else:
+            share = torch.exp(log_share)
+            grad = log_share.add_(entropy[:, None]).mul_(share).mul_(-by_entropy[:, None])
+            if by_logprob is None:
+                return grad, None
+            grad.sub_(share.mul_(by_logprob[:, None]))
+        grad.scatter_add_(-1, target[:, None], by_logprob[:, None])
         return grad, None
