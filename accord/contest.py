@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
         "iterations": 25,
         "epochs": 2,
         "missing_end_penalty": -2.0,
-        "kl": {"place": "loss", "estimator": "k2", "coefficient": 0.1},
+        "kl": {"place": "loss", "estimator": "k2", "coefficient": 0.3},
     },
     "run": {"trackers": (), "checkpoint_seconds": 120},
 }

@@ -186,16 +186,18 @@ class Recipe(Settings):
         iterations=15,
         epochs=2,
         missing_end_penalty=-2.0,
-        kl=KL(place="loss", estimator="k2", coefficient=0.1),
+        kl=KL(place="loss", estimator="k2", coefficient=0.3),
     )
     """Learning to answer better, without a critic: GRPO and, with what each changes, its kin."""
-    best_of_n: BestConfig = BestConfig(missing_end_penalty=-2.0)
+    best_of_n: BestConfig = BestConfig(iterations=6, updates=4, missing_end_penalty=-2.0)
     """Learning to give the best of several answers at once."""
     best_of: int = Field(default=8, ge=2)
     """Answers per prompt that best_of_n chooses from."""
     dpo: DpoConfig = DpoConfig(epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1))
     """Learning to answer better from comparisons alone: DPO and its kin."""
-    kto: KtoConfig = KtoConfig(epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1))
+    kto: KtoConfig = KtoConfig(
+        beta=0.5, epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1)
+    )
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
     """What answers earn where no critic is asked."""
