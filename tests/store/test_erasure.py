@@ -25,6 +25,7 @@ from accord.store import Refused, Store, desk, export, import_file
 from accord.store.belongings import known
 from accord.store.erasure import left, unlink, withdraw
 from accord.store.people import People
+from bench.postgres import cluster, why_not
 
 from .conftest import pairs, text
 
@@ -211,3 +212,30 @@ def test_the_rest_is_as_if_they_had_never_been_there(tmp_path, seed):
         withdraw(one, known(one, "x"))
         assert list(one.feedback()) == list(two.feedback())
         assert desk.progress(one, "default") == desk.progress(two, "default")
+
+
+def test_postgresql_forgets_too(tmp_path):
+    """The tables are written anew, so the server's files hold no byte of theirs (its own log is the server's)."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with cluster() as server, Store.open(server.base("forget"), tmp_path / "blobs") as store:
+        fill(store)
+        extra = MetaData()
+        notes = Table("note", extra, Column("id", String, primary_key=True), Column("who", String))
+        with store.writing() as connection:
+            extra.create_all(connection)
+            connection.execute(insert(notes), [{"id": "1", "who": MARK}, {"id": "2", "who": "bea"}])
+        who = known(store, MARK)
+        assert left(store, who)
+        assert withdraw(store, who) == {"reward": "reward-tainted-v1", "ppo": "ppo-tainted-v2"}
+        assert left(store, who) == []
+        assert sorted(one.id for one in store.feedback()) == ["bea-0", "bea-1", "bea-4"]
+        assert set(store.trace_version("v2").tainted) == {"both", "v1", "v2"}
+        with store.reading() as connection:
+            assert connection.scalars(select(notes.c.id)).all() == ["2"]
+        server.stop()  # all pages are on disk after it
+        tables = [path for path in (server.data / "base").rglob("*") if path.is_file()]
+        assert len(tables) > 100
+        assert [path for path in tables if MARK.encode() in path.read_bytes()] == []
+        server.start()
