@@ -1,0 +1,98 @@
+"""The bench counts as one would by hand, writes its table between the marks, and keeps both sides apart."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench import compare, limit, page
+from bench.works import WORKS, Work
+
+BENCH = Path(page.__file__).parent
+
+
+def test_the_operations_of_a_pass_are_those_that_torch_counts(tmp_path: Path) -> None:
+    """On one prompt with one answer: the plain model's own, less the logits of places that predict no answer."""
+    shape = {"hidden_size": 32, "intermediate_size": 88, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=50, **shape)
+    config.save_pretrained(tmp_path)
+    prompt, answer = 9, 6
+    rows = {"examples": [{"prompt_ids": [1] * prompt, "answer_ids": [2] * answer}]}
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    told = limit.needed("sft", {"first": 0, "count": 1, "steps": 2}, tmp_path, tmp_path / "rows.json")
+    config._attn_implementation = "eager"
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        LlamaForCausalLM(config)(torch.ones(1, prompt + answer, dtype=torch.long))
+    whole, length = counted.get_total_flops(), prompt + answer
+    square = 3 * 4 * 32 * length**2  # torch counts the upper half of each causal square too
+    triangle = 3 * 4 * 32 * length * (length + 1) / 2
+    expected = whole - square + triangle - 2 * 50 * 32 * prompt
+    assert told == pytest.approx(3 * 2 * expected)
+
+
+def seen(losses: list[float], **other: int) -> dict[str, list[dict]]:
+    return {"norms": [1.0] * len(losses), "losses": losses, "tokens": 9, "learned": 5, "steps": len(losses)} | other
+
+
+@pytest.mark.parametrize(
+    ("theirs", "word"),
+    [
+        (seen([0.5, 0.4], tokens=8), "tokens 9 against 8"),
+        (seen([0.5, 0.4], learned=4), "learned 5 against 4"),
+        (seen([0.5]), "steps 2 against 1"),
+        (seen([0.5002, 0.4]), "loss of step 0"),
+        (seen([0.5, float("nan")]), "loss of step 1"),
+        (seen([0.5, 0.4], norms=[1.0, 1.1]), "norm of step 1"),
+    ],
+)
+def test_unequal_work_is_no_row_but_an_error(theirs: dict, word: str) -> None:
+    ours = seen([0.5, 0.4])
+    assert compare.same(WORKS[0], {"accord": [ours], "peer": [seen([0.5, 0.4])]}) == {"loss": 0.0, "norm": 0.0}
+    with pytest.raises(compare.Unequal, match=word):
+        compare.same(WORKS[0], {"accord": [ours], "peer": [theirs]})
+
+
+def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: Path) -> None:
+    row = {"work": "DPO", "unit": "pairs/s", "accord": 12.0, "peer": 3.0, "ratio": 4.0, "goal": 8, "peer_kept": 4.0}
+    row |= {"ratio_best": 3.0, "limit_share": 0.52, "spread": 0.03, "peer_spread": 0.05, "settings": {"rows": 8}}
+    row |= {"peak_mb": 600, "peer_peak_mb": 1200, "grew_mb": 200, "peer_grew_mb": 700}
+    alone = {**row, "work": "PPO", **dict.fromkeys(("peer", "ratio", "goal", "peer_kept", "ratio_best"))}
+    alone |= {"peer_spread": None, "peer_peak_mb": None, "peer_grew_mb": None, "settings": {}}
+    made = {"date": "2026-11-21", "machine": "one", "threads": 2, "limit_gflops": 90.0, "versions": {"torch": "2"}}
+    made |= {"rows_are": "real", "rounds": 3, "command": "make bench", "minutes": 9.6, "rows": [row, alone]}
+    where = tmp_path / "speed.md"
+    where.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    page.write(made, where)
+    page.write(made, where)
+    text = where.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{page.END}\nafter\n")
+    assert "old" not in text
+    assert "| DPO | pairs/s | 12.0 | 3.00 | 4.00 | 8 | 4.00 | 3.00 | 52 % | 3 % / 5 % |" in text
+    assert "| PPO | 600 | - | - | 200 | - | - |" in text
+    where.write_text("nothing")
+    with pytest.raises(ValueError, match="lost the marks"):
+        page.write(made, where)
+
+
+def test_the_sides_share_the_clock_and_nothing_else() -> None:
+    for file in ("theirs.py", "lane.py"):
+        names = [
+            name
+            for node in ast.walk(ast.parse((BENCH / file).read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        ]
+        assert [name for name in names if name.split(".")[0] == "accord"] == []
+
+
+def test_every_work_with_a_peer_has_a_look_at_equality_first() -> None:
+    works: tuple[Work, ...] = WORKS
+    assert [work.name for work in works if work.peers and not work.check] == []
+    assert [work.name for work in works if work.goal is not None and not work.peers] == []
