@@ -71,8 +71,8 @@ class Cluster:
             self.server.wait(60)
 
     def remove(self) -> None:
-        """Stop, and leave nothing behind."""
-        self.stop()
+        """Stop at once, and leave nothing behind."""
+        self.stop(kill=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def base(self, name: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, OperationalError
 
-from accord.store import schema
+from accord.store import schema, steps
 from accord.store.errors import StoreError
 from accord.store.turns import Turns
 
@@ -102,11 +102,8 @@ class Database:
             if found is None:
                 rows = [{"name": "schema", "value": schema.SCHEMA}, {"name": "place", "value": 0}]
                 connection.execute(insert(schema.meta), rows)
-            elif found != schema.SCHEMA:
-                raise StoreError(
-                    f"this store has tables of version {found}, this Accord reads version {schema.SCHEMA}: "
-                    "open it with the Accord that wrote it, export, and import here"
-                )
+            else:
+                steps.climb(connection, int(found))
 
     def _keep_a_log(self) -> None:
         """Write-ahead log: readers do not wait for the writer. It is a property of the file."""

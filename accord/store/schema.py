@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA = 1
-"""Version of these tables; a store with another one is not opened."""
+SCHEMA = 2
+"""Version of these tables. An older store is brought up step by step (`steps.py`), a newer one is not opened."""
 
 metadata = MetaData()
 _Count = BigInteger().with_variant(Integer, "sqlite")
@@ -111,6 +111,15 @@ claim = Table(
 )
 """Leases. `state`: `live`, `expired`, `released` or `answered`; `feedback`: the last answer given under it."""
 Index("claim_live", claim.c.until, sqlite_where=claim.c.state == "live", postgresql_where=claim.c.state == "live")
+claim_of_annotator = Index(
+    "claim_of_annotator",
+    claim.c.annotator,
+    claim.c.project,
+    claim.c.id,
+    sqlite_where=claim.c.state == "live",
+    postgresql_where=claim.c.state == "live",
+)
+"""Since version 2: what one person holds, without a look at what everybody holds."""
 Index("claim_by_question_and_annotator", claim.c.question, claim.c.annotator)
 
 passed = Table(

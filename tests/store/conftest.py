@@ -1,11 +1,28 @@
 """A store in a temporary folder, and small records to put into it."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from accord.records import Comparison, Feedback, Message, Prompt, Question, Sample, Text
 from accord.store import Claim, Store
+from bench.postgres import cluster, why_not
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server for all tests of this room."""
+    if why := why_not():
+        pytest.skip(why)
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def postgresql(server) -> str:
+    """An empty data base on it."""
+    return server.base(f"test{time.monotonic_ns()}")
 
 
 @pytest.fixture

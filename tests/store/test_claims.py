@@ -251,3 +251,37 @@ def test_a_claim_reads_a_few_rows_however_many_questions_there_are(store):
     assert place == 190
     assert len(store.claim("ann", count=20)) == 10
     assert store.count(Question) == 200
+
+
+# --- PostgreSQL: the same promises where many really write at once ---------------------------------------------
+
+
+def test_on_postgresql_sixteen_at_once_lose_nothing_and_answer_nothing_too_often(postgresql: str):
+    wanted, questions = 3, 40
+    with Store.open(postgresql) as store:
+        store.put(pairs(questions, wanted=wanted))
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        done = pool.starmap(_work, [(postgresql, f"person {i}") for i in range(16)], chunksize=1)
+    assert sum(errors for _, errors in done) == 0
+    with Store.open(postgresql) as store:
+        _all_once(store, wanted, questions, sum(answers for answers, _ in done))
+
+
+def test_on_postgresql_any_history_keeps_the_books(postgresql: str):
+    with Store.open(postgresql) as store:
+        test_any_history_keeps_the_books(store)
+
+
+def test_on_postgresql_two_first_claims_of_one_person_at_once_get_different_questions(postgresql: str):
+    with Store.open(postgresql) as store:
+        store.put(pairs(8))
+        with ThreadPoolExecutor(8) as pool:
+            found = [claim for claims in pool.map(lambda _: store.claim("ann"), range(8)) for claim in claims]
+        assert len({claim.asked.question.id for claim in found}) == len(found) == 8
+
+
+def _all_once(store: Store, wanted: int, questions: int, answers: int) -> None:
+    assert answers == wanted * questions
+    assert Counter(f.question for f in store.feedback()) == {f"q{i}": wanted for i in range(questions)}
+    assert store.count(Feedback) == wanted * questions, "no surplus"
+    assert max(Counter((f.question, f.annotator) for f in store.feedback()).values()) == 1

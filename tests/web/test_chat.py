@@ -1,4 +1,4 @@
-"""Talking: two answers at each turn, kept like any other question; the chosen one goes on, and only in one's own talk."""
+"""Talking: two answers at each turn, kept like any other question; the chosen one goes on, and only one's own."""
 
 from __future__ import annotations
 
