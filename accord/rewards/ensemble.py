@@ -7,14 +7,15 @@ share a beginning (WARM, Rame et al. 2024).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from accord.batches import Rollout
+from accord.batches import Rollout, at_end
 from accord.protocols import Reward
+from accord.rewards.learned import Answers
 
 Rule = Literal["mean", "worst", "lower", "variance"]
 
@@ -58,6 +59,39 @@ class Ensemble:
         self.seen = {"disagreement": float(whole.std(0, correction=0).mean()), "reward": float(found.sum(1).mean())}
         self.seen |= {"agreed_order": agreed_order(whole)}
         return found
+
+
+class Heads:
+    """The members of one trunk as one reward, read in one pass. Implements protocols.Reward; `seen` as above."""
+
+    def __init__(
+        self,
+        keep: Callable[[Rollout], Answers],
+        score: Callable[[Answers], Tensor],
+        normalisers: Sequence[tuple[float, float]],
+        rule: Rule = "mean",
+        doubt: float = 1.0,
+    ) -> None:
+        """keep: a world's rollout as records. score: [B, M] raw scores. normalisers: mean and std of each member.
+
+        Raises ValueError for no member, or a spread that is not above 0.
+        """
+        if not normalisers or not all(std > 0 for _, std in normalisers):
+            raise ValueError(f"normalisers {list(normalisers)}: one (mean, std > 0) for each member is needed")
+        self.keep, self.score = keep, score
+        self.normalisers = tuple(normalisers)
+        self.rule: Rule = rule
+        self.doubt = doubt
+        self.seen: dict[str, float] = {}
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: 0 but at the last step of each answer."""
+        mean, std = torch.tensor(self.normalisers).to(rollout.logprob).T
+        said = ((self.score(self.keep(rollout)).to(rollout.logprob) - mean) / std).T
+        outcome = together(said, self.rule, self.doubt)
+        self.seen = {"disagreement": float(said.std(0, correction=0).mean()), "reward": float(outcome.mean())}
+        self.seen |= {"agreed_order": agreed_order(said)}
+        return at_end(outcome, rollout.length, rollout.action.shape[1])
 
 
 def agreed_order(scores: Tensor) -> float:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from accord.rewards.ensemble import Ensemble, agreed_order, averaged, together
+from accord.rewards.ensemble import Ensemble, Heads, agreed_order, averaged, together
 from tests.algorithms.conftest import Speaker, told
 from tests.rewards.test_mix import drawn
 
@@ -37,6 +37,30 @@ def test_what_is_seen_of_disagreement():
     ]  # fmt: skip
     assert ensemble.seen["agreed_order"] == pytest.approx(sum(alike) / len(alike))
     assert agreed_order(torch.randn(1, 9)) == 1
+
+
+@pytest.mark.parametrize("rule", ["mean", "worst", "lower", "variance"])
+def test_heads_of_one_trunk_are_an_ensemble_of_their_normalised_scores(rule):
+    raw = torch.stack([drawn(seed)(None).sum(1) for seed in range(3)], 1)
+    norms = [(0.5, 2.0), (-1.0, 0.5), (0.0, 1.0)]
+    asked = []
+    heads = Heads(lambda rollout: rollout, lambda answers: asked.append(answers) or raw, norms, rule, 0.7)
+    at = ROLLOUT.length - 1
+
+    def alone(m):
+        def reward(rollout):
+            table = torch.zeros(20, 6)
+            table[torch.arange(20), at] = (raw[:, m] - norms[m][0]) / norms[m][1]
+            return table
+
+        return reward
+
+    each = Ensemble([alone(m) for m in range(3)], rule, 0.7)
+    assert torch.allclose(heads(ROLLOUT), each(ROLLOUT), atol=1e-5)
+    assert len(asked) == 1, "the trunk reads once"
+    assert heads.seen == pytest.approx(each.seen, abs=1e-5)
+    with pytest.raises(ValueError, match="std > 0"):
+        Heads(lambda rollout: rollout, lambda answers: raw, [(0.0, 0.0)])
 
 
 def test_members_that_agree_are_one_member_whatever_the_rule():
