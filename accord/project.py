@@ -18,7 +18,7 @@ from accord.lab import Lab
 from accord.protocols import Sampling
 from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
-from accord.run import Run, ranks, seed_of
+from accord.run import Run, ranks, seed_of, shards
 from accord.store import Store
 from accord.store.exchange import import_file, texts
 from accord.worlds.text import models
@@ -96,7 +96,8 @@ class Project:
             models.save(model, tokenizer, self.path(name), {"method": method})
             self.store.put([version])
 
-        ranks.once(write)
+        with shards.gathered():
+            ranks.once(write)
         return version
 
     # --- data ----------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def imitate(config: Config, policy: Actor, examples: Segment, run: Run) -> dict[
     for update in range(config.updates):
         batch = run.share(examples.rows(order[update * config.batch : (update + 1) * config.batch])).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
-        for micro in batch.split(config.micro_tokens):
+        for micro in run.split(batch, config.micro_tokens):
             with run.learning(policy):
                 lost = negative_log_likelihood(policy.evaluate(micro).logprob, micro.mask, micro.weight).sum() / count
                 run.backward(lost, micro.names)

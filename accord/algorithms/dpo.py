@@ -200,7 +200,7 @@ def train(
         batch = run.share(comparisons.pairs(chosen)).to(run.device)
         count = run.total(batch.weight.sum())
         figures = {}
-        for micro in batch.split(config.micro_tokens):
+        for micro in run.split(batch, config.micro_tokens):
             with run.learning(policy):
                 logprob = whole(policy.evaluate(micro.segment).logprob, micro.segment.mask)
                 each = loss_of(pairs := pairs_of(micro, logprob, config), config)

@@ -220,7 +220,7 @@ def update(config: Config, policy: ppo.Actor, rollout: Rollout, prices: ppo.Pric
     for epoch in range(config.epochs):
         for mini in map(run.share, minibatches(rollout, parts, run.generator("minibatches", epoch))):
             count = run.total(counted(mini.mask, config))
-            for micro in mini.split(config.micro_tokens):
+            for micro in run.split(mini, config.micro_tokens):
                 assert micro.advantage is not None
                 now = policy.evaluate(micro)
                 each, ratio = policy_loss(now.logprob, micro.logprob, micro.advantage, micro.mask, config)

@@ -259,7 +259,7 @@ def update(
         for mini in map(run.share, minibatches(rollout, config.minibatches, run.generator("minibatches", epoch))):
             figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
             count = run.total(mini.mask.sum())
-            for micro in mini.split(config.micro_tokens):
+            for micro in run.split(mini, config.micro_tokens):
                 assert micro.advantage is not None
                 now = policy.evaluate(micro)
                 each = surrogate(now.logprob, micro.logprob, micro.advantage, config.clip)

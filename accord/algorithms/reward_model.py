@@ -107,7 +107,7 @@ def train(
         batch = run.share(comparisons.pairs(chosen)).to(run.device)
         count = run.total(batch.weight.sum())
         loss, right = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
-        for micro in batch.split(config.micro_tokens):
+        for micro in run.split(batch, config.micro_tokens):
             with run.learning(scorer):
                 score = scorer.score(micro.segment)
                 better, worse = score[micro.better], score[micro.worse]

@@ -68,7 +68,7 @@ def train(
         batch = run.share(examples.rows(run.deal(len(examples), config.batch))).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
         loss = torch.zeros((), device=run.device)
-        for micro in batch.split(config.micro_tokens):
+        for micro in run.split(batch, config.micro_tokens):
             with run.learning(policy):
                 now = policy.evaluate(micro)
                 part = negative_log_likelihood(now.logprob, micro.mask, micro.weight).sum() / count

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from accord.batches import Comparisons, Segment
 from accord.config import SettingsError
-from accord.run.account import HERE
+from accord.run.account import HERE, Counts, machine_rate, peak_memory, spent
 
 B = TypeVar("B", bound=Segment | Comparisons)
 PATIENCE = datetime.timedelta(hours=2)
@@ -125,6 +126,19 @@ def agree(text: str, what: str) -> None:
     if len(set(said := gathered(text))) > 1:
         found = "; ".join(f"rank {i} found {one}" for i, one in enumerate(said))
         raise SettingsError(f"{what}: {found}. All processes must see the same folder: use a disk that they share.")
+
+
+def spending(device: torch.device, precision: torch.dtype) -> dict[str, float]:
+    """What all ranks have spent since they were last asked, beside what their machine can do: names of the log."""
+    counts, seconds = HERE.take()
+    rate = machine_rate(str(device), precision, torch.get_num_threads()) if counts.flops else 0.0
+    HERE.pass_over()
+    resident, cuda = peak_memory(device)
+    if count() > 1:
+        said = [json.loads(one) for one in gathered(json.dumps([asdict(counts), rate, resident, cuda]))]
+        counts = Counts(**{name: sum(one[0][name] for one in said) for name in said[0][0]})
+        rate, resident, cuda = sum(one[1] for one in said), max(o[2] for o in said), max(o[3] for o in said)
+    return spent(counts, seconds, rate, resident, cuda)
 
 
 def add_gradients(parameters: Sequence[Tensor]) -> None:
@@ -235,6 +249,13 @@ def share(batch: B) -> B:
     if isinstance(batch, Comparisons):
         return cast(B, batch.pairs(pairs(batch, count())[rank()]))
     return cast(B, batch.rows(rows(batch, count())[rank()]))
+
+
+def read_one(only: Callable[[Segment], Tensor], segment: Segment, steps: bool = True) -> Tensor:
+    """`read` for a pass that finds one tensor."""
+    found = read(lambda some: (only(some),), segment, steps)[0]
+    assert found is not None
+    return found
 
 
 def read(

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from accord.batches import Comparisons, Segment
 from accord.config import SettingsError
-from accord.run import ranks
-from accord.run.account import HERE, MEASURED, Counts, machine_rate, peak_memory, spent
+from accord.run import ranks, shards
+from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, read_log
@@ -69,6 +69,7 @@ class Run:
         self._held: dict[str, Any] = {}
         self._names: list[str] = []
         self._lessons = 0
+        self._even = False
         self._saved = time.monotonic()
         self._log: Log | None = None
         self._started = False
@@ -88,6 +89,7 @@ class Run:
     ) -> None:
         """Train these nn.Modules, in `updates` optimiser steps altogether; they are tracked too."""
         self.track(**modules)
+        shards.shard(modules, self.device, self.config.shard)
         self._optimiser = make_optimiser(modules, config, rates or {})
         self._optimiser_config, self._updates_planned = config, max(1, updates)
         self._precision = max((p for m in modules.values() for p in m.parameters()), key=Tensor.numel).dtype
@@ -153,7 +155,12 @@ class Run:
 
     def share(self, batch: B) -> B:
         """This rank's part of a batch that all ranks have, dealt by tokens; all of it where there is one process."""
-        return ranks.share(batch)
+        return shards.share(batch)
+
+    def split(self, batch: B, tokens: int) -> Iterator[B]:
+        """Micro-batches of this rank's part, of at most `tokens`; as many on every rank where weights are shared."""
+        self._even = True
+        return shards.split(batch, tokens)
 
     def mine(self, segment: Segment) -> Tensor:
         """[b] int64: the rows of a segment that `share` would leave with this rank."""
@@ -170,6 +177,10 @@ class Run:
     def backward(self, loss: Tensor, names: Sequence[str] = ()) -> None:
         """Add the loss's gradient. Raises NonFinite, naming rows, when the loss is no number."""
         self._names.extend(names)
+        if shards.sharded() and not self._even:
+            raise SettingsError(
+                f"{self.folder.name}: this method cannot work on shares of weights; set run.shard=false"
+            )
         if not torch.isfinite(loss):
             raise NonFinite(
                 f"{self.folder.name}: the loss is {loss.item()} at step {self.at}, rows {_some(names)}. "
@@ -187,8 +198,11 @@ class Run:
         assert self._optimiser is not None, "call run.optimise(...) before run.step()"
         groups = self._optimiser.param_groups
         parameters = [p for g in groups for p in g["params"]]
-        ranks.add_gradients(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._optimiser_config.clip))
+        if shards.sharded():
+            norm = shards.clip(parameters, self._optimiser_config.clip)
+        else:
+            ranks.add_gradients(parameters)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._optimiser_config.clip))
         if not math.isfinite(norm):
             self._optimiser.zero_grad(set_to_none=True)
             raise NonFinite(
@@ -202,6 +216,7 @@ class Run:
         self._optimiser.zero_grad(set_to_none=True)
         self._updates += 1
         self._names.clear()
+        self._even = False
         rate = self._optimiser_config.learning_rate * factor
         return {**self.sum(**parts), "gradient_norm": norm, "learning_rate": rate}
 
@@ -213,21 +228,9 @@ class Run:
         """Keep figures of this step; they also stand beside the progress bar."""
         assert self._log is not None or not ranks.leads(), "log() belongs inside the loop over steps()"
         self.last = {name: float(value) for name, value in figures.items()}
-        account = self._account()
+        account = ranks.spending(self.device, self._precision)
         if self._log is not None:
             self._log.write(self.at, {**self.last, **account})
-
-    def _account(self) -> dict[str, float]:
-        """What was spent since the last line of the log by all ranks, beside what their machine can do."""
-        counts, seconds = HERE.take()
-        rate = machine_rate(str(self.device), self._precision, torch.get_num_threads()) if counts.flops else 0.0
-        HERE.pass_over()
-        resident, cuda = peak_memory(self.device)
-        if ranks.count() > 1:
-            said = [json.loads(one) for one in ranks.gathered(json.dumps([asdict(counts), rate, resident, cuda]))]
-            counts = Counts(**{name: sum(one[0][name] for one in said) for name in said[0][0]})
-            rate, resident, cuda = sum(one[1] for one in said), max(o[2] for o in said), max(o[3] for o in said)
-        return spent(counts, seconds, rate, resident, cuda)
 
     @contextlib.contextmanager
     def learning(self, module: object) -> Iterator[None]:
@@ -264,7 +267,12 @@ class Run:
 
     @HERE.time("save")
     def _save(self, force: bool = False) -> None:
-        if not ranks.leads() or (not force and time.monotonic() - self._saved < self.config.checkpoint_seconds):
+        due = force or time.monotonic() - self._saved >= self.config.checkpoint_seconds
+        if shards.sharded():
+            due = ranks.gathered(str(due))[0] == "True"  # all put their shares together, or none
+        elif not ranks.leads():
+            return
+        if not due:
             return
         state = {
             "at": self.at,
@@ -273,10 +281,11 @@ class Run:
             "held": self._held,
             "settings": json.dumps(self.settings, sort_keys=True),
             "random": generator_states(),
-            "tracked": {name: state_of(thing) for name, thing in self._tracked.items()},
-            "optimiser": self._optimiser.state_dict() if self._optimiser else None,
+            "tracked": {name: shards.whole(state_of(thing)) for name, thing in self._tracked.items()},
+            "optimiser": shards.whole(self._optimiser.state_dict()) if self._optimiser else None,
         }
-        write_state(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
+        if ranks.leads():
+            write_state(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
@@ -296,7 +305,7 @@ class Run:
         for name, thing in self._tracked.items():
             load_state(thing, state["tracked"][name])
         if self._optimiser is not None:
-            self._optimiser.load_state_dict(state["optimiser"])
+            self._optimiser.load_state_dict(shards.moments(state["optimiser"], self._optimiser))
         restore_generators(state["random"])
         self.at, self._updates, self._held = int(state["at"]), int(state["updates"]), dict(state["held"])
 

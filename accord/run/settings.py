@@ -20,6 +20,9 @@ class RunConfig(Settings):
     """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU when there is one."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for matrix products; 0 leaves it to torch. Another number may change the last bits of a result."""
+    shard: bool = False
+    """Of several processes each keeps only its share of weights, gradients and optimiser state (FSDP2), gathered layer
+    by layer while it is used: less memory, more talk. Off, each holds them whole."""
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where the figures go besides `log.jsonl`."""
     checkpoint_seconds: float = Field(default=60, ge=0)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from accord.run.shards import like
+
 
 class Stateful(Protocol):
     """Anything that can be put into a checkpoint."""
@@ -30,6 +32,8 @@ def load_state(thing: Stateful, state: Any) -> None:
     if not isinstance(thing, nn.Module):
         thing.load_state_dict(state)
         return
+    own = thing.state_dict()
+    state = {name: like(value, own.get(name)) for name, value in state.items()}
     missing, unexpected = thing.load_state_dict(state, strict=False)
     frozen = {name for name, p in thing.named_parameters(remove_duplicate=False) if not p.requires_grad}
     if unexpected or set(missing) - frozen:

@@ -53,6 +53,18 @@ def test_a_stage_in_two_processes_is_the_stage(recipe: Path, quick_folder: Path)
     assert [path.name for path in (two / "versions").iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_version_written_from_shares_is_whole(recipe: Path, quick_folder: Path) -> None:
+    one, shares = quick_folder / "one", quick_folder / "shares"
+    assert main(["train", "sft", str(recipe), "--project", str(one)]) == 0
+    done = together("train", "sft", recipe, "--project", shares, "--run.shard")
+    assert done.returncode == 0, done.stderr[-3000:]
+    mine, theirs = (load_file(folder / "versions" / "sft" / "model.safetensors") for folder in (one, shares))
+    assert mine.keys() == theirs.keys()
+    assert max(float((mine[name] - theirs[name]).abs().max()) for name in mine) < 1e-5
+    first, second = ((folder / "versions" / "sft" / "config.json").read_text() for folder in (one, shares))
+    assert first == second
+
+
 def test_the_circle_is_for_one_process(recipe: Path, quick_folder: Path) -> None:
     refused = together("loop", recipe, "--project", quick_folder / "circle")
     assert refused.returncode != 0

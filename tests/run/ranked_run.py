@@ -18,7 +18,7 @@ from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
 from accord.batches import Comparisons, Rollout, Segment, at_end
 from accord.protocols import Sampling
 from accord.records import Message, Prompt, Text
-from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks
+from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks, shards
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.models import ModelSettings, language_model, scorer_model
@@ -138,5 +138,9 @@ if __name__ == "__main__":
     folder, shard = Path(sys.argv[1]), os.environ.get("SHARD") == "1"
     for method in sys.argv[2:]:
         made = learn(method, folder / method, shard)
-        weights = {name: value.detach().clone().contiguous() for name, value in made.state_dict().items()}
+        if shard:
+            held = sum(value.to_local().numel() for value in made.parameters())
+            (folder / method / f"held-{ranks.rank()}").write_text(str(held / sum(p.numel() for p in made.parameters())))
+        with shards.gathered():
+            weights = {name: value.detach().clone().contiguous() for name, value in made.state_dict().items()}
         save_file(weights, str(folder / method / f"weights-{ranks.rank()}.safetensors"))

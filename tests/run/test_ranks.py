@@ -1,6 +1,7 @@
 """Several real processes are one run: the same losses and weights as one process, resumed, and ended by a death."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,15 @@ def two(tmp_path_factory) -> Path:
     """Every method in two processes."""
     folder = tmp_path_factory.mktemp("two")
     done = start(2, folder, *METHODS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """The main methods in two processes, each with its share of the weights."""
+    folder = tmp_path_factory.mktemp("shared")
+    done = start(2, folder, *MAIN, SHARD="1")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -183,3 +193,28 @@ def test_a_rank_that_stops_says_why_and_another_number_of_ranks_goes_on(alone, t
     assert apart(weights(alone / "sft"), weights(tmp_path / "sft")) < 1e-5
     for before, after in zip(rows(alone / "sft"), rows(tmp_path / "sft"), strict=True):
         assert before == pytest.approx(after, abs=1e-5)
+
+
+# --- weights in shares -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", MAIN)
+def test_two_processes_with_half_the_weights_each_learn_what_one_learns(method, alone, shared):
+    for before, after in zip(rows(alone / method), rows(shared / method), strict=True):
+        assert before == pytest.approx(after, abs=1e-5)
+    assert apart(weights(alone / method), weights(shared / method)) < 1e-5
+    assert apart(weights(shared / method), weights(shared / method, 1)) == 0
+    held = [float((shared / method / f"held-{rank}").read_text()) for rank in (0, 1)]
+    assert sum(held) == pytest.approx(1)
+    assert max(held) < 0.56
+
+
+def test_a_checkpoint_of_shares_is_one_for_any_number(alone, shared, tmp_path):
+    died = start(2, tmp_path, "sft", SHARD="1", DIE="sft 6 1 kill")
+    assert died.returncode != 0
+    shutil.copytree(tmp_path / "sft", tmp_path / "single" / "sft")
+    done = start(2, tmp_path, "sft", SHARD="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert apart(weights(tmp_path / "sft"), weights(shared / "sft")) == 0, "bit for bit with as many"
+    single = learn("sft", tmp_path / "single" / "sft").state_dict()
+    assert apart(weights(alone / "sft"), single) < 1e-5, "and within rounding with another number, without shares"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
-from accord.run import ranks
+from accord.run import ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, Writing
@@ -74,7 +74,7 @@ class Sampler:
             )
         if not prompts:
             return []
-        with torch.inference_mode(), still(self.model):
+        with shards.gathered(), torch.inference_mode(), still(self.model):
             work = _Work(self, prompts, sampling, longest)
             while work.queue or work.count:
                 if work.queue and (work.count == 0 or work.room() >= work.worth):

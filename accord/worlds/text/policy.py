@@ -89,17 +89,15 @@ class Policy(nn.Module):
             )
         self._dropouts.refuse()
         with _as_it_was(self.model):
-            found = ranks.read(self._likely, segment)[0]
-        assert found is not None
-        return found
+            return ranks.read_one(self._likely, segment)
 
-    def _likely(self, segment: Segment) -> tuple[Tensor]:
+    def _likely(self, segment: Segment) -> Tensor:
         """[B, T] log-probabilities alone."""
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
         hidden = self.trunk.hidden(row)[row.before[there]]
         found, _ = logprobs(hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature)
-        return (spread(found, there),)
+        return spread(found, there)
 
     def _there(self, segment: Segment, row: Packed) -> Tensor:
         """[B, T] bool: steps that something predicts."""

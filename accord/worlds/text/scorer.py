@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.batches import Segment
+from accord.run import ranks
 from accord.worlds.text.pack import Packed, plain
 from accord.worlds.text.shape import Shape, count_rows, shape_of
 from accord.worlds.text.trunk import Dropouts, Trunk, unwrapped
@@ -43,15 +44,22 @@ class Scorer(nn.Module):
         self._dropouts = Dropouts(model)
 
     def score(self, segment: Segment) -> Tensor:
-        """[B] fp32: the score of each row. Raises ValueError for a row without any token."""
+        """[B] fp32: the score of each row; without gradient several processes share the rows, see `ranks.read`.
+
+        Raises ValueError for a row without any token.
+        """
         if self.trunk is not None:
             return self.read(self.states(segment))
         self._scorable(segment)
-        return self._encoded(segment, self._whole)
+        return ranks.read_one(lambda rows: self._encoded(rows, self._whole), segment, steps=False)
 
     def states(self, segment: Segment) -> Tensor:
         """[B, D] what was read of each row: what the last linear layer gets. Raises ValueError as `score` does."""
         self._scorable(segment)
+        return ranks.read_one(self._states, segment, steps=False)
+
+    def _states(self, segment: Segment) -> Tensor:
+        """[B, D] by this process's own pass over these rows."""
         if self.trunk is None:
             return self._encoded(segment, self._caught)
         row = self.trunk.packed(segment)
