@@ -1,7 +1,9 @@
 """Every form on one trunk: one step written out, what each form teaches, each answer read once, length kept out."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from accord.algorithms.scales import Columns, Scales
 from accord.batches import Comparisons
 from accord.config import SettingsError
 from accord.judged import Kind
-from accord.run import OptimiserConfig, read_log
+from accord.run import MEASURED, OptimiserConfig, read_log
 from tests.algorithms.said import (
     PAIR,
     RANKING,
@@ -396,3 +398,18 @@ def test_a_criterion_that_nobody_judged_cannot_be_the_main_one(new_run):
         )
     with pytest.raises(SettingsError, match="forms: no form stars"):
         reward_heads.weighed(everything(), reward_heads.Config(forms={"stars": 1.0}))
+
+
+def test_every_logged_number_is_explained(new_run):
+    run = new_run()
+    reward_heads.train(reward_heads.Config(batch=4), Taste(), everything(), run, everything())
+    names = {name for row in read_log(run.folder / "log.jsonl") for name in row if not name.startswith(MEASURED)}
+    plain = {
+        re.sub(r"(loss|slope)/.*", r"\1/KIND", re.sub(r"accuracy/.*", "accuracy/CRITERION", name)) for name in names
+    }
+    docs = Path(__file__).parents[2] / "docs"
+    assert {"loss/KIND", "slope/KIND", "held_accuracy/CRITERION", "tokens"} <= plain
+    for page in ("reward_models", "glossary"):
+        words = set(re.findall(r"`([^`\n]+)`", (docs / f"{page}.md").read_text()))
+        words |= {"gradient_norm", "learning_rate"} if page == "reward_models" else set()
+        assert sorted(plain - words - {"step", "time"}) == []
