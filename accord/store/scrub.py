@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from accord.store.errors import StoreError
 from accord.store.names import FIRST_NAMES, SURNAMES
@@ -105,13 +106,17 @@ def pseudonym(key: bytes, name: str) -> str:
     return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def presidio(language: str = "en", least: float = 0.5) -> Finder:
-    """A finder that asks presidio (extra `presidio`, and a model of spaCy for it). Raises StoreError without it."""
-    try:
-        from presidio_analyzer import AnalyzerEngine
-    except ImportError as error:
-        raise StoreError("presidio is not installed: pip install 'accord[presidio]' (or scrub without it)") from error
-    engine = AnalyzerEngine(supported_languages=[language])
+def presidio(language: str = "en", least: float = 0.5, engine: Any = None) -> Finder:
+    """A finder that asks presidio (extra `presidio`), by an `AnalyzerEngine` of yours or its default one.
+
+    The default engine needs a model of spaCy: `python -m spacy download en_core_web_lg`. Raises StoreError without it.
+    """
+    if engine is None:
+        try:
+            from presidio_analyzer import AnalyzerEngine
+        except ImportError as error:
+            raise StoreError("presidio is absent: pip install 'accord[presidio]' (or scrub without it)") from error
+        engine = AnalyzerEngine(supported_languages=[language])
 
     def finder(text: str) -> list[Mark]:
         found = engine.analyze(text=text, language=language, score_threshold=least)
