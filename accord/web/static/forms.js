@@ -12,6 +12,10 @@ const CELLS = [
   ["5", "B", "slightly", 1, 1], ["6", "B", "clearly", 1, 2], ["7", "B", "much", 1, 3],
 ];
 
+const HIDDEN = { "aria-hidden": "true" };
+/** A key that is drawn and not read out: the name of a button is what it does. */
+const hint = (name) => el("kbd", { textContent: name, attr: HIDDEN });
+
 /** The form of a task: { cards, bar, key?, command?, repaint?, restore?, focus?, close? }. */
 export function formOf(task, desk) {
   return { comparison, ranking, rating, flags, combined, correction, demonstration, critique }[task.form](task, desk);
@@ -32,10 +36,10 @@ function comparison(task, desk) {
   const chosen = ([, , , at, strength]) => before && (at === null ? before.verdict === "tie" : before.better === task.samples[at].id && before.strength === strength);
   const cells = CELLS.map((cell, at) => el("button", {
     type: "button", className: `cell cell-${cell[0]}${chosen(cell) ? " before" : ""}`, onclick: () => choose(cell),
-    attr: { "aria-label": `${cell[3] === null ? "Equally good" : `${cell[1]} ${cell[2]} better`}, ${at + 1} of 7` },
-  }, el("span", { className: "mark", textContent: cell[1] }), el("span", { className: "word", textContent: cell[3] === null ? "equally good" : cell[2] }), key(cell[0])));
-  const both = el("button", { type: "button", className: `cell cell-0${before?.verdict === "both_bad" ? " before" : ""}`, onclick: bad, attr: { "aria-label": "Both are bad" } },
-    el("span", { className: "mark", textContent: "✕" }), el("span", { className: "word", textContent: "both bad" }), key("0"));
+  }, el("span", { className: "mark", textContent: cell[1], attr: cell[3] === null ? HIDDEN : {} }), " ", el("span", { className: "word", textContent: cell[3] === null ? "equally good" : cell[2] }),
+  el("span", { className: "unseen", textContent: `${cell[3] === null ? "" : " better"}, ${at + 1} of 7` }), hint(cell[0])));
+  const both = el("button", { type: "button", className: `cell cell-0${before?.verdict === "both_bad" ? " before" : ""}`, onclick: bad },
+    el("span", { className: "mark", textContent: "✕", attr: HIDDEN }), el("span", { className: "word", textContent: "both bad" }), hint("0"));
   const bar = el("div", { className: "cells", role: "group", attr: { "aria-label": "Which answer is better?" } }, ...cells, both);
   let pending = null;
   const second = el("div", { className: "row safety", role: "group", hidden: true });

@@ -11,7 +11,7 @@ export function ranker(task, desk, before, changed) {
   const tray = el("output", { className: "tray", attr: { "aria-live": "polite" } });
   const badges = task.samples.map(() => el("span", { className: "place" }));
   const made = cardsOf(task, desk, "123456789", (sample, at) =>
-    el("button", { type: "button", className: "take", onclick: () => take(at), attr: { "aria-label": `Place answer ${at + 1} next` } }, badges[at]));
+    el("button", { type: "button", className: "take", onclick: () => take(at) }, badges[at], el("span", { className: "unseen", textContent: `: answer ${at + 1}, place it next` })));
   const taken = () => places.flat();
   const draw = () => {
     const words = places.map((tied) => tied.map((at) => at + 1).join(" = ")).join("  >  ");
