@@ -5,10 +5,10 @@ head beside it. Every kind of judgement sees its criterion through a scale of it
 slope * r, and thresholds, an offset, a spread or the prevalence of ties (`judgements.py`). The first kind of a
 criterion has slope 1, so that the unit of r is that of its pairs. A judgement that is missing costs nothing.
 Ours: a question counts once however much it says (a ranking is divided by its choices, a rating by its answers), as
-in `quality`; an answer is encoded once however often it was judged; with `share_prompts` all that was said of one
-prompt weighs 1 together (Ouyang et al. 2022, section 3.5). Length can have a head of its own (ODIN, Chen et al. 2024):
-both heads together explain the overall judgements, correlation with length is driven into the one and out of the
-other, and only the other is used.
+in `quality`; an answer is encoded once however often it was judged; with `share_prompts` what was said of one prompt
+in one way weighs at most 1 together (Ouyang et al. 2022, section 3.5). Length can have a head of its own (ODIN, Chen
+et al. 2024): both heads together explain the overall judgements, correlation with length is driven into the one and
+out of the other, and only the other is used.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Config(Settings):
     forms: dict[str, float] = Field(default_factory=dict)
     """How much a form counts (`pair`, `ranking`, `rating`, `score`, `flag`); 1 when not named, 0 leaves it out."""
     share_prompts: bool = True
-    """Whether all judgements of one form on one prompt weigh 1 together, or each by itself."""
+    """Whether all judgements of one kind on one prompt weigh at most 1 together, or each by itself."""
     ties: Literal["half", "davidson", "rao_kupper"] = "davidson"
     """What a tie of two is: half a win for each, or an outcome with a prevalence that is learnt."""
     margin: float = Field(default=0.0, ge=0)
@@ -149,7 +149,7 @@ def train(
 
 def weighed(judged: Judged, config: Config) -> Judged:
     """The judgements that count, with the weight of their form; with `share_prompts` those of one kind on one prompt
-    weigh 1 together. Raises SettingsError for a form that there is not.
+    weigh at most 1 together. Raises SettingsError for a form that there is not.
     """
     unknown = sorted(set(config.forms) - set(FORMS))
     if unknown:
@@ -159,7 +159,7 @@ def weighed(judged: Judged, config: Config) -> Judged:
         for group in judged.groups():
             for kind in set(judged.kind[group].tolist()):
                 mine = group[judged.kind[group] == kind]
-                weight[mine] = weight[mine] / weight[mine].sum().clamp_min(1e-12)
+                weight[mine] = weight[mine] / weight[mine].sum().clamp_min(1.0)
     factor = torch.tensor([config.forms.get(kind.form, 1.0) for kind in judged.kinds]).to(weight)
     weight = weight * factor[judged.kind]
     left = (weight > 0).nonzero()[:, 0]

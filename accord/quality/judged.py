@@ -6,8 +6,10 @@ question counts once. Beliefs can be given beside it: what several people said o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Literal
 
 from accord.quality.votes import corrected_sample, standing
@@ -125,6 +127,39 @@ def believed(preferences: Iterable[Preference]) -> list[Judgement]:
         )
         for one in preferences
     ]
+
+
+def by_source(samples: Iterable[Sample], strength: Mapping[str, float], weight: float = 0.1) -> list[Judgement]:
+    """What is known of where answers came from, as a prior: light pairs of answers to one prompt.
+
+    strength: source (a sample's version, else its `source`) -> log-odds, as of Bradley and Terry; Elo's points times
+    log(10) / 400. P(first better) = s(strength - strength). weight: of all pairs of one prompt together. Answers of
+    unknown or of equal source say nothing.
+    """
+    known: dict[str, list[tuple[str, str]]] = {}
+    for sample in samples:
+        source = sample.version or sample.source
+        if source in strength:
+            known.setdefault(sample.prompt, []).append((sample.id, source))
+    found = []
+    for prompt, answers in known.items():
+        pairs = [(x, y) for x, y in combinations(answers, 2) if x[1] != y[1]]
+        for (x, of_x), (y, of_y) in pairs:
+            gap = strength[of_x] - strength[of_y]
+            first, second = (x, y) if gap >= 0 else (y, x)
+            sure = 1 / (1 + math.exp(-abs(gap)))
+            found.append(
+                Judgement(
+                    prompt=prompt,
+                    form="pair",
+                    samples=(first, second),
+                    values=(1.0, 0.0),
+                    probability=sure,
+                    weight=weight / len(pairs),
+                    name=f"source {first} {second}",
+                )
+            )
+    return found
 
 
 def flags(judgements: Sequence[Judgement], labels: Sequence[str], shown: Iterable[tuple[str, str]]) -> list[Judgement]:

@@ -117,7 +117,11 @@ def written_out(config, batch):
         else:
             says = torch.sigmoid(r + scale.offset)
             loss = -(value * says.log() + (1 - value) * (1 - says).log()).mean()
-        weight = float(batch.weight[j]) / by_prompt[prompt[j], int(batch.kind[j])] * config.forms.get(kind.form, 1.0)
+        weight = (
+            float(batch.weight[j])
+            / max(1.0, by_prompt[prompt[j], int(batch.kind[j])])
+            * config.forms.get(kind.form, 1.0)
+        )
         total, count = total + weight * (loss + config.centring * raw.mean() ** 2), count + weight
     (total / count).backward()
     modules = {"scorer": scorer, "columns": columns, "scales": scales}
@@ -354,6 +358,8 @@ def test_prompts_that_were_asked_about_often_weigh_no_more(new_run):
     said = judged(segment, [one, one, one, (PAIR, [(2, 1.0), (3, 0.0)]), (RANKING, [(4, 0.0), (5, 1.0)])])
     shared = reward_heads.weighed(said, reward_heads.Config(forms={"ranking": 2.0}))
     assert shared.weight.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1, 2])
+    light = replace(said, weight=torch.full((5,), 0.1))
+    assert reward_heads.weighed(light, reward_heads.Config()).weight.tolist() == pytest.approx([0.1] * 5)
     alone = reward_heads.weighed(said, reward_heads.Config(share_prompts=False, forms={"ranking": 0.0}))
     assert alone.weight.tolist() == [1, 1, 1, 1]
     assert alone.kinds == (PAIR,)

@@ -3,8 +3,8 @@
 import pytest
 from test_votes import ask, say, text
 
-from accord.quality.judged import believed, flags, in_their_forms
-from accord.records import Comparison, Correction, Critique, Preference, Ranking, Rating, Span, Written
+from accord.quality.judged import believed, by_source, flags, in_their_forms
+from accord.records import Comparison, Correction, Critique, Preference, Ranking, Rating, Sample, Span, Written
 
 
 def told(question, *answers):
@@ -119,3 +119,25 @@ def test_beliefs_keep_their_probability_weight_and_margin():
     (found,) = believed([belief])
     assert (found.samples, found.values, found.criterion) == (("x", "y"), (1, 0), "tone")
     assert (found.probability, found.weight, found.margin, found.name) == (0.7, 0.2, 1.5, belief.id)
+
+
+def test_sources_are_a_light_prior_on_answers_that_nobody_compared():
+    made = [
+        Sample(id=f"{prompt}{n}", prompt=prompt, content=text(str(n)), source=source)
+        for prompt, sources in (("p", "abc"), ("q", "aa"), ("r", "az"))
+        for n, source in enumerate(sources)
+    ]
+    made.append(Sample(id="p9", prompt="p", content=text("9"), source="a", version="b"))
+    found = by_source(made, {"a": 0.0, "b": 1.0, "c": -1.0}, weight=0.5)
+    assert {one.prompt for one in found} == {"p"}
+    assert sum(one.weight for one in found) == pytest.approx(0.5)
+    assert {one.samples: one.probability for one in found} == pytest.approx(
+        {
+            ("p1", "p0"): 0.731059,
+            ("p9", "p0"): 0.731059,
+            ("p0", "p2"): 0.731059,
+            ("p1", "p2"): 0.880797,
+            ("p9", "p2"): 0.880797,
+        },
+        abs=1e-6,
+    )
