@@ -148,7 +148,7 @@ def erase(
             print("an erasure that had been interrupted is finished: the file was written anew")
         who = known(store, person)
         print(
-            f"{person}: {len(who.feedback)} answers, {len(who.samples)} texts of their own, {len(who.preferences)} "
+            f"{person}: {len(who.feedback)} answers, {len(who.prompts) + len(who.samples)} texts of their own, {len(who.preferences)} "
             f"preferences, {len(who.demonstrations)} demonstrations, {len(who.versions)} models rest on them"
         )
         for name in who.versions.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, union
 
 from accord.records import (
     Blob,
@@ -15,6 +15,7 @@ from accord.records import (
     Demonstration,
     Feedback,
     Preference,
+    Prompt,
     Sample,
     Text,
     Written,
@@ -26,7 +27,9 @@ from accord.store.store import Store
 ERASED = "erased"
 """Stands for everybody who withdrew, as the annotator of a stone and the source of an emptied sample."""
 _feedback, _claim, _learned = schema.feedback.c, schema.claim.c, schema.learned.c
-_asked, _sample, _version = (schema.RECORDS[kind].c for kind in ("question", "sample", "version"))
+_asked, _prompt, _sample, _version = (schema.RECORDS[kind].c for kind in ("question", "prompt", "sample", "version"))
+TALK = "chat"
+"""Source of prompts that somebody typed in a live talk with a model."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ class Known:
     """What they signed in with; empty likewise."""
     feedback: tuple[str, ...]
     """What they said."""
+    prompts: tuple[str, ...]
+    """Conversations with a model that they led: each turn is a prompt that holds their words."""
     samples: tuple[str, ...]
-    """Answers that they, and nobody else, wrote or corrected."""
+    """Answers that they, and nobody else, wrote or corrected, and what a model said in those conversations."""
     preferences: tuple[str, ...]
     """Beliefs that rest on their words or on those answers."""
     demonstrations: tuple[str, ...]
@@ -69,12 +74,13 @@ def known(store: Store, who: str) -> Known:
         if (found is None and not said and claimed is None) or pseudonym == ERASED:
             raise Refused(f"nobody of the name or pseudonym {who!r} is known in this store")
         theirs = _said_too(connection, said, pseudonym)
-        wrote = _written(connection, said, theirs)
+        talks = _talked(connection, pseudonym)
+        wrote = [*_written(connection, said, theirs), *_spoken(connection, talks)]
         shared = [content for others in theirs.values() for content in others if content is not None]
         rest = lineage.trace_person(connection, pseudonym)
         preferences = [*rest.preferences, *_about(connection, wrote, "preference")]
         demonstrations = [*rest.demonstrations, *_about(connection, wrote, "demonstration")]
-        items = [*preferences, *demonstrations, *(one.id for one in wrote)]
+        items = [*preferences, *demonstrations, *(one.id for one in wrote), *(one.id for one in talks)]
         first = dict.fromkeys(rest.versions)
         for part in parts(items):
             first.update(dict.fromkeys(connection.scalars(select(_learned.version).where(_learned.item.in_(part)))))
@@ -87,12 +93,19 @@ def known(store: Store, who: str) -> Known:
             person=found.id if found else "",
             name=found.name if found else "",
             feedback=tuple(one.id for one in said),
+            prompts=tuple(one.id for one in talks),
             samples=tuple(one.id for one in wrote),
             preferences=tuple(dict.fromkeys(preferences)),
             demonstrations=tuple(dict.fromkeys(demonstrations)),
             versions={row.id: row.name for row in connection.execute(query.order_by(_version.sequence))},
             questions=len(set(connection.scalars(standing))),
-            texts=tuple(dict.fromkeys(text for one in said for text in _texts(one, shared) if len(text) >= 8)),
+            texts=tuple(
+                dict.fromkeys(
+                    text
+                    for text in (*(text for one in said for text in _texts(one, shared)), *_typed(talks))
+                    if len(text) >= 8
+                )
+            ),
             blobs=_blobs(connection, said, wrote),
         )
 
@@ -145,6 +158,39 @@ def _written(
             if one.content in mine and one.content not in others:
                 found.append(one)
     return found
+
+
+def _talked(connection: Connection, pseudonym: str) -> list[Prompt]:
+    """Prompts that they typed in live talks: those of questions that were first in their hands."""
+    mine = union(
+        select(_claim.question).where(_claim.annotator == pseudonym),
+        select(_feedback.question).where(_feedback.annotator == pseudonym),
+    )
+    query = select(_asked.id, _prompt.payload).join(schema.RECORDS["prompt"], _prompt.id == _asked.prompt)
+    query = query.where(_prompt.source == TALK, _asked.id.in_(mine.subquery().select()))
+    found = []
+    for question, payload in connection.execute(query.order_by(_asked.sequence)).all():
+        # Ids of claims sort by time; where a lease ran out somebody else may have judged what this one typed.
+        first = select(_claim.annotator).where(_claim.question == question).order_by(_claim.id).limit(1)
+        if connection.scalar(first) in (pseudonym, None):
+            found.append(Prompt.model_validate_json(payload))
+    return found
+
+
+def _spoken(connection: Connection, talks: Sequence[Prompt]) -> list[Sample]:
+    """What models said in these talks."""
+    found = []
+    for part in parts(one.id for one in talks):
+        rows = connection.scalars(select(_sample.payload).where(_sample.prompt.in_(part)))
+        found += [Sample.model_validate_json(row) for row in rows]
+    return found
+
+
+def _typed(talks: Sequence[Prompt]) -> Iterable[str]:
+    """A person's own turns."""
+    for one in talks:
+        if isinstance(one.content, Text):
+            yield from (turn.content for turn in one.content.messages if turn.role == "user")
 
 
 def _about(connection: Connection, samples: Iterable[Sample], kind: str) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, String, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accord.records import Feedback, Message, Question, Record, Sample, Text, Version, new_id
+from accord.records import Feedback, Message, Prompt, Question, Record, Sample, Text, Version, new_id
 from accord.store import claims, people, schema
 from accord.store.belongings import ERASED, Known, parts
 from accord.store.store import Store
@@ -59,6 +59,9 @@ def withdraw(store: Store, who: Known) -> dict[str, str]:
             _replace(connection, "feedback", id, stone, annotator=ERASED, replaces=None, state="erased")
         for id in who.samples:
             _empty(connection, id)
+        for id in who.prompts:
+            blank = Text(messages=(Message(role="user", content=f"[{ERASED}]"),))
+            _replace(connection, "prompt", id, Prompt(id=id, content=blank, source=ERASED), source=ERASED)
         for kind, ids in (("preference", who.preferences), ("demonstration", who.demonstrations)):
             table = schema.RECORDS[kind]
             for part in parts(ids):

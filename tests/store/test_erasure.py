@@ -14,6 +14,7 @@ from accord.records import (
     Demonstration,
     Feedback,
     Preference,
+    Prompt,
     Question,
     Sample,
     Span,
@@ -27,7 +28,7 @@ from accord.store.erasure import left, unlink, withdraw
 from accord.store.people import People
 from bench.postgres import cluster, why_not
 
-from .conftest import pairs, text
+from .conftest import pairs, said, text
 
 WORDS = (
     "Ada's own “better” answer,\nin two lines",
@@ -185,6 +186,34 @@ def test_an_erasure_that_crashed_before_the_file_was_written_anew_is_finished_la
     assert erasure.finish(store)
     assert traces(tmp_path) == []
     assert not erasure.finish(store)
+
+
+def test_talks_with_a_model_are_forgotten_with_their_beliefs_and_models(store, tmp_path):
+    mine, hers = "my secret holiday plans", "her public question"
+    for who, words in ((MARK, mine), ("bea", hers)):
+        key = who[:3]
+        store.put(
+            [
+                Prompt(id=f"p-{key}", content=text(words), source="chat"),
+                *(Sample(id=f"{key}{i}", prompt=f"p-{key}", content=text(f"{words}? {i}", "assistant")) for i in "xy"),
+                Question(id=f"q-{key}", prompt=f"p-{key}", samples=(f"{key}x", f"{key}y"), project="chat"),
+                Preference(id=f"b-{key}", prompt=f"p-{key}", chosen=f"{key}x", rejected=f"{key}y"),
+                Version(id=f"v-{key}", name=f"ppo-{key}", role="policy", data=(f"p-{key}",)),
+            ]
+        )
+        [claim] = store.claim(who, "chat", count=1, seconds=1, now=100.0 if who == MARK else 200.0)
+        if who == MARK:
+            assert claim.asked.prompt.id == "p-ada"
+            store.answer(claim.id, said(claim), now=100.0)
+    who = known(store, MARK)
+    assert (who.prompts, who.samples) == (("p-ada",), ("adax", "aday"))
+    assert (who.versions, who.preferences) == ({"v-ada": "ppo-ada"}, ("b-ada",))
+    withdraw(store, who)
+    assert mine.encode() not in (tmp_path / "store.db").read_bytes()
+    assert store.get(Prompt, "p-ada").source == "erased"
+    assert [one.id for one in store.all(Preference)] == ["b-bea"]
+    assert store.get(Prompt, "p-bea").content == text(hers)
+    assert known(store, "bea").prompts == ("p-bea",)
 
 
 def test_two_at_once_read_while_it_is_written_anew(store, tmp_path):
