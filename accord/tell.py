@@ -125,7 +125,11 @@ def _spent(logs: dict[str, tuple[dict[str, float | None], ...]], until: float = 
 
 def _length(rows: Sequence[dict[str, float | None]]) -> float:
     """Seconds of work that the lines of a log account for; a run that lay killed for a night did not work then."""
-    return sum(value or 0.0 for row in rows for key, value in row.items() if key.startswith("seconds/"))
+    total = 0.0
+    for row in rows:
+        parts = {key: value or 0.0 for key, value in row.items() if key.startswith("seconds/")}
+        total += parts.get("seconds/step", sum(parts.values()))  # the step is the whole of its parts
+    return total
 
 
 def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...]) -> Stage:

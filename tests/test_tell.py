@@ -13,6 +13,8 @@ def test_a_night_between_two_lines_is_not_work() -> None:
         {"step": 1.0, "time": 40000.0, "seconds/update": 3.0, "seconds/generate": None},
     ]
     assert _length(rows) == pytest.approx(5.5)
+    whole = {"step": 2.0, "time": 40010.0, "seconds/update": 3.0, "seconds/other": 1.5, "seconds/step": 4.5}
+    assert _length([*rows, whole]) == pytest.approx(10.0)
 
 
 def test_work_before_this_process_counts_once() -> None:
