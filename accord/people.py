@@ -147,9 +147,10 @@ def erase(
         if erasure.finish(store):
             print("an erasure that had been interrupted is finished: the file was written anew")
         who = known(store, person)
+        texts, beliefs = len(who.prompts) + len(who.samples), f"{len(who.preferences)} preferences"
         print(
-            f"{person}: {len(who.feedback)} answers, {len(who.prompts) + len(who.samples)} texts of their own, {len(who.preferences)} "
-            f"preferences, {len(who.demonstrations)} demonstrations, {len(who.versions)} models rest on them"
+            f"{person}: {len(who.feedback)} answers, {texts} texts of their own, {beliefs}, "
+            f"{len(who.demonstrations)} demonstrations, {len(who.versions)} models rest on them"
         )
         for name in who.versions.values():
             print(f"  taught: {name}")
