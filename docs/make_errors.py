@@ -35,10 +35,10 @@ HEAD = """# Messages and what to do
 *Each guard that may stop a run or leave a row out: what it says, what it means, and the way out.*
 
 The messages are quoted by running into them: `python docs/make_errors.py > docs/errors.md`. A test compares the two.
-Guards of the encoder leave a bad row out and tell it, in a warning, in the version's figures and in the report; when all
-rows are bad, or with `encode.strict: true`, they stop the run. All others stop it. On the command line a mistake in settings,
-files or the store ends in one line and exit status 2; status 1 means that the run waits for people or that some rows were
-refused.
+Guards of the encoder leave a bad row out and tell it, in a warning, in the version's figures and in the report; when
+all rows are bad, or with `encode.strict: true`, they stop the run. All others stop it. On the command line a mistake in
+settings, files or the store ends in one line and exit status 2; status 1 means that the run waits for people or that
+some rows were refused.
 """
 
 
