@@ -240,7 +240,9 @@ def test_files_without_one_example_end_in_a_message(tmp_path: Path, capsys: pyte
         "run: {progress: false, trackers: []}\n",
         encoding="utf-8",
     )
-    assert "not one example to learn from" in said(capsys, ["loop", str(recipe), "--project", str(tmp_path / "p")], 2)
+    words = [str(recipe), "--project", str(tmp_path / "p")]
+    assert "0 prompts to learn by and 0 to judge by" in said(capsys, ["loop", *words], 2)
+    assert "not one example to learn from" in said(capsys, ["train", "sft", *words], 2)
     (tmp_path / "text.txt").write_bytes(b"fine\n\xff\xfe\n")
-    told = said(capsys, ["loop", str(recipe), "--project", str(tmp_path / "other")], 2)
+    told = said(capsys, ["train", "pretrain", str(recipe), "--project", str(tmp_path / "other")], 2)
     assert "text.txt line 2: not UTF-8" in told
