@@ -16,9 +16,9 @@ from accord.worlds.text.encode import Encoder
 from accord.worlds.text.tokenizer import word_level
 
 PACKAGE = Path(accord.__file__).parent
-MAY_JUDGE = {"lab", "tell", "judge", "prove"}
+MAY_JUDGE = {"lab", "tell", "judge", "prove", "contest"}
 """Who may hold gold: the lab itself and those who tell what happened. (The loop only knows the lab's people.)"""
-KNOW_THE_LAB = {*MAY_JUDGE, "loop", "build", "recipe", "verbs"}
+KNOW_THE_LAB = {*MAY_JUDGE, "loop", "project", "recipe", "verbs"}
 
 
 def imported(path: Path) -> Iterator[str]:
