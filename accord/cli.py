@@ -33,8 +33,8 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch on the first word. Returns the exit status: 0 done, 1 waiting or measured as failed, 2 bad input."""
-    # Threads of torch that wait for each other by spinning take ten times as long on cores with other work on them.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Threads of torch spin while they wait for each other; for long, on cores with other work, they take many times as long.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP)
