@@ -33,7 +33,7 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch on the first word. Returns the exit status: 0 done, 1 waiting or measured as failed, 2 bad input."""
-    # Threads of torch spin while they wait for each other; for long, on cores with other work, they take many times as long.
+    # Threads of torch spin while they wait for each other: long spinning takes many times as long on busy cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):

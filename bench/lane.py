@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ASLEEP = {"GOMP_SPINCOUNT": "1000"}
+ASLEEP = {"GOMP_SPINCOUNT": "20000"}
 """Threads of both sides sleep while they wait, as `accord` has it: what little else the machine does spoils less."""
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2000 << 20)}
 """What accord.worlds.text.heap asks of the C library, as an environment: lent to a peer it counts as its best."""
