@@ -80,13 +80,15 @@ def train_kto(
     examples = encoder.segment(pairs, [abs(net[sample.id]) for _, sample in pairs])
     encoder.report.warn(name)
     good = torch.tensor([net[row] > 0 for row in examples.names])
+    if good.all() or not good.any():
+        raise SettingsError(
+            f"{method} needs good and bad answers, and {int(good.sum())} of {len(good)} are good; "
+            "with good ones alone use imitation (accord train sft), or ask for more"
+        )
     policy, before = policy.to(run.device), None
     if reference not in (None, start):
         before = frozen(project, policy, wanted(project, method, "reference", "policy", reference))
-    try:
-        figures = kto.train(config, policy, examples, good, run, before) | encoder.report.figures()
-    except ValueError as error:  # one kind alone
-        raise SettingsError(str(error)) from error
+    figures = kto.train(config, policy, examples, good, run, before) | encoder.report.figures()
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures)
 
 

@@ -38,7 +38,10 @@ def read_heads(path: str | Path, width: int) -> tuple[Columns, dict[str, Normali
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     facts = json.loads(noted)
     columns = Columns(width, facts["criteria"], any(name.startswith("length.") for name in tensors), 0)
-    wrong = [name for name, value in columns.state_dict().items() if value.shape != tensors[name].shape]
+    own = columns.state_dict()
+    if odd := sorted(own.keys() ^ tensors.keys()):
+        raise ValueError(f"{path} and its facts do not fit: {', '.join(odd[:5])} on one side only")
+    wrong = [name for name, value in own.items() if value.shape != tensors[name].shape]
     if wrong:
         shape = tuple(tensors[wrong[0]].shape)
         raise ValueError(f"{path}: {wrong[0]} is {shape}, and the trunk's states are {width} wide")

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, OperationalError
 
-from accord.store import schema, steps
+from accord.store import migrations, schema
 from accord.store.errors import StoreError
-from accord.store.turns import Turns
+from accord.store.group_commit import Turns
 
 _PATIENCE = 60.0
 
@@ -103,7 +103,7 @@ class Database:
                 rows = [{"name": "schema", "value": schema.SCHEMA}, {"name": "place", "value": 0}]
                 connection.execute(insert(schema.meta), rows)
             else:
-                steps.climb(connection, int(found))
+                migrations.climb(connection, int(found))
 
     def _keep_a_log(self) -> None:
         """Write-ahead log: readers do not wait for the writer. It is a property of the file."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from accord.algorithms.heads_file import read_heads, write_heads
@@ -30,3 +31,12 @@ def test_another_width_or_another_file_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, str(tmp_path / "other"))
     with pytest.raises(ValueError, match="holds no heads"):
         read_heads(tmp_path / "other", 6)
+
+
+def test_a_file_whose_facts_name_a_head_that_is_not_in_it_is_refused(tmp_path):
+    write_heads(Columns(6, ("", "tone"), False, 0), {}, tmp_path / "heads")
+    with safe_open(str(tmp_path / "heads"), "pt") as file:
+        facts, main = file.metadata(), {name: file.get_tensor(name) for name in file.keys() if "others" not in name}  # noqa: SIM118
+    save_file(main, str(tmp_path / "cut"), metadata=facts)
+    with pytest.raises(ValueError, match=r"do not fit: others\.0\.\w+"):
+        read_heads(tmp_path / "cut", 6)

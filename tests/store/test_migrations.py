@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import inspect
 
 from accord.records import Comparison, Feedback, Preference, Question, Version
-from accord.store import Store, StoreError, schema, steps
+from accord.store import Store, StoreError, migrations, schema
 from accord.store.database import Database
 
 FIRST = Path(__file__).with_name("first_schema.sql")
@@ -68,10 +68,10 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(old: Path, monkeypatch: py
     before = shape(old)
 
     def fails(connection: object) -> None:
-        steps._what_one_person_holds(connection)  # type: ignore[arg-type]
+        migrations._what_one_person_holds(connection)  # type: ignore[arg-type]
         raise RuntimeError("no more disk")
 
-    monkeypatch.setattr(steps, "STEPS", {2: fails})
+    monkeypatch.setattr(migrations, "STEPS", {2: fails})
     with pytest.raises(RuntimeError, match="no more disk"):
         Store.open(old)
     assert shape(old) == before
@@ -80,7 +80,7 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(old: Path, monkeypatch: py
 
 
 def test_there_is_a_step_to_every_version() -> None:
-    assert sorted(steps.STEPS) == list(range(2, schema.SCHEMA + 1))
+    assert sorted(migrations.STEPS) == list(range(2, schema.SCHEMA + 1))
 
 
 def test_postgresql_climbs_too(postgresql: str) -> None:
