@@ -74,10 +74,9 @@ class Scale(nn.Module):
         self.form, self.ties = kind.form, ties
         self.log_slope = nn.Parameter(torch.zeros(()), requires_grad=not first)
         order, bad = shape
-        if kind.form in ("pair", "ranking") and order > 1 and (kind.form == "ranking" or ties != "half"):
-            self.tie = nn.Parameter(torch.full((order - 1,), -1.0))
-        if kind.form == "pair" and bad:
-            self.level = nn.Parameter(torch.tensor(-2.0))
+        tied = kind.form in ("pair", "ranking") and order > 1 and (kind.form == "ranking" or ties != "half")
+        self.tie = nn.Parameter(torch.full((order - 1,), -1.0)) if tied else None
+        self.level = nn.Parameter(torch.tensor(-2.0)) if kind.form == "pair" and bad else None
         if kind.form == "rating":
             counts = torch.bincount(value.long(), minlength=kind.levels).to(torch.float32) + 0.5
             start = torch.logit(counts.cumsum(0)[:-1] / counts.sum())
@@ -96,7 +95,7 @@ class Scale(nn.Module):
             return self.pair(seen[:, 0], seen[:, 1], value, probability, margin)
         if self.form == "ranking":
             place = torch.where(there, value.round().long(), -1)
-            return plackett_luce(seen, place, getattr(self, "tie", None)) / (there.sum(1) - 1).clamp_min(1)
+            return plackett_luce(seen, place, self.tie) / (there.sum(1) - 1).clamp_min(1)
         if self.form == "rating":
             each = ordinal(seen.flatten(), value.long().flatten(), rising(self.raw)).view_as(seen)
         elif self.form == "score":
@@ -111,13 +110,13 @@ class Scale(nn.Module):
         won = torch.where(wins, probability, 1 - probability)
         decided = torch.stack([won, torch.zeros_like(won), 1 - won], 1)
         outcome = torch.where(tie[:, None], decided.new_tensor([0.0, 1.0, 0.0]), decided)
-        if not hasattr(self, "tie"):
+        if self.tie is None:
             loss = bradley_terry(first, second, outcome, margin)
         elif self.ties == "davidson":
             loss = davidson(first, second, outcome, self.tie[0], margin)
         else:
             loss = rao_kupper(first, second, outcome, softplus(self.tie[0]) + 1e-4, margin)
-        if not hasattr(self, "level"):
+        if self.level is None:
             return loss
         bad = tie & (value[:, 0] == 0)
         return acceptable(first, second, bad, self.level) + torch.where(bad, 0.0, loss)

@@ -114,6 +114,11 @@ class MeanScorer(nn.Module):
         """The encoder's configuration."""
         return self.trunk.config
 
+    @property
+    def base_model(self) -> Any:
+        """The encoder, by the name that transformers gives it."""
+        return self.trunk
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **rest: Any) -> Any:
         """Logits [B, 1] like every model for sequence classification."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask

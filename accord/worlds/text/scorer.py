@@ -129,8 +129,7 @@ class Scorer(nn.Module):
     def _shape(self) -> Shape:
         """What a pass of an encoder costs."""
         base = unwrapped(self.model)
-        body = base.trunk if hasattr(base, "trunk") else base.base_model  # a MeanScorer names its encoder itself
-        return shape_of(body, base.config.get_text_config(), next(base.parameters()).new_empty(0))
+        return shape_of(base.base_model, base.config.get_text_config(), next(base.parameters()).new_empty(0))
 
     def _whole(self, row: Packed, index: Tensor, width: int) -> Tensor:
         """[b] scores of those rows, cut to their width."""
