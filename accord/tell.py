@@ -32,7 +32,7 @@ from accord.lab import Gold
 from accord.loop import Round
 from accord.project import Project, text_of
 from accord.records import Comparison, Feedback, Prompt, Question, Sample, Version
-from accord.run import read_log
+from accord.run import read_log, speed, where_time_went
 
 LOST = {
     "prompts_cut": "lost the oldest part of the prompt",
@@ -40,6 +40,14 @@ LOST = {
     "rows_left_out": "could not be used",
 }
 """What the encoder did to rows, in words, by the figure of the version that counts it."""
+SPENT = {
+    "speed/tokens_per_second": "{:,.0f} tokens a second",
+    "speed/machine_share": "{:.0%} of the machine's rate of matrix products",
+    "speed/padding_share": "{:.0%} padding",
+    "speed/prompts_saved": "{:.0%} of the prompts' tokens read once instead of again",
+    "memory/peak_mb": "{:,.0f} MB at most",
+}
+"""Figures of a log that the report tells of a stage, with their words."""
 
 
 def tell(project: Project, before: Version, rounds: Sequence[Round], seconds: float | None, command: str) -> Story:
@@ -139,8 +147,19 @@ def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...
     command = f"accord train {method} --project {project.folder} --name {name}{given}"
     figures = version.figures if version else {}
     lost = [f"{figures[key]:.0f} {said}" for key, said in LOST.items() if figures.get(key)]
-    text = f"Of {figures['rows_encoded']:.0f} rows {', '.join(lost)}." if lost else ""
+    text = f"Of {figures['rows_encoded']:.0f} rows {', '.join(lost)}. " if lost else ""
+    text += _spending(rows)
     return Stage(name=name, method=method, text=text, seconds=_length(rows), log=rows, command=command)
+
+
+def _spending(rows: Sequence[dict[str, float | None]]) -> str:
+    """Where the time of a stage went, and how well the machine was used; nothing when its log does not say."""
+    said = ", ".join(f"{part.name} {part.share:.0%}" for part in where_time_went(rows) if part.share >= 0.01)
+    found, words = speed(rows), []
+    for name, shown in SPENT.items():
+        if found.get(name):
+            words.append(shown.format(found[name]))
+    return (f"Time: {said}. " if said else "") + ("; ".join(words) + "." if words else "")
 
 
 def _given(project: Project, version: Version | None) -> dict[str, str]:

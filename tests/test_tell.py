@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accord.tell import _length, _spent
+from accord.tell import _length, _spending, _spent
 
 
 def test_a_night_between_two_lines_is_not_work() -> None:
@@ -24,3 +24,19 @@ def test_work_before_this_process_counts_once() -> None:
     assert _spent(logs) == pytest.approx(26.0)
     assert _spent(logs, until=25.0) == pytest.approx(12.0)
     assert _spent(logs, until=0.0) == 0.0
+
+
+def test_a_stage_tells_where_its_time_went_and_how_well_the_machine_was_used() -> None:
+    row = {"seconds/update": 6.0, "seconds/generate": 3.98, "seconds/save": 0.02, "seconds/step": 10.0, "time": 1.0}
+    used = {
+        "speed/gflops": 50.0,
+        "speed/machine_share": 0.4,
+        "speed/tokens_per_second": 1234.0,
+        "memory/peak_mb": 870.0,
+    }
+    told = _spending([row | used, row | used | {"memory/peak_mb": 900.0, "speed/machine_share": 0.6}])
+    assert told == (
+        "Time: update 60%, generate 40%. 1,234 tokens a second; 50% of the machine's rate of matrix products; "
+        "900 MB at most."
+    )
+    assert _spending([{"time": 1.0, "loss": 2.0}]) == ""

@@ -6,6 +6,7 @@ and figures; what they share is the work: the passes over the rows. With one pro
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import json
 import os
@@ -185,6 +186,17 @@ def begin() -> None:
     """Meet the other ranks: by gloo on the CPU, by NCCL on GPUs."""
     if count() > 1 and not dist.is_initialized():
         dist.init_process_group(timeout=PATIENCE)
+        atexit.register(end)
+
+
+def end() -> None:
+    """Take leave of the other ranks.
+
+    A process whose group is still open when Python ends may abort after all its work is done: "terminate called
+    without an active exception" (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _where() -> torch.device:

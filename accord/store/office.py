@@ -148,10 +148,7 @@ class Office:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.writing() as connection:
-            if connection.dialect.name == "postgresql":  # several workers may open a new store at once
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8272341)")
-            metadata.create_all(connection)
+        store.tables(metadata)
 
     # --- rules and people of a queue ---------------------------------------------------------------------------
 

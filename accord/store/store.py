@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, MetaData, func, select
 
 from accord.records import Asked, Feedback, Prompt, Question, Record, Sample
 from accord.store import answers, claims, lineage, schema, writing
@@ -115,6 +115,13 @@ class Store:
     def writing(self) -> AbstractContextManager[Connection]:
         """A write transaction, for the other files of this room; what was written in it is kept or lost as one."""
         return self._database.writing()
+
+    def tables(self, metadata: MetaData) -> None:
+        """Make the tables of another file of this room; several workers may open a new store at once."""
+        with self.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8272341)")
+            metadata.create_all(connection)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A short read transaction, for the other files of this room."""
