@@ -7,6 +7,7 @@ question counts once. Beliefs can be given beside it: what several people said o
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -14,10 +15,12 @@ from typing import Literal
 
 from accord.quality.votes import corrected_sample, standing
 from accord.records import (
+    Combined,
     Comparison,
     Correction,
     Critique,
     Feedback,
+    Flags,
     Preference,
     Question,
     Ranking,
@@ -28,6 +31,8 @@ from accord.records import (
 Form = Literal["pair", "ranking", "rating", "score", "flag"]
 MOST_LEVELS = 11
 """A scale with more levels than this, or with scores between them, is read as a score without levels."""
+SAFE = "safe"
+"""Criterion of the flag by which a comparison says which samples are safe."""
 CORRECTED = 2.0
 """Steps of strength by which a corrected answer beats its original, as in `votes.py`."""
 
@@ -77,8 +82,11 @@ def in_their_forms(questions: Iterable[Question], feedback: Iterable[Feedback]) 
     | answer | judgement |
     |---|---|
     | comparison | pairs of the better one with each other one, with its strength; a tie; both bad |
+    | which are safe | a flag `safe` of all samples, beside the comparison |
     | ranking | a ranking, with ties |
     | rating | for each criterion: a rating in whole levels; yes or no on a scale of 0 to 1; else a score |
+    | flags | for each flag: yes or no of the samples that it was asked of |
+    | combined | its ranking, its rating and its flags; what both say in one respect counts once |
     | correction | the corrected answer beats the original clearly |
     | critique | a flag of the sample for each label that is marked in it (the criterion), 1; see `flags` |
 
@@ -88,7 +96,7 @@ def in_their_forms(questions: Iterable[Question], feedback: Iterable[Feedback]) 
     """
     asked = {question.id: question for question in questions}
     heard = standing(feedback)
-    free = scales_without_levels(said.answer for said in heard if isinstance(said.answer, Rating))
+    free = scales_without_levels(rating for said in heard if (rating := _rating(said)) is not None)
     judgements: list[Judgement] = []
     samples: dict[str, Sample] = {}
     left_out: dict[str, str] = {}
@@ -195,13 +203,19 @@ def _said(
     """The judgements in one answer."""
     answer, prompt = said.answer, question.prompt
     shown = tuple(dict.fromkeys(question.samples))
+    if isinstance(answer, Combined):
+        return _combined(question, said, answer, free)
+    if isinstance(answer, Flags):
+        return _flagged(prompt, answer.flags, said.id)
     if isinstance(answer, Comparison) and len(shown) > 1:
+        safe = {} if answer.safe is None else {sample: {SAFE: sample in answer.safe} for sample in shown}
         first = answer.better or shown[0]
         value = {"better": (1.0, 0.0), "tie": (1.0, 1.0), "both_bad": (0.0, 0.0)}[answer.verdict]
         step = float(answer.strength) if answer.better else 0.0
         plain = Judgement(prompt, "pair", (), value, answer.criterion, margin=step, name=said.id)
         others = [sample for sample in shown if sample != first]
-        return [replace(plain, samples=(first, other), weight=1 / len(others)) for other in others]
+        pairs = [replace(plain, samples=(first, other), weight=1 / len(others)) for other in others]
+        return [*pairs, *_flagged(prompt, safe, said.id)]
     if isinstance(answer, Ranking):
         order = [(sample, float(place)) for place, row in enumerate(answer.order) for sample in row]
         names, places = zip(*order, strict=True)
@@ -227,6 +241,34 @@ def _rated(prompt: str, answer: Rating, free: set[tuple[str, tuple[float, float]
         values = tuple((score - low) / unit for score in scored.values())
         levels = int(high - low) + 1 if form == "rating" else 0
         found.append(Judgement(prompt, form, tuple(scored), values, criterion, levels, name=name))
+    return found
+
+
+def _rating(said: Feedback) -> Rating | None:
+    """The rating in an answer, when there is one."""
+    answer = said.answer.rating if isinstance(said.answer, Combined) else said.answer
+    return answer if isinstance(answer, Rating) else None
+
+
+def _combined(
+    question: Question, said: Feedback, answer: Combined, free: set[tuple[str, tuple[float, float]]]
+) -> list[Judgement]:
+    """Both looks and the flags; two judgements in one respect share the weight of one, for it was one reading."""
+    parts = [said.model_copy(update={"answer": part}) for part in (answer.ranking, answer.rating)]
+    looks = [one for part in parts for one in _said(question, part, None, free)]
+    times = Counter(one.criterion for one in looks)
+    return [
+        *(replace(one, weight=1 / times[one.criterion]) for one in looks),
+        *_flagged(question.prompt, answer.flags, said.id),
+    ]
+
+
+def _flagged(prompt: str, told: Mapping[str, Mapping[str, bool]], name: str) -> list[Judgement]:
+    """One judgement for each flag. told: sample -> flag -> yes."""
+    found = []
+    for flag in dict.fromkeys(flag for by in told.values() for flag in by):
+        of = {sample: float(by[flag]) for sample, by in told.items() if flag in by}
+        found.append(Judgement(prompt, "flag", tuple(of), tuple(of.values()), flag, name=name))
     return found
 
 

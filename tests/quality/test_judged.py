@@ -4,7 +4,19 @@ import pytest
 from test_votes import ask, say, text
 
 from accord.quality.judged import believed, by_source, flags, in_their_forms
-from accord.records import Comparison, Correction, Critique, Preference, Ranking, Rating, Sample, Span, Written
+from accord.records import (
+    Combined,
+    Comparison,
+    Correction,
+    Critique,
+    Flags,
+    Preference,
+    Ranking,
+    Rating,
+    Sample,
+    Span,
+    Written,
+)
 
 
 def told(question, *answers):
@@ -54,6 +66,41 @@ def test_ratings_are_levels_yes_or_no_or_scores_by_what_was_ever_said():
         ("score", "half", 0, ("x",), (0.25,)),
         ("score", "half", 0, ("y",), (0.375,)),
     ]
+
+
+def test_flags_are_yes_or_no_of_what_they_were_asked_of():
+    found = told(ask("x", "y"), Flags(flags={"x": {"harm": True, "rude": False}, "y": {"harm": False}}))
+    assert [(one.form, one.criterion, one.samples, one.values) for one in found] == [
+        ("flag", "harm", ("x", "y"), (1, 0)),
+        ("flag", "rude", ("x",), (0,)),
+    ]
+
+
+def test_a_comparison_that_asked_for_safety_also_flags():
+    found = told(ask("x", "y"), Comparison(better="y", safe=("y",)), Comparison(better="y"))
+    assert [(one.form, one.criterion, one.samples, one.values) for one in found] == [
+        ("pair", "", ("y", "x"), (1, 0)),
+        ("flag", "safe", ("x", "y"), (0, 1)),
+        ("pair", "", ("y", "x"), (1, 0)),
+    ]
+
+
+def test_two_looks_from_one_reading_count_once():
+    answer = Combined(
+        rating=Rating(scores={"x": {"": 4, "tone": 2}, "y": {"": 1, "tone": 3}}),
+        ranking=Ranking(order=(("x",), ("y",))),
+        flags={"x": {"harm": False}},
+    )
+    found = told(ask("x", "y", form="combined"), answer)
+    assert [(one.form, one.criterion, one.weight) for one in found] == [
+        ("ranking", "", 0.5),
+        ("rating", "", 0.5),
+        ("rating", "tone", 1),
+        ("flag", "harm", 1),
+    ]
+    assert {one.name for one in found} == {found[0].name}
+    strange = Combined(rating=Rating(scores={"z": {"": 4}}), ranking=Ranking(order=(("x",), ("y",))))
+    assert told(ask("x", "y", form="combined"), strange) == []
 
 
 def test_a_correction_beats_its_original():
