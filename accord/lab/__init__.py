@@ -5,12 +5,14 @@ from accord.lab.gold import Gold, Judged, Worth
 from accord.lab.people import Dials, Person
 from accord.lab.reading import FAMILIES
 from accord.lab.texts import Quality
+from accord.lab.user import Asker
 from accord.lab.world import Lab, LabConfig
 
 __all__ = [
     "COMMON",
     "FAMILIES",
     "Agreement",
+    "Asker",
     "Dials",
     "Gold",
     "Judged",
