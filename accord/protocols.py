@@ -81,6 +81,8 @@ class Sampling:
     """Token ids that end an answer and belong to it (end of text)."""
     seed: int = 0
     """With the prompt's and the answer's number, fixes the answer whatever shares its batch."""
+    numbers: tuple[int, ...] = ()
+    """The number of each prompt, where chance should not depend on its place; empty for 0, 1, 2 ..."""
 
 
 @dataclass(frozen=True)

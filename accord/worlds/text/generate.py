@@ -60,6 +60,8 @@ class Sampler:
         prompt, a text longer than the model's positions, or settings that cannot be used.
         """
         check(sampling)
+        if sampling.numbers and len(sampling.numbers) != len(prompts):
+            raise ValueError(f"{len(sampling.numbers)} numbers for {len(prompts)} prompts; give each one, or none")
         longest = max((len(prompt) for prompt in prompts), default=0)
         empty = [i for i, prompt in enumerate(prompts) if len(prompt) == 0]
         if empty:
@@ -106,7 +108,8 @@ class _Work:
         self.memory = Slots(self.limit, width)
         self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
         self.streams: NDArray[np.uint64] = np.array(
-            [stream(sampling.seed, p, a) for p in range(len(prompts)) for a in answers], dtype=np.uint64
+            [stream(sampling.seed, p, a) for p in sampling.numbers or range(len(prompts)) for a in answers],
+            dtype=np.uint64,
         )
         self.said = torch.zeros(requests, sampling.max_tokens, dtype=torch.long, device=self.device)
         self.logprob = torch.zeros(requests, sampling.max_tokens, device=self.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,22 @@ def test_log_probabilities_are_the_trainers(family):
 
 def told(found: list[Completion]) -> dict[tuple[int, int], tuple[int, ...]]:
     return {(a.prompt, a.index): a.tokens for a in found}
+
+
+def test_with_a_number_an_answer_does_not_depend_on_its_place():
+    made = tiny.model("llama")
+    sampling = Sampling(count=2, max_tokens=9, stop=(1, 4, 8), seed=5)
+    numbers = (7, 1 << 62, 0, 3, 9)
+    whole = told(Sampler(made).generate(PROMPTS, replace(sampling, numbers=numbers)))
+    order = [3, 1, 4]
+    some = replace(sampling, numbers=tuple(numbers[p] for p in order))
+    part = told(Sampler(made).generate([PROMPTS[p] for p in order], some))
+    assert part == {(at, i): whole[p, i] for at, p in enumerate(order) for i in range(2)}
+    assert whole[1, 0] != whole[4, 0]  # the same prompt under another number
+    plain = told(Sampler(made).generate(PROMPTS, sampling))
+    assert plain == told(Sampler(made).generate(PROMPTS, replace(sampling, numbers=(0, 1, 2, 3, 4))))
+    with pytest.raises(ValueError, match="2 numbers for 5 prompts"):
+        Sampler(made).generate(PROMPTS, replace(sampling, numbers=(1, 2)))
 
 
 def test_an_answer_does_not_depend_on_its_company():
