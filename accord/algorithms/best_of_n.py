@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.joined import joined
 from accord.algorithms.sft import negative_log_likelihood
 from accord.batches import Rollout, Segment, at_end
@@ -156,8 +157,13 @@ def choose(world: World, policy: Actor, reward: Reward, config: Config) -> Rollo
     return replace(rollout, reward=worth).rows(rows[outcome[rows] >= least])
 
 
-def train(config: Config, policy: Actor, world: World, reward: Reward, run: Run) -> dict[str, float]:
-    """Imitate the best of what the policy does. Returns the last figures (docs/best_of_n.md explains each)."""
+def train(
+    config: Config, policy: Actor, world: World, reward: Reward, run: Run, beside: Beside = nothing
+) -> dict[str, float]:
+    """Imitate the best of what the policy does. Returns the last figures (docs/best_of_n.md explains each).
+
+    beside: a loss that joins each update.
+    """
     chosen = Chosen(config.rounds)
     run.track(world=world, chosen=chosen)
     run.optimise(config.optimiser, config.iterations * config.updates, policy=policy)
@@ -173,12 +179,12 @@ def train(config: Config, policy: Actor, world: World, reward: Reward, run: Run)
         if chosen.kept is not None:
             figures |= {"chosen": float(len(chosen.kept)), "chosen_reward": float(chosen.earned.mean())}
             with run.time("update"):
-                figures |= imitate(config, policy, chosen.kept, run)
+                figures |= imitate(config, policy, chosen.kept, run, beside)
         run.log(**figures)
     return figures or run.last_figures()
 
 
-def imitate(config: Config, policy: Actor, examples: Segment, run: Run) -> dict[str, float]:
+def imitate(config: Config, policy: Actor, examples: Segment, run: Run, beside: Beside = nothing) -> dict[str, float]:
     """Some steps of imitation on rows dealt anew each round. Returns means over the steps."""
     loss, sums = 0.0, dict[str, float]()
     order = torch.cat([torch.randperm(len(examples), generator=run.generator("deal", n))
@@ -186,11 +192,12 @@ def imitate(config: Config, policy: Actor, examples: Segment, run: Run) -> dict[
     for update in range(config.updates):
         batch = run.share(examples.rows(order[update * config.batch : (update + 1) * config.batch])).to(run.device)
         count = run.total((batch.mask * batch.weight[:, None]).sum())
-        for micro in run.split(batch, config.micro_tokens):
-            with run.learning(policy):
+        with run.learning(policy):
+            for micro in run.split(batch, config.micro_tokens):
                 lost = negative_log_likelihood(policy.evaluate(micro).logprob, micro.mask, micro.weight).sum() / count
                 run.backward(lost, micro.names)
-            loss += float(lost.detach())
-        for name, value in run.step().items():
+                loss += float(lost.detach())
+            more = beside()
+        for name, value in run.step(**more).items():
             sums[name] = sums.get(name, 0.0) + value
     return {name: value / config.updates for name, value in {**run.sum(loss=loss), **sums}.items()}

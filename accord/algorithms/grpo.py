@@ -19,8 +19,10 @@ from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms import ppo
+from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, group_spread, kl, mean, whiten
 from accord.algorithms.gathering import Queue, gather
+from accord.algorithms.prices import Prices
 from accord.batches import Rollout, at_end, minibatches
 from accord.config import Settings, build
 from accord.protocols import Reward, World
@@ -80,6 +82,8 @@ class Config(Settings):
     """How the parameters move."""
 
 
+SHARED = ("micro_tokens", "drift_limit", "missing_end_penalty", "kl", "entropy", "entropy_target")
+"""Settings that mean the same in PPO."""
 FREE: dict[str, Any] = {"place": "none"}
 KIN: dict[str, dict[str, Any]] = {
     "grpo": {},
@@ -147,23 +151,23 @@ def policy_loss(logprob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, c
 
 
 def train(
-    config: Config, policy: ppo.Actor, world: World, reward: Reward, run: Run, reference: ppo.Reference | None = None
+    config: Config,
+    policy: ppo.Actor,
+    world: World,
+    reward: Reward,
+    run: Run,
+    reference: ppo.Reference | None = None,
+    beside: Beside = nothing,
 ) -> dict[str, float]:
     """Make answers likelier that earned more than others. Returns the last figures (docs/grpo.md explains each).
 
-    reference: needed unless `kl.place` is `none`. Raises ArithmeticError when sampler and trainer disagree.
+    reference: needed unless `kl.place` is `none`. beside: a loss that joins each update. Raises ArithmeticError when
+    sampler and trainer disagree.
     """
     if reference is None and config.kl.place != "none":
         raise ValueError(f"kl.place={config.kl.place!r} needs a reference policy; give one, or set kl.place=none")
-    shared = ppo.Config(
-        micro_tokens=config.micro_tokens,
-        drift_limit=config.drift_limit,
-        missing_end_penalty=config.missing_end_penalty,
-        kl=config.kl,
-        entropy=config.entropy,
-        entropy_target=config.entropy_target,
-    )
-    prices = ppo.Prices(shared)
+    shared = ppo.Config(**{name: getattr(config, name) for name in SHARED})
+    prices = Prices(shared)
     queue = Queue()
     run.track(world=world, prices=prices, queue=queue)
     run.optimise(config.optimiser, config.iterations * config.epochs * config.minibatches, policy=policy)
@@ -179,16 +183,10 @@ def train(
             rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
         with run.time("update"), run.learning(policy):
-            learned = update(config, policy, rollout, prices, run)
+            learned = update(config, policy, rollout, prices, run, beside)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
-        figures = {
-            **earned,
-            **seen,
-            "sampler_weight": weight,
-            **learned,
-            "kl_price": prices.kl,
-            "entropy_price": prices.entropy,
-        }
+        figures = {**earned, **seen, "sampler_weight": weight, **learned}
+        figures |= {"kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()
 
@@ -212,7 +210,9 @@ def with_advantage(rollout: Rollout, sampled: Tensor, config: Config) -> tuple[R
     return replace(rollout, advantage=advantages(rollout, config) * weight), float(mean(weight, rollout.mask))
 
 
-def update(config: Config, policy: ppo.Actor, rollout: Rollout, prices: ppo.Prices, run: Run) -> dict[str, float]:
+def update(
+    config: Config, policy: ppo.Actor, rollout: Rollout, prices: Prices, run: Run, beside: Beside = nothing
+) -> dict[str, float]:
     """Passes over one rollout. Returns means over its updates."""
     sums: dict[str, float] = {}
     moves: dict[str, float] = {}
@@ -239,7 +239,7 @@ def update(config: Config, policy: ppo.Actor, rollout: Rollout, prices: ppo.Pric
                         sums[name] = sums.get(name, 0.0) + found
                     if "first_ratio" not in sums:
                         sums["first_ratio"] = float(mean((ratio - 1).abs(), micro.mask))
-            for name, value in run.step().items():
+            for name, value in run.step(**beside()).items():
                 moves[name] = moves.get(name, 0.0) + value
     updates = config.epochs * parts
     first = {"first_ratio": sums.pop("first_ratio", 0.0)}

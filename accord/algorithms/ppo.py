@@ -16,7 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import Estimator, clipped, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.prices import Prices
 from accord.batches import Rollout, Segment, minibatches, pack
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
@@ -100,32 +102,6 @@ class Reference(Protocol):
     def __call__(self, segment: Segment) -> Tensor: ...
 
 
-class Prices:
-    """The price of drift and of lost entropy; they adapt, so they belong to the checkpoint."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.kl = config.kl.coefficient
-        self.entropy = config.entropy
-
-    def adapt(self, drift: float, entropy: float, answers: int) -> None:
-        """Ziegler et al. 2019, section 2.2: price *= 1 + clip(KL / target - 1, -.2, .2) n / horizon."""
-        if self.config.kl.target is not None:
-            error = min(0.2, max(-0.2, drift / self.config.kl.target - 1))
-            self.kl *= 1 + error * answers / self.config.kl.horizon
-        if self.config.entropy_target is not None:
-            error = min(0.2, max(-0.2, 1 - entropy / self.config.entropy_target))
-            self.entropy = min(1.0, max(1e-5, self.entropy) * (1 + error))
-
-    def state_dict(self) -> dict[str, float]:
-        """For the checkpoint."""
-        return {"kl": self.kl, "entropy": self.entropy}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """From the checkpoint."""
-        self.kl, self.entropy = state["kl"], state["entropy"]
-
-
 def surrogate(logprob: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) with ratio = exp(logprob - old): eq. 7 of Schulman et al. 2017.
 
@@ -147,11 +123,18 @@ def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -
 
 
 def train(
-    config: Config, policy: Actor, world: World, reward: Reward, run: Run, reference: Reference | None = None
+    config: Config,
+    policy: Actor,
+    world: World,
+    reward: Reward,
+    run: Run,
+    reference: Reference | None = None,
+    beside: Beside = nothing,
 ) -> dict[str, float]:
     """Make the policy earn more in this world. Returns the figures of the last iteration (docs/ppo.md explains each).
 
-    reference: needed unless `kl.place` is `none`. Raises ArithmeticError when sampler and trainer disagree, NonFinite
+    reference: needed unless `kl.place` is `none`. beside: a loss that joins each update in which the policy learns,
+    such as that of the pretraining texts (PPO-ptx). Raises ArithmeticError when sampler and trainer disagree, NonFinite
     when a loss or gradient is no number.
     """
     if reference is None and config.kl.place != "none":
@@ -170,7 +153,7 @@ def train(
             rollout, earned = with_reward(rollout, reward, prices.kl, config)
             rollout = with_advantage(rollout, config)
         with run.time("update"), run.learning(policy):
-            learned = update(config, policy, rollout, prices, run, warming=step < config.critic_warmup)
+            learned = update(config, policy, rollout, prices, run, step < config.critic_warmup, beside)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
         figures = {**earned, **seen, **learned, "kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
@@ -248,7 +231,7 @@ def with_advantage(rollout: Rollout, config: Config) -> Rollout:
 
 
 def update(
-    config: Config, policy: Actor, rollout: Rollout, prices: Prices, run: Run, warming: bool
+    config: Config, policy: Actor, rollout: Rollout, prices: Prices, run: Run, warming: bool, beside: Beside = nothing
 ) -> dict[str, float]:
     """Several passes over one rollout. Returns means over its updates, and the very first ratio and clip fraction."""
     assert rollout.value is not None
@@ -285,7 +268,7 @@ def update(
                         sums |= {"first_ratio": float(first), "first_clipped": float(mean(outside, micro.mask))}
                     for name, part in zip(figures, (each, critic, moved, outside), strict=True):
                         figures[name] += float(torch.where(micro.mask, part, 0.0).sum() / count)
-            figures = run.step(**figures)
+            figures = run.step(**figures, **({} if warming else beside()))
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
             updates += 1
