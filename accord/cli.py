@@ -14,7 +14,7 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
 
   accord quickstart                 the whole circle in a small world, three minutes, then a report
   accord loop RECIPE                the whole circle by a recipe (YAML); goes on where it was killed
-  accord train METHOD RECIPE        one stage: sft, reward_model, ppo, grpo, dpo, kto, best_of_n and more
+  accord train METHOD RECIPE        one stage: sft, reward_model, reward_heads, ppo, grpo, dpo, kto and more
   accord methods                    every method: its paper, what it needs and costs, when to choose it
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html

@@ -10,6 +10,7 @@ from accord import build
 from accord.algorithms import grpo, sft
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
+from accord.heads import train_reward_heads
 from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto
 from accord.project import Project
 from accord.recipe import Recipe
@@ -68,6 +69,12 @@ METHODS: Mapping[str, Method] = {
         build.TRAIN["reward_model"], "reward_model", "learn what answers are worth", "Bradley and Terry 1952",
         "a policy or an encoder, beliefs", "one model in memory; a pass over each answer per epoch",
         "PPO, GRPO or best of n are to follow, or answers are to be sorted",
+    ),
+    "reward_heads": Method(
+        train_reward_heads, "reward_heads", "learn worth from every form of judgement", "Davidson 1970 and others",
+        "a policy or an encoder, feedback or beliefs", "one model in memory for each member; a pass over each answer "
+        "per epoch, however many judgements speak of it",
+        "people ranked, rated, flagged or corrected, not only compared; or doubt and calibration are wanted",
     ),
     "ppo": Method(
         build.TRAIN["ppo"], "ppo", "answer, ask reward and critic, reinforce", "Schulman et al. 2017",

@@ -70,11 +70,12 @@ class Project:
         settings: Settings,
         data: Sequence[str],
         figures: dict[str, float],
+        also: Callable[[Path], None] | None = None,
         **more: Any,
     ) -> Version:
         """Save the weights, then the record that names them; a version in the store is whole on the disk.
 
-        more: what else decided it, kept beside its settings.
+        also: writes further files beside the weights. more: what else decided it, kept beside its settings.
         """
         above = self.version(parent) if parent else None
         version = Version(
@@ -93,7 +94,7 @@ class Project:
         )
 
         def write() -> None:
-            models.save(model, tokenizer, self.path(name), {"method": method})
+            models.save(model, tokenizer, self.path(name), {"method": method}, also)
             self.store.put([version])
 
         with shards.gathered():
@@ -197,11 +198,22 @@ class Project:
         return Scorer(models.scorer_model(backbone, tokenizer).to(device)), self.encoder(tokenizer)
 
     def score(self, version: str) -> Callable[[Sequence[tuple[Prompt, Sample]]], torch.Tensor]:
-        """A function from answers to normalised scores [B]."""
-        scorer, encoder = self.scorer(version)
-        mean, std = models.normaliser(scorer.model)
+        """A function from answers to normalised scores [B]; of an ensemble, the mean of its members' scores."""
         tokens = self.recipe.reward_model.micro_tokens
-        return lambda pairs: (scores(scorer, encoder, pairs, tokens) - mean) / std
+
+        def normalised(name: str) -> Callable[[Sequence[tuple[Prompt, Sample]]], torch.Tensor]:
+            scorer, encoder = self.scorer(name)
+            mean, std = models.normaliser(scorer.model)
+            return lambda pairs: (scores(scorer, encoder, pairs, tokens) - mean) / std
+
+        every = [normalised(name) for name in self.members(version)]
+        return every[0] if len(every) == 1 else lambda pairs: torch.stack([one(pairs) for one in every]).mean(0)
+
+    def members(self, version: str) -> list[str]:
+        """Names of the reward models that stand behind one name: itself, and the others of its ensemble."""
+        made = self.version(version)
+        others = made.config.get("ensemble") if made else None
+        return [version, *(str(name) for name in others)] if isinstance(others, list) else [version]
 
     def world(self, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str) -> TextWorld:
         """Where PPO acts: all of the distribution is sampled, so that log-probabilities are those of the actions."""

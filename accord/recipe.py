@@ -13,6 +13,7 @@ from accord.algorithms.grpo import Config as GrpoConfig
 from accord.algorithms.kto import Config as KtoConfig
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
+from accord.algorithms.reward_heads import Config as HeadsConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
 from accord.config import Settings, SettingsError, build, read, save
@@ -176,6 +177,8 @@ class Recipe(Settings):
     """From answers of people to beliefs."""
     reward_model: RewardConfig = RewardConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth."""
+    reward_heads: HeadsConfig = HeadsConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
+    """Learning what answers are worth from every form of judgement, with several models and calibration where asked."""
     beside: dict[str, Beside] = Field(default={})
     """Further reward models by name, only to compare; each becomes a version `roundN-reward-NAME`."""
     ppo: PpoConfig = PpoConfig(iterations=15, missing_end_penalty=-2.0, kl=KL(coefficient=0.2))

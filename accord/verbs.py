@@ -178,9 +178,10 @@ def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
 
     A reward model opens as a language model, with a head of random numbers: nothing else would notice.
     """
+    starts = None if method in ("reward_model", "reward_heads") else "policy"
     for option in ("start", "reward", "reference"):
         if option in given:
-            wanted = "reward" if option == "reward" else "policy" if method != "reward_model" else None
+            wanted = "reward" if option == "reward" else starts
             _known(project, given[option], wanted, f"--{option} {given[option]}: ")
 
 

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms.judgements import centred, correlation
+from accord.algorithms.pseudo import Config as PseudoConfig
 from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, steps
 from accord.algorithms.scales import FORMS, Columns, Scales
 from accord.batches import Segment, pack
@@ -67,6 +68,16 @@ class Config(Settings):
     """Tokens computed at once. Changes memory and speed, never the result."""
     check_every: int = Field(default=0, ge=0)
     """Measure held-out judgements after so many steps; 0 only at the end."""
+    comparisons: Literal["said", "beliefs"] = "said"
+    """The stage hears each choice as it was made, ties and both bad too, or what is believed of each pair."""
+    members: int = Field(default=1, ge=1)
+    """Models that the stage teaches, each from a head and in an order of its own: versions NAME, NAME-2, NAME-3 ..."""
+    calibrate: Literal["none", "temperature", "platt", "isotonic"] = "none"
+    """Which map from scores to probabilities the stage fits: on pairs, `platt` on flags of the main criterion."""
+    aside: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of train prompts that are not learned from when calibration or pseudo-labels need unseen judgements."""
+    pseudo: PseudoConfig = PseudoConfig(rounds=0)
+    """Labels of its own for questions that nobody answered; with `rounds` 0 there are none."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
     """How the parameters move."""
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,18 @@ HEAD = "head.safetensors"
 NOTES = "accord.json"
 
 
-def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, JsonValue] | None = None) -> Path:
+def save(
+    model: nn.Module,
+    tokenizer: Any,
+    folder: str | Path,
+    extra: dict[str, JsonValue] | None = None,
+    also: Callable[[Path], None] | None = None,
+) -> Path:
     """Write model and tokenizer so that transformers (an adapter: PEFT) opens the folder; return its path.
 
     All is written beside the target, brought to disk and then renamed, so that a folder of this name is always
     whole. An older folder of the same name is replaced. extra: notes to keep with the model, see `noted`.
+    also: writes further files into the folder that it is given.
     """
     note(model, **(extra or {}))
     with whole(folder) as draft:
@@ -36,6 +43,8 @@ def save(model: nn.Module, tokenizer: Any, folder: str | Path, extra: dict[str, 
             _write(model, draft)
         if tokenizer is not None:
             tokenizer.save_pretrained(draft)
+        if also is not None:
+            also(draft)
     return Path(folder)
 
 

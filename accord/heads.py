@@ -1,0 +1,220 @@
+"""The stage that learns what answers are worth from everything that was said: all forms, members, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from accord.algorithms import reward_heads
+from accord.algorithms.heads_file import read_heads, write_heads
+from accord.algorithms.pseudo import gaps_of, self_train
+from accord.algorithms.reward_model import scores_of
+from accord.batches import Comparisons
+from accord.config import SettingsError
+from accord.heard import Lesson, gathered, ordered, own, pool_of
+from accord.judged import Judged
+from accord.project import Project, named
+from accord.records import Preference, Prompt, Sample, Version, digest
+from accord.rewards.calibrate import Calibration, calibrate, fitted_across
+from accord.rewards.ensemble import agreed_order
+from accord.run import ranks, seed_of
+from accord.worlds.text import models
+from accord.worlds.text.encode import Encoder
+from accord.worlds.text.scorer import Scorer
+from accord.worlds.text.tokenizer import open_tokenizer
+
+CRITERIA = "criteria.safetensors"
+"""File of a version's folder with the heads of the other criteria, and every criterion's normaliser."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """One model and what is known of it."""
+
+    scorer: Scorer
+    heads: reward_heads.Heads
+    figures: dict[str, float]
+
+
+def train_reward_heads(
+    project: Project,
+    name: str,
+    method: str,
+    config: reward_heads.Config,
+    start: str | None = None,
+    beliefs: Sequence[Preference] | None = None,
+    **rest: Any,
+) -> Version:
+    """Learn what answers are worth from every form of judgement in the store."""
+    recipe, chosen = project.recipe, project.recipe.reward_backbone
+    if chosen is None and start is None:
+        raise SettingsError(f"{method} starts from a version (--start NAME) or from the recipe's reward_backbone")
+    lesson = gathered(project, config, beliefs)
+    if not lesson.said["train"]:
+        raise SettingsError(f"{method}: nothing was said of answers to train prompts in {project.folder}; collect "
+                            "some (accord loop) or import some (accord import)")  # fmt: skip
+    tokenizer = open_tokenizer(str((chosen or named(recipe.model, project.path(str(start)))).name))
+    encoder, parent = project.encoder(tokenizer), None if chosen else start
+    others = [f"{name}-{number}" for number in range(2, config.members + 1)]
+    free(project, others, method, lesson)
+    batches = {part: encoder.judged(said, lesson.prompts, lesson.samples) if said else None
+               for part, said in lesson.said.items()}  # fmt: skip
+    encoder.report.warn(name)
+    taught = learned(project, name, config, start, lesson, batches, encoder)
+    measured = together(taught, batches["test"], config) | encoder.report.figures()
+    kept = {**dict(zip(others, taught[1:], strict=True)), name: taught[0]}  # the first one last: it names the others
+    for one, model in kept.items():
+        own = {**model.figures, **calibrated(model, batches["calibration"], config), **measured}
+        mean = model.heads.normalisers[config.main]
+        models.with_normaliser(model.scorer.model, mean.mean, mean.std)
+
+        def also(folder: Path, heads: reward_heads.Heads = model.heads) -> None:
+            write_heads(heads.columns, heads.normalisers, folder / CRITERIA)
+
+        more: dict[str, Any] = {"ensemble": others} if one == name and others else {}
+        version = project.keep(one, "reward", method, model.scorer.model, tokenizer, parent, config, lesson.data, own,
+                               also=also, **more)  # fmt: skip
+    return version
+
+
+def free(project: Project, names: Sequence[str], method: str, lesson: Lesson) -> None:
+    """Raises SettingsError when a member's name belongs to a version that is not a member of these lessons."""
+    for name in names:
+        made = project.version(name)
+        if made is not None and (made.method, made.data_digest) != (method, digest(lesson.data)):
+            raise SettingsError(f"the ensemble's member would be called {name}, and there is such a version already; "
+                                "give another --name")  # fmt: skip
+
+
+# --- what is learned -------------------------------------------------------------------------------------------
+
+
+def learned(
+    project: Project,
+    name: str,
+    config: reward_heads.Config,
+    start: str | None,
+    lesson: Lesson,
+    batches: dict[str, Judged | None],
+    encoder: Encoder,
+) -> list[Taught]:
+    """Every member. With labels of its own, those of the best round; each round is a run below the stage's own."""
+    held = batches["test"]
+
+    def teach(run: str, number: int, judged: Judged) -> Taught:
+        return one_model(project, run, config, start, number, judged, held, encoder.tokenizer)
+
+    if not config.pseudo.rounds:
+        judged = batches["train"]
+        assert judged is not None
+        numbers = range(1, config.members + 1)
+        return [teach(name if number == 1 else f"{name}-{number}", number, judged) for number in numbers]
+    pool, people = pool_of(config, lesson, encoder)
+    device = ranks.device(project.recipe.run.device)
+    seen, stop = (ordered(batches[part], config.main).to(device) for part in ("calibration", "stop"))
+    rounds: dict[str, list[Taught]] = {}
+
+    def taught(turn: str, labelled: Comparisons) -> Sequence[Scorer]:
+        judged = encoder.judged([*lesson.said["train"], *own(labelled, lesson)], lesson.prompts, lesson.samples)
+        made = [teach(f"{name}/{turn}-{number}", number, judged) for number in range(1, config.members + 1)]
+        rounds[turn] = made
+        return [one.scorer for one in made]
+
+    done = self_train(config.pseudo, taught, pool.to(device), people.to(device), seen, stop)
+    figures = {"pseudo_best": float(done.best), "pseudo_pairs": float((~people).sum())}
+    for number, one in enumerate(done.rounds):
+        figures |= {f"pseudo_labels/{number}": float(one.labels), f"pseudo_accuracy/{number}": one.accuracy}
+    return [replace(one, figures=one.figures | figures) for one in rounds[f"round{done.best}"]]
+
+
+def one_model(
+    project: Project,
+    run_name: str,
+    config: reward_heads.Config,
+    start: str | None,
+    number: int,
+    judged: Judged,
+    held: Judged | None,
+    tokenizer: Any,
+) -> Taught:
+    """One member, from a head drawn for it."""
+    recipe = project.recipe
+    backbone = recipe.reward_backbone or named(recipe.model, project.path(str(start)))
+    parts: tuple[Any, ...] = ("head",) if number == 1 else ("head", number)
+    scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, *parts), fresh_head=True))
+    lessons = digest([judged.names, judged.value.tolist(), judged.weight.tolist()])
+    run = project.run(run_name, config, start=start, member=number, judged=lessons)
+    shared = held is not None and bool(set(held.kinds) & set(judged.kinds))
+    heads, figures = reward_heads.train(config, scorer.to(run.device), judged, run, held if shared else None)
+    return Taught(scorer, heads, figures)
+
+
+# --- what is known of it ---------------------------------------------------------------------------------------
+
+
+def together(taught: Sequence[Taught], held: Judged | None, config: reward_heads.Config) -> dict[str, float]:
+    """How the members' mean orders held-out pairs, and how often two members order two answers alike."""
+    if len(taught) < 2 or held is None or not len(held.ordered(config.main)[0]):
+        return {}
+    segment = held.segment.to(next(taught[0].scorer.parameters()).device)
+    said = [one.heads.normalisers[config.main](scores_of(one.scorer, segment, config.micro_tokens)) for one in taught]
+    scores = torch.stack(said).cpu()
+    right, weight, _ = reward_heads.rights(scores.mean(0), held, config.main)
+    return {"ensemble_accuracy": float((right * weight).sum() / weight.sum()), "agreed_order": agreed_order(scores)}
+
+
+def calibrated(model: Taught, aside: Judged | None, config: reward_heads.Config) -> dict[str, float]:
+    """Fit the map on judgements that were not learned from, note it with the weights, and say what it does.
+
+    The figures are of prompts that the map of the other half was fitted on; the map that is kept is of all.
+    """
+    if config.calibrate == "none":
+        return {}
+    score, outcome, prompts = told_apart(model, aside, config)
+    try:
+        fitted: Calibration = calibrate(score, outcome, config.calibrate)
+        before, after, off, mended = fitted_across(score, outcome, prompts, config.calibrate)
+    except ValueError as error:
+        raise SettingsError(f"reward_heads.calibrate={config.calibrate}: {error}; raise reward_heads.aside") from error
+    of = "flag" if config.calibrate == "platt" else "pair"
+    models.note(model.scorer.model, calibration={**fitted.model_dump(mode="json"), "of": of})
+    names = ("loss_before", "loss_after", "ece_before", "ece_after")
+    figures = {f"calibration_{name}": value for name, value in zip(names, (before, after, off, mended), strict=True)}
+    return {**figures, "calibration_rows": float(fitted.rows)}
+
+
+def told_apart(
+    model: Taught, aside: Judged | None, config: reward_heads.Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[N] raw scores (of a flag) or gaps (of a pair, from both sides), [N] outcomes, [N] prompts."""
+    device = next(model.scorer.parameters()).device
+    if config.calibrate != "platt":
+        pairs = ordered(aside, config.main)
+        gap = gaps_of([model.scorer], pairs.to(device), config.micro_tokens)[0].cpu().double().numpy()
+        sure, prompt = pairs.probability.double().numpy(), pairs.segment.group[pairs.better].numpy()
+        both = (np.concatenate(part) for part in ((gap, -gap), (sure, 1 - sure), (prompt, prompt)))
+        return tuple(both)  # type: ignore[return-value]
+    kinds = enumerate(aside.kinds) if aside is not None else ()
+    flagged = [k for k, kind in kinds if kind.form == "flag" and kind.criterion == config.main]
+    if aside is None or not flagged:
+        raise SettingsError("reward_heads.calibrate=platt needs flags of the main criterion, and none was put aside; "
+                            "take temperature for pairs, or set reward_heads.main")  # fmt: skip
+    entry = torch.isin(aside.kind[aside.said], torch.tensor(flagged))
+    score = scores_of(model.scorer, aside.segment.to(device), config.micro_tokens).cpu()[aside.row[entry]]
+    return score.double().numpy(), aside.value[entry].double().numpy(), aside.segment.group[aside.row[entry]].numpy()
+
+
+@torch.no_grad()
+def by_criterion(project: Project, version: str, pairs: Sequence[tuple[Prompt, Sample]]) -> dict[str, list[float]]:
+    """The normalised score of each answer in every criterion that a version of this stage has a head for."""
+    scorer, encoder = project.scorer(version)
+    states = scorer.states(encoder.segment(pairs, scoring=True))
+    columns, normalisers = read_heads(project.path(version) / CRITERIA, states.shape[1])
+    scores, _ = columns(states, scorer.read(states))
+    return {name: normalisers[name](column).tolist()
+            for name, column in zip(columns.criteria, scores.T, strict=True)}  # fmt: skip

@@ -1,0 +1,240 @@
+"""The stage that learns from every form: each form reaches it, members differ, maps mend, and it is made once."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from accord import build, judge, methods
+from accord.config import SettingsError
+from accord.heads import CRITERIA, by_criterion
+from accord.heard import gathered, unanswered
+from accord.project import Project
+from accord.recipe import Recipe, recipe
+from accord.records import (
+    Comparison,
+    Correction,
+    Critique,
+    Feedback,
+    Flags,
+    Message,
+    Preference,
+    Prompt,
+    Question,
+    Ranking,
+    Rating,
+    Sample,
+    Span,
+    Text,
+)
+from accord.worlds.text import models
+from tests.flow.circle import TINY, weights
+
+GOOD, BAD, ODD = ("please", "thanks", "gladly"), ("never", "rude", "hush"), ("lamp", "river", "stone", "fox", "moon")
+SMALL: dict[str, Any] = {
+    "vocabulary": 300,
+    "pretrain": None,
+    "sft": {"epochs": 1, "batch": 16},
+    "model": {"width": 16, "layers": 1, "heads": 2, "context": 64},
+    "reward_heads": {"epochs": 6, "batch": 8, "optimiser": {"learning_rate": 1e-2}},
+    "ppo": {"iterations": 2, "minibatches": 2},
+    "grpo": {"iterations": 2, "minibatches": 2},
+    "best_of_n": {"iterations": 1, "updates": 1, "batch": 4},
+    "best_of": 2,
+    "rollout": 4,
+    "draw": {"max_tokens": 8},
+}
+
+
+def answer(draw: random.Random, level: int) -> str:
+    """Words of which `level` of four are kind and the others rude."""
+    said = [draw.choice(GOOD) for _ in range(level)] + [draw.choice(BAD) for _ in range(4 - level)]
+    return " ".join([*draw.sample(said, 4), draw.choice(ODD)])
+
+
+def text(words: str, role: str = "assistant") -> Text:
+    return Text(messages=(Message(role=role, content=words),))
+
+
+def say(project: Project, count: int, forms: tuple[str, ...], split: str = "train", seed: int = 0) -> list[str]:
+    """Questions about four answers of known worth, each put in one of the forms and answered rightly."""
+    draw, made, prompts = random.Random(f"{seed}-{split}"), [], []
+    for n in range(count):
+        prompt = Prompt(id=f"{split}-{seed}-{n}", content=text(f"say {draw.choice(ODD)} {n}", "user"), split=split)
+        levels = draw.sample(range(5), 4)
+        samples = [Sample(id=f"{prompt.id}-{i}", prompt=prompt.id, content=text(answer(draw, level)))
+                   for i, level in enumerate(levels)]  # fmt: skip
+        form = forms[n % len(forms)]
+        worth = {sample.id: level for sample, level in zip(samples, levels, strict=True)}
+        order = sorted(worth, key=lambda id, worth=worth: -worth[id])
+        asked = Question(id=f"q-{prompt.id}", prompt=prompt.id, samples=tuple(worth), form=FORMS.get(form, form))
+        said: Any = None
+        if form == "comparison":
+            asked = asked.model_copy(update={"samples": tuple(sorted(order[:2]))})
+            said = Comparison(better=order[0], strength=2)
+        elif form == "ranking":
+            said = Ranking(order=tuple((id,) for id in order))
+        elif form == "rating":
+            said = Rating(scores={id: {"": float(1 + level), "tone": float(5 - level)} for id, level in worth.items()})
+        elif form == "flags":
+            said = Flags(flags={id: {"harm": level < 2} for id, level in worth.items()})
+        elif form == "correction":
+            said = Correction(sample=order[-1], content=text(answer(draw, 4)))
+        elif form == "critique":
+            said = Critique(sample=order[-1], spans=(Span(start=0, end=3, label="bad"),))
+        made += [prompt, *samples, asked]
+        if said is not None:
+            made.append(Feedback(id=f"f-{prompt.id}", question=asked.id, annotator=f"person{n % 3}", answer=said))
+        prompts.append(prompt.id)
+    project.store.put(made)
+    return prompts
+
+
+FORMS = {"nothing": "ranking"}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files for a fine-tuned start that has seen the words."""
+    folder, draw = tmp_path_factory.mktemp("heads"), random.Random(1)
+    rows = [{"prompt": f"say {i}", "response": answer(draw, i % 5)} for i in range(40)]
+    (folder / "shown.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [{"prompt": f"tell {i}", "chosen": answer(draw, 4), "rejected": answer(draw, 1)} for i in range(24)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    (folder / "text.txt").write_text(" ".join(row["response"] for row in rows) * 20)
+    return folder
+
+
+def five() -> list[tuple[Prompt, Sample]]:
+    """An answer of each level, the rudest first."""
+    prompt, draw = Prompt(id="p", content=text("say fox", "user")), random.Random(7)
+    return [(prompt, Sample(id=f"s{i}", prompt="p", content=text(answer(draw, i)))) for i in range(5)]
+
+
+def project(shelf: Path, folder: Path, **changes: Any) -> Project:
+    data = {"kind": "files", "root": str(shelf), "texts": ["text.txt"], "demonstrations": ["shown.jsonl"],
+            "preferences": ["pairs.jsonl"], "test_share": 0.3}  # fmt: skip
+    made = Project(folder, recipe(None, {**TINY, **SMALL, "data": data, **changes}))
+    made.prepare()
+    build.train(made, "sft", "sft")
+    return made
+
+
+@pytest.fixture(scope="module")
+def everything(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in whose store every form stands, and questions that nobody answered."""
+    made = project(shelf, tmp_path_factory.mktemp("everything") / "p")
+    say(made, 56, ("comparison", "ranking", "rating", "flags", "correction", "critique", "nothing"))
+    say(made, 12, ("ranking",), "test")
+    return made
+
+
+def with_(made: Project, **changes: Any) -> Project:
+    """The same folder with other settings of the stage."""
+    told = made.recipe.reward_heads.model_dump() | changes
+    return Project(made.folder, Recipe(**{**made.recipe.model_dump(), "reward_heads": told}))
+
+
+def kinds(made: Project, **changes: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in gathered(made, with_(made, **changes).recipe.reward_heads, None).said["train"]:
+        name = f"{one.form}.{one.criterion}".rstrip(".")
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def test_every_form_is_heard(everything: Project) -> None:
+    train = len(everything.preferences("train"))
+    assert 8 < train < 24
+    assert kinds(everything) == {
+        "pair": train + 8 + 8,  # imported, compared, corrected
+        "ranking": 8,
+        "rating": 8,
+        "rating.tone": 8,
+        "flag.harm": 8,
+        "flag.bad": 8,
+    }
+    assert len(unanswered(everything)) == 8 * 6
+
+
+def test_beliefs_stand_instead_of_what_they_rest_on_and_rankings_stay(
+    everything: Project, shelf: Path, tmp_path: Path
+) -> None:
+    made = project(shelf, tmp_path / "p")
+    say(made, 8, ("comparison", "ranking"))
+    plain = kinds(made)
+    said = {one.id: one for one in made.store.feedback()}
+    asked = {one.id: one for one in made.store.all(Question)}
+    for feedback in said.values():
+        question = asked[feedback.question]
+        better = feedback.answer.better if isinstance(feedback.answer, Comparison) else feedback.answer.order[0][0]
+        other = next(s for s in question.samples if s != better)
+        made.store.put([Preference(prompt=question.prompt, chosen=better, rejected=other, probability=0.7,
+                                   feedback=(feedback.id,))])  # fmt: skip
+    assert kinds(made) == plain == kinds(made, comparisons="beliefs")
+    lesson = gathered(made, with_(made, comparisons="beliefs").recipe.reward_heads, None)
+    sure = [one.probability for one in lesson.said["train"] if one.form == "pair"]
+    assert sorted(sure)[:4] == [0.7] * 4
+    assert sorted(sure)[4] == 1.0
+
+
+def test_it_learns_from_all_forms_what_the_answers_are_worth(everything: Project) -> None:
+    version = methods.train(everything, "reward_heads", "worth", start="sft")
+    assert (version.role, version.method) == ("reward", "reward_heads")
+    assert version.figures["held_accuracy"] > 0.9
+    assert {f"loss/{k}" for k in ("pair", "ranking", "rating5", "rating5.tone", "flag.harm", "flag.bad")} & set(
+        version.figures
+    )
+    people = {said.id for said in everything.store.feedback()}
+    beliefs = {belief.id for belief in everything.preferences("train")}
+    trained = {said.id for said in everything.store.feedback() if said.id.startswith("f-train")}
+    assert set(version.data) == trained | beliefs
+    assert people - trained
+    traced = everything.store.trace_version(version.id)
+    assert set(traced.annotators) == {"person0", "person1", "person2"}
+    pairs = five()
+    score = everything.score("worth")(pairs)
+    by = by_criterion(everything, "worth", pairs)
+    assert by[""] == pytest.approx(score.tolist(), abs=1e-5)
+    assert set(by) == {"", "tone", "harm", "bad"}
+    assert score[4] > score[0]
+    assert by["tone"][0] > by["tone"][4]
+    assert by["harm"][0] > by["harm"][4]
+    assert (everything.path("worth") / CRITERIA).is_file()
+    assert methods.train(everything, "reward_heads", "worth", start="sft") == version
+    with pytest.raises(SettingsError, match="other settings of margin"):
+        methods.train(with_(everything, margin=0.5), "reward_heads", "worth", start="sft")
+    card = judge.card_of(everything, "worth", everything.preferences("test"), None)
+    assert card.accuracy.estimate > 0.8
+
+
+def test_members_differ_agree_and_are_one_reward(everything: Project) -> None:
+    made = with_(everything, members=3, epochs=2)
+    version = methods.train(made, "reward_heads", "many", start="sft")
+    assert made.members("many") == ["many", "many-2", "many-3"]
+    assert version.config["ensemble"] == ["many-2", "many-3"]
+    hashes = {name: value for name, value in weights(made.folder).items() if name.startswith("many")}
+    assert len(set(hashes.values())) == 3
+    assert 0.5 < version.figures["agreed_order"] < 1
+    assert version.figures["ensemble_accuracy"] > 0.7
+    pairs = five()
+    mean = torch.stack([made.score(name)(pairs) for name in ("many-2", "many-3")]).sum(0)
+    single = with_(made).score  # each by itself
+    assert torch.allclose(single("many")(pairs) * 3 - mean, alone(made, "many", pairs), atol=1e-5)
+    build.train(made, "sft", "taken-2")
+    with pytest.raises(SettingsError, match="taken-2"):
+        methods.train(made, "reward_heads", "taken", start="sft")
+
+
+def alone(made: Project, name: str, pairs: list[tuple[Prompt, Sample]]) -> torch.Tensor:
+    """The normalised score of one member."""
+    from accord.project import scores
+
+    scorer, encoder = made.scorer(name)
+    mean, std = models.normaliser(scorer.model)
+    return (scores(scorer, encoder, pairs, 4096) - mean) / std
