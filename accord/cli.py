@@ -18,6 +18,7 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
   accord methods                    every method: its paper, what it needs and costs, when to choose it
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html
+  accord evaluate overoptimisation  proxy and gold over the drift: where more optimisation is harm
   accord serve                      the pages on which people judge, and their public contract
   accord ask [VERSION]              put questions about its answers to people, chosen at random or by a rule
   accord people [ACT] [NAME ...]    who judges, with figures; add, pause, resume, withdraw
@@ -223,5 +224,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "ask": _by_parameters("ask", "accord.ask"),
     **{name: _by_parameters(name, "accord.people") for name in ("people", "believe", "erase")},
     **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
-    **{name.rstrip("_"): _by_parameters(name) for name in ("import_", "export", "prove")},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("import_", "export", "prove", "evaluate")},
 }

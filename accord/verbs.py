@@ -13,6 +13,8 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from accord.project import Project
 
+Proof = Literal["lab", "methods", "overoptimisation"]
+
 
 def import_(
     files: Positional[tuple[Path, ...]],
@@ -144,22 +146,70 @@ def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
     return 0
 
 
-def prove(name: Positional[Literal["lab", "methods"]], /, seeds: int = 5, folder: Path = Path("projects/prove")) -> int:
+def prove(
+    name: Positional[Proof],
+    /,
+    seeds: int = 5,
+    folder: Path = Path("projects/prove"),
+    small: bool = False,
+    settings: Path | None = None,
+) -> int:
     """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
 
     Args:
         name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
-            every method from the same start on the same beliefs.
+            every method from the same start on the same beliefs. `overoptimisation`: where gold turns down while the
+            proxy rises (docs/overoptimisation.md).
         seeds: How many seeds.
         folder: Where the projects are made.
+        small: The small size of an experiment: minutes, to see that it runs. Not for `lab` and `methods`.
+        settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
     """
-    if name == "methods":
-        from accord.contest import prove_methods
+    import importlib
 
-        return prove_methods(seeds, folder, say)
-    from accord.prove import prove_lab
+    from accord.config import SettingsError, read
 
-    return prove_lab(seeds, folder, say)
+    if name in ("lab", "methods"):
+        if small or settings is not None:
+            raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")
+        found = importlib.import_module("accord.prove" if name == "lab" else "accord.contest")
+        return int(getattr(found, f"prove_{name}")(seeds, folder, say))
+    found = importlib.import_module(f"accord.proofs.{name}")
+    return int(found.prove(seeds, folder, say, small, read(settings) if settings else None))
+
+
+def evaluate(
+    what: Positional[Literal["overoptimisation"]],
+    /,
+    project: Path = Path("quickstart"),
+    start: str = "sft",
+    reward: str = "round1-reward",
+    along: tuple[str, ...] = (),
+    gold: str = "",
+    drawn: int = 64,
+    prompts: int = 100,
+) -> int:
+    """Measure a project's versions beyond its report; writes overoptimisation.html, .md and .json into the project.
+
+    Args:
+        what: `overoptimisation`: proxy and gold over the drift, of best of n and of policies on their way.
+        project: Folder of the project.
+        start: Version that drift is measured from, and that best of n draws from.
+        reward: The reward model: the proxy.
+        along: Versions that were optimised from the start, in order; each counts with the checkpoints its run has kept.
+        gold: Reward model that stands for what is meant; without it the true preference of the lab.
+        drawn: Answers per prompt that best of n chooses from.
+        prompts: Test prompts.
+    """
+    from accord.proofs.turned import evaluate as measured
+
+    at = opened(project)
+    for name, role in ((start, "policy"), (reward, "reward"), *((one, "policy") for one in along)):
+        _known(at, name, role)
+    if gold:
+        _known(at, gold, "reward")
+    print(measured(at, start, reward, along, gold, drawn, prompts))
+    return 0
 
 
 def opened(folder: Path) -> Project:
@@ -226,7 +276,7 @@ def train_help() -> str:
     """How a stage is trained, and by which methods."""
     from accord.methods import METHODS
 
-    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--reference VERSION] [--name NAME]"
+    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--cost VERSION] [--reference VERSION] [--name NAME]"
     lines = [f"  {name:<13} {one.caption}" for name, one in METHODS.items()]
     return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines])
 

@@ -57,6 +57,36 @@ class Curve:
     """Values."""
 
 
+@dataclass(frozen=True)
+class Band:
+    """One line with how sure it is."""
+
+    label: str
+    """What it is; '' for a line that the legend leaves out."""
+    x: Sequence[float]
+    """Places."""
+    y: Sequence[float]
+    """Values."""
+    low: Sequence[float] = ()
+    """Lower ends; none for a line alone."""
+    high: Sequence[float] = ()
+    """Upper ends."""
+    colour: str = "a"
+    """`a`, `b`, `c` or `muted`."""
+    dashed: bool = False
+    """Drawn in dashes, as what is no measurement."""
+
+
+def bands(key: str, title: str, lines: Sequence[Band], across: str, label: str = "", ticks: Sequence[str] = ()) -> str:
+    """Lines with their intervals over any quantity as one SVG; '' when there is nothing to draw.
+
+    across: name of the x axis. label: what stands above. ticks: names of the places 0, 1, 2 and so on, where the
+    x axis is no number.
+    """
+    lines = [line for line in lines if len(line.x)]
+    return _drawn(key, title, lambda axes: _bands(axes, lines, across, label, ticks)) if lines else ""
+
+
 def curves(
     key: str,
     title: str,
@@ -105,6 +135,25 @@ def _curves(
         _legend(axes)
 
 
+def _bands(axes: Any, lines: Sequence[Band], across: str, label: str, ticks: Sequence[str]) -> None:
+    """Lines, what is known of them as pale bands, the legend."""
+    for line in lines:
+        colour = COLOUR[line.colour]
+        shape: dict[str, Any] = {"dashes": (4, 3)} if line.dashed else {"marker": "o", "markersize": 4}
+        axes.plot(list(line.x), list(line.y), color=colour, label=line.label or "_", **shape)
+        if len(line.low):
+            axes.fill_between(list(line.x), list(line.low), list(line.high), color=colour, alpha=0.15, linewidth=0)
+    named = [line for line in lines if line.label]
+    axes.margins(x=0.02)
+    axes.set_title(label, loc="left", pad=8 + 15 * -(-len(named) // 3) if len(named) > 1 else 8)
+    axes.set_xlabel(across)
+    axes.locator_params(axis="y", nbins=5)
+    if ticks:
+        axes.set_xticks(range(len(ticks)), list(ticks))
+    if len(named) > 1:
+        _legend(axes, 3)
+
+
 def _reliability(axes: Any, bins: Sequence[Bin]) -> None:
     """The diagonal, the curve, a dot for each bin."""
     most = max(b.count for b in bins)
@@ -119,11 +168,11 @@ def _reliability(axes: Any, bins: Sequence[Bin]) -> None:
     _legend(axes)
 
 
-def _legend(axes: Any) -> None:
+def _legend(axes: Any, columns: int = 4) -> None:
     """Names above the chart, where they hide nothing."""
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2,
-        labelcolor=COLOUR["muted"],
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2, handlelength=1.4,
+        columnspacing=1.2, labelcolor=COLOUR["muted"],
     )  # fmt: skip
 
 
