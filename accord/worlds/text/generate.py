@@ -16,7 +16,7 @@ from accord.run import ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, Writing
-from accord.worlds.text.tree import places, tree
+from accord.worlds.text.tree import tree
 from accord.worlds.text.trunk import Trunk, still, unwrapped
 
 
@@ -93,7 +93,9 @@ class _Work:
         self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
-        fair, room = -(-requests // ranks.count()), sampler.memory // (width * self._bytes(sampler))
+        fair, self.most = -(-requests // ranks.count()), sampler.memory // self._bytes(sampler)
+        # An answer's own places, and its part of its prompt's.
+        room = self.most // (sampling.max_tokens + -(-longest // sampling.count))
         self.limit = max(1, min(fair, sampler.slots, room))
         self.budget = sampler.tokens
         self.worth = min(max(self.limit // 8, min(sampling.count, self.limit)), self.limit)
@@ -105,7 +107,7 @@ class _Work:
         prices = [len(prompts[p]) + len(some) * sampling.max_tokens for p, some in asked]
         self.mine = [asked[i] for i in ranks.dealt(prices, ranks.count())[ranks.rank()]]
         self.queue = deque(self.mine)
-        self.memory = Slots(self.limit, width)
+        self.memory = Slots(self.limit, sampling.max_tokens, self.device)
         self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
         self.streams: NDArray[np.uint64] = np.array(
             [stream(sampling.seed, p, a) for p in sampling.numbers or range(len(prompts)) for a in answers],
@@ -129,16 +131,18 @@ class _Work:
         return int(2 * config.num_hidden_layers * heads * size * next(sampler.model.parameters()).element_size())
 
     def room(self) -> int:
-        """Free slots."""
-        return self.limit - self.count
+        """Free slots; none while the prompts of the others take too much memory."""
+        free = self.most - self.memory.held - self.limit * self.sampling.max_tokens
+        return self.limit - self.count if free > 0 else 0
 
     def admit(self) -> None:
         """Read the prompts of as many requests as fit, and draw the first token of each answer."""
         taken: list[tuple[int, list[int]]] = []
-        used, room = 0, self.room()
+        used, room = 0, self.limit - self.count
+        budget = min(self.budget, self.most - self.memory.held - self.limit * self.sampling.max_tokens)
         while self.queue and len(self.queue[0][1]) <= room:
             size = len(self.prompts[self.queue[0][0]])
-            if taken and used + size > self.budget:
+            if taken and used + size > budget:
                 break
             taken.append(self.queue.popleft())
             used, room = used + size, room - len(taken[-1][1])
@@ -154,20 +158,19 @@ class _Work:
         self.text[new, : table.shape[1]] = table[source]
         state = self._read(table, length, source) if self.trunk.shares else self._plain(table, length - 1)
         self.count += len(source)
+        if self.trunk.shares:
+            self.memory.arrange(self.count)
         self._say(self.trunk.logits(state)[source], new)
 
     def _read(self, table: Tensor, length: Tensor, source: Tensor) -> Tensor:
-        """[G, D] states at the last token of each prompt [G, P]; what was read goes to the new slots."""
+        """[G, D] states at the last token of each prompt [G, P], which is known to the new slots from now on."""
         start = length.cumsum(0) - length
         step = torch.arange(table.shape[1], device=self.device)
         row, at = (step < length[:, None]).nonzero(as_tuple=True)
         none = length[:0]
         layout = Reading(
             tree(len(row), start, length, none, none, none, none),
-            self.memory,
-            places(start, length),
-            source,
-            self.count,
+            self.memory.admit(start, length, source, self.count),
         )
         return self.trunk.read(table[row, at][None], at[None], layout)[0, start + length - 1]
 
@@ -178,7 +181,7 @@ class _Work:
         span = int(place.max()) + 1
         if self.trunk.shares:
             newest = self.text[now].gather(1, place[:, None])
-            state = self.trunk.read(newest, place[:, None], Writing(self.memory, place, span))[:, 0]
+            state = self.trunk.read(newest, place[:, None], Writing(self.memory, self.spoken[now] - 1))[:, 0]
         else:
             state = self._plain(self.text[now, :span], place)
         self._say(self.trunk.logits(state), now)
@@ -217,8 +220,10 @@ class _Work:
         if len(hole):
             for noted in (self.request, self.spoken, self.place, self.text):
                 noted[hole] = noted[last]
-            self.memory.move(last, hole, int(self.place[:left].max()))
+            self.memory.move(last, hole, int(self.spoken[:left].max()) - 1)
         self.count = left
+        if left and self.trunk.shares:
+            self.memory.arrange(left)
 
     def answers(self) -> list[Completion]:
         """Everything said by all processes, in the order of the requests."""

@@ -1,4 +1,11 @@
-"""The memory of a sampler: keys and values of many unfinished answers, laid out once and never moved as a whole."""
+"""The memory of a sampler: keys and values of each prompt once, and beside them those of every answer under way.
+
+known    p0 p1 p2 p3 .     length 4     asked by slots 0 1 2        each answer's attention is two parts:
+         q0 q1 q2 q3 q4    length 5     asked by slots 3 4 .        its prompt's, read once for all of its answers,
+slots    0: a0 a1 a2 .                                              and its own; the sums of exponentials of
+         1: b0 b1 b2 .                                              both say how much each part counts.
+         2: ...
+"""
 
 from __future__ import annotations
 
@@ -7,85 +14,223 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accord.worlds.text.attention import Rule, additive, attended
-from accord.worlds.text.tree import Tree
+from accord.worlds.text.attention import Rule
+from accord.worlds.text.tree import Block, Tree, buckets, places
+
+LIKE = 0.6
+"""Prompts down to this share of the longest are kept and asked together."""
+
+
+@dataclass
+class Known:
+    """Prompts of like length."""
+
+    block: Block
+    """Where they stand in the row from which they were read."""
+    length: Tensor
+    """[g] int64: how many places of each are real."""
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    """Of each layer [g, K, P, d]."""
+    values: dict[int, Tensor] = field(default_factory=dict)
+    asked: Tensor | None = None
+    """[g, m] int64: slots whose answers go on from each prompt; where there are fewer, any slot."""
+
+    def keep(self, alive: Tensor) -> None:
+        """Forget all prompts but those, [g] bool."""
+        self.length = self.length[alive]
+        longest = int(self.length.max())
+        for memory in (self.keys, self.values):
+            for layer, held in memory.items():
+                memory[layer] = held[alive, :, :longest]
 
 
 class Slots:
-    """Keys and values [slots, K, places, d] of each layer. A slot holds one text from its first token on."""
+    """Keys and values [slots, K, places, d] of each layer for the answers, and what is known of their prompts."""
 
-    def __init__(self, slots: int, places: int) -> None:
+    def __init__(self, slots: int, places: int, device: torch.device) -> None:
+        """places: tokens that an answer may have."""
         self.slots, self.places = slots, places
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
+        self.known: list[Known] = []
+        self.prompt = torch.zeros(slots, dtype=torch.long, device=device)
+        """[slots] int64: prompt of each slot, counted through all that are known."""
+        self.home = self.prompt
+        """[n] int64: where each slot stands among all that ask, prompts laid end to end."""
+
+    @property
+    def held(self) -> int:
+        """Places of all prompts that are known."""
+        return sum(k.length.numel() * next(iter(k.keys.values())).shape[2] for k in self.known if k.keys)
 
     def layer(self, rule: Rule, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The memory of one layer, made at its first use after the shape of its keys [1, K, N, d]."""
+        """The answers' memory of one layer, made at its first use after the shape of its keys [n, K, 1, d]."""
         if rule.layer not in self.keys:
             shape = (self.slots, like.shape[1], self.places, like.shape[3])
             self.keys[rule.layer], self.values[rule.layer] = like.new_zeros(shape), like.new_zeros(shape)
         return self.keys[rule.layer], self.values[rule.layer]
 
+    def admit(self, start: Tensor, length: Tensor, source: Tensor, first: int) -> list[Known]:
+        """Room for prompts that are about to be read, and who goes on from them.
+
+        start, length: [g] int64, where each prompt stands in the row. source: [n] int64, prompt of each new slot;
+        the new slots are first, first + 1, ..., first + n - 1.
+        """
+        parts = buckets(length, LIKE)
+        new = [Known(Block(places(start[i], length[i]), length[i]), length[i]) for i in parts]
+        number = torch.empty_like(length)
+        number[torch.cat(parts)] = torch.arange(len(length), device=length.device)
+        self.prompt[first : first + len(source)] = number[source] + sum(len(k.length) for k in self.known)
+        self.known += new
+        return new
+
     def move(self, source: Tensor, target: Tensor, used: int) -> None:
         """The first `used` places of some slots into others, [n] int64 each."""
+        self.prompt[target] = self.prompt[source]
         for memory in (*self.keys.values(), *self.values.values()):
             memory[target, :, :used] = memory[source, :, :used]
+
+    def arrange(self, count: int) -> None:
+        """Find out who asks which prompt, when the first `count` slots are under way; forget prompts of nobody."""
+        owner = self.prompt[:count]
+        alive = torch.zeros(sum(len(k.length) for k in self.known), dtype=torch.bool, device=owner.device)
+        alive[owner] = True
+        kept, at = [], 0
+        for known in self.known:
+            mine = alive[at : at + len(known.length)]
+            at += len(mine)
+            if bool(mine.any()):
+                kept.append(known)
+                if not bool(mine.all()):
+                    known.keep(mine)
+        self.known = kept
+        owner.copy_((alive.cumsum(0) - 1)[owner])
+        self.home = torch.empty_like(owner)
+        order = torch.argsort(owner, stable=True)
+        ranked = owner[order]
+        asking = torch.bincount(ranked, minlength=int(alive.sum()))
+        rank = torch.arange(count, device=owner.device) - (asking.cumsum(0) - asking)[ranked]
+        at = laid = 0
+        for known in self.known:
+            g = len(known.length)
+            some = (ranked >= at) & (ranked < at + g)
+            row, column, most = ranked[some] - at, rank[some], int(asking[at : at + g].max())
+            known.asked = torch.zeros(g, most, dtype=torch.long, device=owner.device)
+            known.asked[row, column] = order[some]
+            self.home[order[some]] = laid + row * most + column
+            at, laid = at + g, laid + g * most
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The layout that reads prompts, once each, and puts what was read into the slots of all their answers."""
+    """The layout that reads prompts, once each, and keeps what was read."""
 
     tree: Tree
     """The packed prompts: trunks without branches."""
-    slots: Slots
+    known: list[Known]
     """Where to put it."""
-    prompt: Tensor
-    """[G, P] int64: places of each prompt in the row; a shorter one repeats its last place."""
-    source: Tensor
-    """[n] int64: prompt of each new slot."""
-    first: int
-    """The new slots are first, first + 1, ..., first + n - 1."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
-        to = slice(self.first, self.first + len(self.source))
-        for memory, new in zip(self.slots.layer(rule, key), (key, value), strict=True):
-            read = new[0][:, self.prompt].transpose(0, 1)  # [G, K, P, d]
-            memory[to, :, : self.prompt.shape[1]] = read[self.source]
+        keys, values = (t[0].transpose(0, 1).contiguous() for t in (key, value))
+        for known in self.known:
+            known.keys[rule.layer] = known.block.known(keys).contiguous()
+            known.values[rule.layer] = known.block.known(values).contiguous()
         return self.tree.attend(query, key, value, rule)
 
 
-@dataclass(frozen=True)
 class Writing:
-    """The layout of one step: each of the first n slots adds one token to its text and reads what it holds."""
+    """The layout of one step: each of the first n slots adds one token to its answer and reads what is known."""
 
-    slots: Slots
-    """The texts so far."""
-    place: Tensor
-    """[n] int64: where the new token of each slot stands in its text."""
-    span: int
-    """One past the highest of them."""
-    masks: dict[int | None, Tensor] = field(default_factory=dict)
-    """Masks made so far, by window."""
-
-    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """[n, 1, 1, span] to be added."""
-        if window is not None and window >= self.span:
-            window = None
-        if window not in self.masks:
-            past = self.place[:, None] - torch.arange(self.span, device=self.place.device)
-            seen = past >= 0 if window is None else (past >= 0) & (past < window)
-            self.masks[window] = additive(seen, dtype)[:, None, None]
-        return self.masks[window]
+    def __init__(self, slots: Slots, spoken: Tensor) -> None:
+        """spoken: [n] int64, how many tokens of each answer were read before this one."""
+        self.slots, self.spoken = slots, spoken
+        self.span = int(spoken.max()) + 1
+        self.even = int(spoken.min()) + 1 == self.span
+        self._masks: dict[tuple[int | None, int], Tensor | None] = {}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [n, H, 1, d], key and value [n, K, 1, d] -> [n, 1, H, d]."""
-        count = len(self.place)
-        keys, values = self.slots.layer(rule, key)
-        rows = torch.arange(count, device=self.place.device)
-        keys[rows, :, self.place] = key[:, :, 0]
-        values[rows, :, self.place] = value[:, :, 0]
-        seen_keys, seen_values = keys[:count, :, : self.span], values[:count, :, : self.span]
-        mask = self.mask(rule.window, query.dtype)
-        return attended(query, seen_keys, seen_values, mask, rule.scaling, rule.softcap).transpose(1, 2)
+        count, heads, _, size = query.shape
+        mine = [memory[:count] for memory in self.slots.layer(rule, key)]
+        for memory, new in zip(mine, (key, value), strict=True):
+            if self.even:
+                memory[:, :, self.span - 1] = new[:, :, 0]
+            else:
+                memory[torch.arange(count, device=query.device), :, self.spoken] = new[:, :, 0]
+        # Queries that share a head of keys stand in one column: [n, K, H / K, d].
+        query = query.reshape(count, key.shape[1], -1, size)
+        keys, values = (memory[:, :, : self.span] for memory in mine)
+        own, own_total = partly(query, keys, values, self._own(rule.window, query.dtype), rule)
+        theirs, their_total = self._prompts(query, rule)
+        share = torch.sigmoid(their_total - own_total)[..., None].to(own.dtype)
+        return torch.lerp(own, theirs, share).reshape(count, 1, heads, -1)
+
+    def _prompts(self, query: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        """What the prompts answer to queries [n, K, r, d]: [n, K, r, d] and the logarithm of the sum, [n, K, r]."""
+        answers, totals = [], []
+        for number, known in enumerate(self.slots.known):
+            assert known.asked is not None
+            g, m = known.asked.shape
+            asked = query.index_select(0, known.asked.flatten()).view(g, m, *query.shape[1:])
+            mask = self._seen(number, known, rule.window, query)
+            found, total = partly(
+                asked.transpose(1, 2).flatten(2, 3), known.keys[rule.layer], known.values[rule.layer], mask, rule
+            )
+            own = (g, query.shape[1], m, query.shape[2])
+            answers.append(found.reshape(*own, -1).transpose(1, 2).flatten(0, 1))
+            totals.append(total.reshape(own).transpose(1, 2).flatten(0, 1))
+        home = self.slots.home
+        return torch.cat(answers).index_select(0, home), torch.cat(totals).index_select(0, home)
+
+    def _own(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """[n, 1, 1, span] to be added to the products with an answer's own keys; None when all are seen."""
+        if window is not None and window >= self.span:
+            window = None
+        if (window, -1) not in self._masks:
+            past = self.spoken[:, None] - torch.arange(self.span, device=self.spoken.device)
+            seen = past >= 0 if window is None else (past >= 0) & (past < window)
+            whole = self.even and window is None
+            self._masks[window, -1] = None if whole else lowered(seen, dtype)[:, None, None]
+        return self._masks[window, -1]
+
+    def _seen(self, number: int, known: Known, window: int | None, query: Tensor) -> Tensor | None:
+        """[g, 1, 1 or m r, P] to be added to the products with prompts' keys; None when all are seen."""
+        assert known.asked is not None
+        places = int(known.length.max())
+        if window is not None and window > places + self.span:
+            window = None
+        if (window, number) not in self._masks:
+            place = torch.arange(places, device=query.device)
+            seen = (place < known.length[:, None])[:, None, None]
+            if window is not None:
+                ahead = (known.length[:, None] + self.spoken[known.asked]).repeat_interleave(query.shape[2], 1)
+                seen = seen & (ahead[..., None] - place < window)[:, None]
+            whole = window is None and bool(seen.all())
+            self._masks[window, number] = None if whole else lowered(seen, query.dtype)
+        return self._masks[window, number]
+
+
+def lowered(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where seen, else so low that it counts nothing, yet finite: a prompt may be out of sight altogether."""
+    return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min / 4)
+
+
+def partly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Attention over a part of what is seen, and the logarithm of the sum of exponentials over that part.
+
+    query [n, K, r, d], key and value [n, K, S, d]; mask: added to the products, None where all is seen.
+    Returns [n, K, r, d] and [n, K, r]. Parts are put together by their sums, as in flash attention (Dao et al. 2022).
+    """
+    if query.device.type == "cpu" and rule.softcap is None and value.shape[-1] == query.shape[-1]:
+        found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, attn_mask=mask, scale=rule.scaling
+        )
+        return found
+    products = query @ key.transpose(-1, -2) * rule.scaling
+    if rule.softcap is not None:
+        products = torch.tanh(products / rule.softcap) * rule.softcap
+    products = products.to(torch.promote_types(query.dtype, torch.float32))
+    products = products if mask is None else products + mask
+    total = torch.logsumexp(products, -1)
+    return (products - total[..., None]).exp().to(value.dtype) @ value, total

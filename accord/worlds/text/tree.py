@@ -229,11 +229,11 @@ def tree(
     return Tree(tuple(blocks), home)
 
 
-def buckets(length: Tensor) -> list[Tensor]:
+def buckets(length: Tensor, shrink: float = SHRINK) -> list[Tensor]:
     """Numbers of the stretches, [n] int64 lengths, in parts of like length; within a part in their old order."""
     if len(length) == 0:
         return []
-    kind = torch.ceil(torch.log(length.clamp(min=FLOOR).double() / FLOOR) / -torch.log(torch.tensor(SHRINK)))
+    kind = torch.ceil(torch.log(length.clamp(min=FLOOR).double() / FLOOR) / -torch.log(torch.tensor(shrink)))
     return [(kind == k).nonzero()[:, 0] for k in torch.unique(kind)]
 
 
