@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -19,11 +20,10 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from accord.algorithms.functional import kl
-from accord.algorithms.referred import Reference, referred, whole, whole_of, with_reference
+from accord.algorithms.referred import Actor, Reference, referred, whole, whole_of, with_reference
 from accord.algorithms.reward_model import correct, pairwise
-from accord.batches import Comparisons, Segment
+from accord.batches import Comparisons
 from accord.config import Settings
-from accord.protocols import Evaluated
 from accord.run import OptimiserConfig, Run
 
 Name = Literal["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo"]
@@ -58,12 +58,6 @@ class Config(Settings):
     """Measure held-out accuracy after so many steps; 0 only at the end."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, schedule="linear", warmup=0.1)
     """How the parameters move."""
-
-
-class Actor(Protocol):
-    """A trainable policy, an nn.Module."""
-
-    def evaluate(self, segment: Segment) -> Evaluated: ...
 
 
 @dataclass(frozen=True)
@@ -181,23 +175,26 @@ def train(
     run: Run,
     reference: Reference | None = None,
     held_out: Comparisons | None = None,
+    moving: bool = False,
 ) -> dict[str, float]:
     """Move the policy to what is believed better. Returns the last figures (docs/dpo.md explains each).
 
     reference: what drift is measured from; None takes the policy as it is when this is called, before any checkpoint
-    is loaded, so that DPO's first loss is ln 2. Raises ValueError when there is nothing to learn from.
+    is loaded, so that DPO's first loss is ln 2. moving: it learns too (Gorbatovski et al. 2024), so it is asked about
+    each batch anew. Raises ValueError when there is nothing to learn from.
     """
     groups = comparisons.groups()
     if not groups:
         raise ValueError("no comparisons to learn from")
     total = steps(config, len(groups))
-    comparisons = known(comparisons, policy, reference, config, run)
-    held_out = known(held_out, policy, reference, config, run) if held_out else None
+    ask, same = partial(known, policy=policy, reference=reference, config=config, run=run), lambda as_it_is: as_it_is
+    once, anew = (same, ask) if moving else (ask, same)
+    comparisons, held_out = once(comparisons), once(held_out) if held_out else None
     run.optimise(config.optimiser, total, policy=policy)
     figures: dict[str, float] = {}
     for step in run.steps(total):
         chosen = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
-        batch = run.share(comparisons.pairs(chosen)).to(run.device)
+        batch = run.share(anew(comparisons.pairs(chosen))).to(run.device)
         count = run.total(batch.weight.sum())
         figures = {}
         for micro in run.split(batch, config.micro_tokens):
@@ -211,7 +208,7 @@ def train(
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
-            figures["held_out_accuracy"] = accuracy_on(policy, held_out.to(run.device), config)
+            figures["held_out_accuracy"] = accuracy_on(policy, anew(held_out).to(run.device), config)
         run.log(**figures)
     return figures or run.last_figures()
 

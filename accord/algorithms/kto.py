@@ -10,17 +10,16 @@ with are dealt once, so the reference is asked before the first step and needs n
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms.functional import kl
-from accord.algorithms.referred import Reference, referred, whole, whole_of, with_reference
+from accord.algorithms.referred import Actor, Reference, referred, whole, whole_of, with_reference
 from accord.batches import Segment, pack
 from accord.config import Settings
-from accord.protocols import Evaluated
 from accord.run import OptimiserConfig, Run, seed_of
 
 
@@ -43,12 +42,6 @@ class Config(Settings):
     """Tokens computed at once. Changes memory and speed, never the result."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, schedule="linear", warmup=0.1)
     """How the parameters move."""
-
-
-class Actor(Protocol):
-    """A trainable policy, an nn.Module."""
-
-    def evaluate(self, segment: Segment) -> Evaluated: ...
 
 
 def kto(change: Tensor, desirable: Tensor, expected: Tensor, config: Config) -> Tensor:

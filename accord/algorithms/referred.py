@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from accord.batches import ROW, Segment, pack
+from accord.config import Settings
+from accord.protocols import Evaluated
+
+
+class Anchor(Settings):
+    """What drift is measured from, in PPO, GRPO, DPO and their kin."""
+
+    reference: Literal["fixed", "ema"] = "fixed"
+    """`fixed`: a version as it is (`--reference`, else the start). `ema`: an exponential moving average of the policy's
+    weights, which begins at the start and follows at each optimiser step; the version of `--reference` is not asked."""
+    decay: float = Field(default=0.99, ge=0, le=1)
+    """Share of the average that stays at each step: 1 never follows, 0 is the policy itself and prices no drift."""
+
+
+class Actor(Protocol):
+    """A trainable policy, an nn.Module."""
+
+    def evaluate(self, segment: Segment) -> Evaluated: ...
+
 
 Reference = Callable[[Segment], Tensor]
 """Log-probabilities [B, T] of the same actions under the policy that drift is measured from."""

@@ -1,6 +1,7 @@
 """The workbench: a library that a training loop calls, never a framework that calls the loop."""
 
 from accord.run.account import MEASURED, Share, speed, where_time_went
+from accord.run.average import Average
 from accord.run.checkpoint import BrokenCheckpoint, newest, read_state, write_state
 from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, Schedule, make_optimiser
@@ -10,6 +11,7 @@ from accord.run.settings import RunConfig, seed_of
 
 __all__ = [
     "MEASURED",
+    "Average",
     "BrokenCheckpoint",
     "Log",
     "NonFinite",

@@ -25,6 +25,7 @@ from accord.config import SettingsError
 from accord.run import ranks, shards
 from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
+from accord.run.average import follow
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser
@@ -64,8 +65,7 @@ class Run:
         self._optimiser: torch.optim.AdamW | None = None
         self._optimiser_config = OptimiserConfig()
         self._precision = torch.float32
-        self._updates = 0
-        self._updates_planned = 1
+        self._updates, self._updates_planned = 0, 1
         self._held: dict[str, Any] = {}
         self._names: list[str] = []
         self._lessons = 0
@@ -75,11 +75,15 @@ class Run:
         self._started = False
         self.last: dict[str, float] = {}
         self.order: Order | None = None
+        self.noted: Callable[[], Mapping[str, float]] = dict  # figures that a loop does not know of, for its log
 
     # --- what a loop prepares -----------------------------------------------------------------------------------
 
     def track(self, **things: Stateful) -> None:
-        """Put things into every checkpoint. Of a module, only what is trained and its buffers are kept."""
+        """Put things into every checkpoint. Of a module, only what is trained and its buffers are kept.
+
+        An Average follows its module at each step from then on.
+        """
         if self._started:
             raise RuntimeError(f"track({', '.join(things)}) after steps(): a resumed run could not restore it")
         self._tracked.update(things)
@@ -214,6 +218,7 @@ class Run:
             group["lr"] = group["base"] * factor
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+        follow(self._tracked.values())
         self._updates += 1
         self._names.clear()
         self._even = False
@@ -227,7 +232,7 @@ class Run:
     def log(self, **figures: Tensor | float) -> None:
         """Keep figures of this step; they also stand beside the progress bar."""
         assert self._log is not None or not ranks.leads(), "log() belongs inside the loop over steps()"
-        self.last = {name: float(value) for name, value in figures.items()}
+        self.last = {name: float(value) for name, value in {**figures, **self.noted()}.items()}
         account = ranks.spending(self.device, self._precision)
         if self._log is not None:
             self._log.write(self.at, {**self.last, **account})

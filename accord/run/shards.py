@@ -21,7 +21,7 @@ from accord.batches import Comparisons, Segment
 from accord.run import ranks
 
 B = TypeVar("B", bound=Segment | Comparisons)
-PASSES = ("evaluate", "reference", "score", "states", "values", "read")
+PASSES = ("evaluate", "reference", "likely", "score", "states", "values", "each", "read")
 """Methods of a policy or scorer that read its weights."""
 _ROOTS: list[nn.Module] = []
 """What the run under way has shared; in the same order on every rank."""

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from accord.algorithms import dpo
 from accord.algorithms.referred import whole, whole_of, with_reference
 from accord.batches import Comparisons
-from accord.run import OptimiserConfig, read_log
+from accord.run import Average, OptimiserConfig, read_log
 from tests.algorithms.conftest import Speaker, told
 
 
@@ -216,3 +216,56 @@ def test_the_log_odds_stay_finite_where_an_answer_is_certain(p):
     at = torch.tensor([math.log(p)], requires_grad=True)
     dpo.log_odds(at).sum().backward()
     assert torch.isfinite(at.grad).all()
+
+
+# --- a reference that moves --------------------------------------------------------------------------------------
+
+
+def moved(decay, new_run, steps=4):
+    """(policy, rows of the log, weights before each step) with an average for a reference; None is a fixed one."""
+    policy, run = Speaker(seed=2), new_run()
+    config = dpo.Config(epochs=steps, batch=10, optimiser=OptimiserConfig(learning_rate=0.1, warmup=0))
+    before, taken = [], run.step
+
+    def noting(**parts):
+        before.append(policy.logits.detach().clone())
+        return taken(**parts)
+
+    run.step = noting
+    if decay is None:
+        dpo.train(config, policy, pairs(), run, held_out=pairs())
+        return policy, read_log(run.folder / "log.jsonl"), before
+    average = Average(policy, decay)
+    run.track(anchor=average)
+
+    def asked(segment):
+        with average.inside():
+            return policy.evaluate(segment).logprob
+
+    dpo.train(config, policy, pairs(), run, asked, pairs(), moving=True)
+    return policy, read_log(run.folder / "log.jsonl"), before
+
+
+def test_an_average_that_never_follows_is_a_fixed_reference_and_one_that_does_at_once_the_policy(new_run):
+    (fixed, told_of, _), (still, rows, _) = moved(None, new_run), moved(1.0, new_run)
+    assert_close(still.logits, fixed.logits)
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in told_of], rel=1e-5)
+    assert rows[-1]["held_out_accuracy"] == told_of[-1]["held_out_accuracy"] > 0.6
+    _, rows, _ = moved(0.0, new_run)
+    assert [row["loss"] for row in rows] == pytest.approx([math.log(2)] * 4, rel=1e-5)
+    assert [row["drift"] for row in rows] == pytest.approx([0.0] * 4, abs=1e-9)
+
+
+def test_each_batch_is_held_against_the_average_of_that_step(new_run):
+    _, rows, before = moved(0.7, new_run)
+    mean = before[0].clone()
+    for step, now in enumerate(before):
+        mean = mean if step == 0 else 0.7 * mean + 0.3 * now
+        policy, old = Speaker(), Speaker()
+        policy.logits.data, old.logits.data = now, mean
+        batch = pairs()
+        change = [float(x.detach()) for x in whole(policy.evaluate(batch.segment).logprob, batch.segment.mask)
+                  - whole(old.evaluate(batch.segment).logprob, batch.segment.mask)]  # fmt: skip
+        lost = sum(float(w) * -math.log(s(0.1 * (change[b] - change[c])))
+                   for w, b, c in zip(batch.weight, batch.better, batch.worse, strict=True))  # fmt: skip
+        assert rows[step]["loss"] == pytest.approx(lost / float(batch.weight.sum()), rel=1e-4)

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from accord.algorithms import ppo
-from accord.run import NonFinite, OptimiserConfig, read_log, read_state
+from accord.run import Average, NonFinite, OptimiserConfig, read_log, read_state
 from accord.worlds.toy import Bandit, BanditConfig, Control, ControlConfig, ToyPolicy
 from tests.algorithms.conftest import Speaker, told
 
@@ -440,3 +440,31 @@ def test_the_figures_of_a_look_again_are_sums_per_answer(rollout, speaker):
     assert figures["length"] == pytest.approx(int(rollout.mask.sum()) / 20)
     assert figures["finished"] == pytest.approx(sum(rollout.finished.tolist()) / 20)
     assert_close(seen.value[rollout.present], speaker.evaluate(rollout).value[rollout.present].detach())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.8, 1.0])
+def test_drift_from_a_moving_average_of_the_policy(new_run, decay):
+    """At 0 it is the policy itself, at 1 the start; between them less drift than from the start."""
+    found = {}
+    for name in ("fixed", "ema"):
+        world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
+        start, run = ToyPolicy(4, 5, "categorical"), new_run()
+        average = Average(policy.actor, decay)
+
+        def asked(segment, policy=policy, average=average):
+            with average.inside():
+                return policy.evaluate(segment).logprob
+
+        if name == "ema":
+            run.track(anchor=average)
+        reference = asked if name == "ema" else lambda segment, start=start: start.evaluate(segment).logprob
+        config = ppo.Config(iterations=4, kl=ppo.KL(place="loss", estimator="k2", coefficient=0.0))
+        ppo.train(config, policy, world, world.reward, run, reference)
+        found[name] = [row["kl_k3"] for row in read_log(run.folder / "log.jsonl")]
+    if decay == 0:
+        assert found["ema"] == pytest.approx([0.0] * 4, abs=1e-9)
+    elif decay == 1:
+        assert found["ema"] == pytest.approx(found["fixed"], rel=1e-4, abs=1e-7)
+    else:
+        assert found["ema"][0] == pytest.approx(0.0, abs=1e-9)
+        assert all(0 < near < far for near, far in zip(found["ema"][1:], found["fixed"][1:], strict=True))

@@ -8,12 +8,12 @@ import pytest
 
 from accord.run import MEASURED
 from tests.flow.kill import KILLS, killed_and_resumed
-from tests.flow.toy_run import METHODS, fingerprint, learn
+from tests.flow.toy_run import HELD, METHODS, fingerprint, learn
 
 SCRIPT = str(Path(__file__).with_name("toy_run.py"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *HELD])
 def test_a_killed_run_ends_bit_identical(method: str, quick_folder: Path) -> None:
     calm, rough = quick_folder / "calm", quick_folder / "rough"
     undisturbed = fingerprint(learn(method, calm))

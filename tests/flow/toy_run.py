@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
+from accord.algorithms.beside import Config as BesideConfig
+from accord.algorithms.beside import Rehearsal
 from accord.batches import Comparisons, Segment
 from accord.protocols import Evaluated
-from accord.run import OptimiserConfig, Run, RunConfig
-from accord.worlds.toy import Bandit, Control, ControlConfig, ToyPolicy
+from accord.run import Average, OptimiserConfig, Run, RunConfig
+from accord.worlds.toy import Bandit, BanditConfig, Control, ControlConfig, ToyPolicy
 
 METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control", "dpo", "kto", "grpo", "dapo", "best_of_n")
+HELD = ("ppo_held", "grpo_held", "best_of_n_held", "dpo_held")
+"""With rows that are learned beside (but DPO), and with drift from a moving average (but best of n)."""
 WORDS = 11
 
 
@@ -111,6 +116,8 @@ def learn(method: str, folder: Path) -> nn.Module:
             single = kto.Config(epochs=25, batch=10, micro_tokens=60, optimiser=optimiser)
             kto.train(single, actor, letters(), torch.arange(48) % 2 == 0, run)
         return actor
+    if method.endswith("_held"):
+        return held(method, run, optimiser)
     control = method == "ppo_control"
     world = Control(ControlConfig(episodes=8, steps=8)) if control else Bandit()
     policy = ToyPolicy(3, 1, "gaussian") if control else ToyPolicy(4, 5, "categorical")
@@ -133,6 +140,42 @@ def learn(method: str, folder: Path) -> nn.Module:
     )
     ppo.train(settings, policy, world, world.reward, run, lambda s: start.evaluate(s).logprob)
     return policy
+
+
+def held(method: str, run: Run, optimiser: OptimiserConfig) -> nn.Module:
+    """A policy that is held to what it was."""
+    if method == "dpo_held":
+        actor = Plain()
+        config = dpo.Config(epochs=40, batch=5, micro_tokens=60, optimiser=optimiser)
+        dpo.train(config, actor, pairs(letters()), run, following(actor, run, actor), moving=True)
+        return actor
+    world, policy = Bandit(), ToyPolicy(4, 5, "categorical")
+    known = Bandit(BanditConfig(seed=1)).collect(ToyPolicy(4, 5, "categorical", seed=1))
+    beside = Rehearsal(BesideConfig(weight=0.3, rows=24), known, policy.evaluate, run, micro_tokens=60)
+    if method == "best_of_n_held":
+        config = best_of_n.Config(iterations=60, optimiser=optimiser)
+        best_of_n.train(config, policy, world, world.reward, run, beside)
+        return policy
+    reference = following(policy, run, policy.actor)
+    if method == "grpo_held":
+        kin = grpo.kin("grpo", iterations=60, micro_tokens=100, optimiser=optimiser)
+        grpo.train(kin, policy, world, world.reward, run, reference, beside)
+    else:
+        settings = ppo.Config(iterations=60, critic_warmup=2, micro_tokens=100, optimiser=optimiser)
+        ppo.train(settings, policy, world, world.reward, run, reference, beside)
+    return policy
+
+
+def following(policy: Letters | ToyPolicy, run: Run, part: nn.Module) -> Callable[[Segment], Tensor]:
+    """Log-probabilities under a moving average of a part of the policy."""
+    average = Average(part, 0.9)
+    run.track(anchor=average)
+
+    def asked(segment: Segment) -> Tensor:
+        with average.inside():
+            return policy.evaluate(segment).logprob
+
+    return asked
 
 
 def fingerprint(module: nn.Module) -> str:

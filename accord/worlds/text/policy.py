@@ -91,6 +91,12 @@ class Policy(nn.Module):
         with _as_it_was(self.model):
             return ranks.read_one(self._likely, segment)
 
+    @torch.no_grad()
+    def likely(self, segment: Segment) -> Tensor:
+        """[B, T] fp32: log-probabilities of the weights as they stand, without gradient and without the critic."""
+        self._dropouts.refuse()
+        return ranks.read_one(self._likely, segment)
+
     def _likely(self, segment: Segment) -> Tensor:
         """[B, T] log-probabilities alone."""
         row = self.trunk.packed(segment, whole=False)
