@@ -88,6 +88,26 @@ class Scorer(nn.Module):
         there = row.before >= 0
         return spread(self._read(self.trunk.hidden(row)[row.before[there]]), there)
 
+    def each(self, segment: Segment) -> Tensor:
+        """[B, T] fp32: read at each step itself, so of all up to and with it; 0 where no step is.
+
+        Without gradient several processes share the rows. Raises ValueError for an encoder.
+        """
+        self._dropouts.refuse()
+        if self.trunk is None:
+            raise ValueError(
+                f"{type(unwrapped(self.model)).__name__} sees whole texts, so it cannot judge a step by itself"
+            )
+        return ranks.read_one(self._each, segment)
+
+    def _each(self, segment: Segment) -> Tensor:
+        """[B, T] by this process's own pass over these rows."""
+        assert self.trunk is not None
+        row = self.trunk.packed(segment)
+        behind = segment.length[:, None] - 1 - torch.arange(segment.action.shape[1], device=segment.length.device)
+        there = segment.present
+        return spread(self._read(self.trunk.hidden(row)[(row.last[:, None] - behind)[there]]), there)
+
     def _read(self, hidden: Tensor) -> Tensor:
         """[m, D] -> [m]: the score layer."""
         found: Tensor = unwrapped(self.model).score(hidden)[:, 0]
