@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from accord.records import Prompt, Record, Sample, Split
 from accord.store import files, schema, writing
+from accord.store.columns import renamed
 from accord.store.errors import Refused, StoreError
 from accord.store.files import Limits
 from accord.store.forms import Origin, RowForm, form_of, records_of, voter
@@ -196,13 +197,19 @@ def _rows(
         name = file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")
         here = origin if origin.source else Origin(**{**vars(origin), "source": name})
         voters = _voters(file, form, here, limits)
-        for raw in files.rows(file, limits):
+        for raw in _named(file, limits):
             report.rows += 1
             made = _made(raw, form, here, voters)
             if isinstance(made, str):
                 report.refuse(Bad(raw.file, raw.line, made), limits)
             else:
                 yield _Row(raw.file, raw.line, made, _form(raw, form) == "accord")
+
+
+def _named(file: Path, limits: Limits) -> Iterator[files.Raw]:
+    """The rows of a file under the names that the forms know."""
+    for raw in files.rows(file, limits):
+        yield raw if raw.reason else replace(raw, values=renamed(raw.values))
 
 
 def _made(
@@ -220,6 +227,8 @@ def _made(
         return f"no value named {error.args[0]!r}, which the form needs"
     except RecursionError:
         return "nested too deeply"
+    except UnicodeEncodeError as error:
+        return f"half a character (an unpaired surrogate, {error.object[error.start]!a}), which no text can hold"
     except (ValueError, TypeError) as error:
         return str(error)[:300]
 
@@ -227,7 +236,7 @@ def _made(
 def _voters(file: Path, form: RowForm | Literal["auto"], origin: Origin, limits: Limits) -> dict[str, int]:
     """How many people answered each question of a file of votes: read once before, since a record never changes."""
     people: dict[str, set[str]] = {}
-    for raw in files.rows(file, limits):
+    for raw in _named(file, limits):
         if not raw.reason and _speechless(raw, form):
             break
         made = _made(raw, form, origin, {})
@@ -257,6 +266,7 @@ def _write(connection: Connection, chunk: Sequence[_Row], report: Report, limits
     try:
         with connection.begin_nested():
             new = writing.put(connection, _unknown(connection, chunk))
+            writing.grounded(connection, [record for row in chunk if row.ours for record in row.records])
         report.new += new
         report.good += len(chunk)
         return

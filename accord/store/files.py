@@ -106,7 +106,8 @@ def _blocks(path: Path, limits: Limits) -> Iterator[bytes]:
 def _parsed(name: str, number: int, line: bytes) -> Raw:
     """A line of JSON as a mapping, or why not."""
     try:
-        values = json.loads(line.decode("utf-8"))
+        # Some programs of Windows open a file with a mark of the byte order, which is no part of the first row.
+        values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         return Raw(name, number, {}, f"not UTF-8 at byte {error.start}")
     except RecursionError:

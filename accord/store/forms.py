@@ -90,7 +90,7 @@ def form_of(row: Mapping[str, Any]) -> RowForm:
     if "prompt" in names and not names & {"response_a", "response_b", "response"}:
         return "prompt"
     shown = ", ".join(sorted(names)[:8]) or "nothing"
-    raise ValueError(f"no known form: it has {shown}; expected prompt with chosen and rejected, completion or response")
+    raise ValueError(f"no known form: it has {shown}; expected prompt with chosen and rejected, completion or messages")
 
 
 def records_of(row: Mapping[str, Any], form: RowForm, origin: Origin, voters: Mapping[str, int]) -> list[Record]:

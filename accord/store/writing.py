@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, insert, select
 
-from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Version
+from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Sample, Version
 from accord.store import answers, claims, schema
 from accord.store.errors import Conflict, Missing, Refused
 
@@ -48,6 +48,20 @@ def put(connection: Connection, records: Iterable[Record]) -> int:
     for (kind, id), _ in _absent(connection, owed).items():
         raise Missing(kind, [id], "a question cannot be asked without it; put it before or together with the question")
     return new
+
+
+def grounded(connection: Connection, records: Iterable[Record]) -> None:
+    """Raises Missing when a sample or a belief is about a prompt or sample that the store does not hold."""
+    need: dict[tuple[str, str], None] = {}
+    for record in records:
+        if isinstance(record, Sample | Preference | Demonstration):
+            need["prompt", record.prompt] = None
+        if isinstance(record, Preference):
+            need |= {("sample", record.chosen): None, ("sample", record.rejected): None}
+        if isinstance(record, Demonstration):
+            need["sample", record.sample] = None
+    for kind, id in _absent(connection, need):
+        raise Missing(kind, [id], "a row may only point at what stands before it or in the store")
 
 
 def row(kind: str, record: Record) -> dict[str, Any]:

@@ -381,3 +381,36 @@ def test_rows_that_are_left_out_are_not_left_out_silently(tmp_path: Path) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(file).report.warn(file.name)
+
+
+def test_a_row_that_points_at_nothing_is_refused(store, tmp_path):
+    prompt = Prompt(id="q", content=text("q"))
+    sample = Sample(id="s", prompt="q", content=text("a", role="assistant"))
+    rows = [
+        prompt,
+        sample.model_copy(update={"prompt": "nowhere"}),
+        Demonstration(id="d", prompt="q", sample="s"),
+        sample,
+        Demonstration(id="e", prompt="q", sample="s"),
+        Preference(id="p", prompt="q", chosen="s", rejected="none"),
+    ]
+    kinds = {kind: name for name, kind in KINDS.items()}
+    path = lines(tmp_path / "own.jsonl", *({"kind": kinds[type(row)], **row.model_dump(mode="json")} for row in rows))
+    report = import_file(store, path)
+    assert [(bad.line, bad.reason.split(" in this")[0]) for bad in report.bad] == [
+        (2, "no prompt nowhere"),
+        (3, "no sample s"),
+        (6, "no sample none"),
+    ]
+    assert [one.id for one in store.all(Demonstration)] == ["e"]
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_row(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a", "completion": "b"}\r\n{"prompt": "c", "completion": "d"}\r\n')
+    assert read(path).report.good == 2
+
+
+def test_half_a_character_is_named(tmp_path):
+    bad = read(lines(tmp_path / "x.jsonl", b'{"prompt": "\\ud800", "completion": "b"}\n')).report.bad
+    assert "unpaired surrogate" in bad[0].reason
