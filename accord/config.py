@@ -52,6 +52,16 @@ def build(kind: type[S], values: dict[str, Any], where: str = "settings") -> S:
         raise SettingsError(f"{where}: {len(lines)} setting(s) cannot be used\n" + "\n".join(lines)) from error
 
 
+def laid(over: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
+    """Values laid over others, name by name at every depth; a mapping of another `kind` replaces the one below it."""
+    found = dict(under)
+    for name, value in over.items():
+        below = under.get(name)
+        deeper = isinstance(value, dict) and isinstance(below, dict) and value.get("kind") == below.get("kind")
+        found[name] = laid(value, below) if deeper else value
+    return found
+
+
 def save(settings: Settings, path: str | Path) -> None:
     """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

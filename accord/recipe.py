@@ -16,7 +16,7 @@ from accord.algorithms.ppo import Config as PpoConfig
 from accord.algorithms.reward_heads import Config as HeadsConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
-from accord.config import Settings, SettingsError, build, read, save
+from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
@@ -246,8 +246,12 @@ class Recipe(Settings):
 
 
 def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Recipe:
-    """A recipe from a file, with changes laid over it. Raises SettingsError naming what cannot be used."""
-    return build(Recipe, {**(read(path) if path else {}), **(changes or {})}, str(path or "recipe"))
+    """A recipe from a file laid over the defaults, with changes laid over both: what a section leaves out stays.
+
+    Raises SettingsError naming what cannot be used.
+    """
+    values = laid(changes or {}, laid(read(path) if path else {}, Recipe().model_dump()))
+    return build(Recipe, values, str(path or "recipe"))
 
 
 GROUND = ("seed", "vocabulary", "model", "encode", "data.kind", "data.lab", "data.documents", "data.texts")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accord.config import SettingsError
-from accord.recipe import follow, recipe
+from accord.recipe import FileData, Recipe, follow, recipe
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,19 @@ def test_a_project_may_go_on_with_other_settings_of_later_stages(tmp_path: Path)
     follow(recipe(None), tmp_path)
     follow(recipe(None, {"rounds": 2, "ppo": {"clip": 0.1}, "run": {"keep": 5}}), tmp_path)
     assert recipe(tmp_path / "project.yaml").rounds == 2
+
+
+def test_a_section_that_names_one_setting_keeps_the_others_of_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text("reward_model: {epochs: 6}\nppo: {kl: {target: 4.0}}\ndata: {kind: lab, lab: {seed: 5}}\n")
+    found, plain = recipe(file, {"ppo": {"iterations": 2}}), Recipe()
+    assert found.reward_model == plain.reward_model.model_copy(update={"epochs": 6.0})
+    assert found.ppo.kl == plain.ppo.kl.model_copy(update={"target": 4.0})
+    assert found.ppo.missing_end_penalty == plain.ppo.missing_end_penalty and found.ppo.iterations == 2
+    assert found.data.kind == "lab" and found.data.documents == plain.data.documents  # type: ignore[union-attr]
+
+
+def test_data_of_another_kind_take_nothing_from_the_lab() -> None:
+    assert recipe(None, {"data": {"kind": "files", "root": "x"}}).data == FileData(kind="files", root="x")
+    with pytest.raises(SettingsError, match="kind"):
+        recipe(None, {"data": {"root": "x"}})
