@@ -19,14 +19,8 @@ from accord.proofs.turned import ONE, Condition
 from accord.run import RunConfig
 from accord.worlds.text.world import TextWorld
 from tests.flow.circle import TINY
+from tests.proofs.toy import CHANGES
 
-CHANGES = {
-    **{key: value for key, value in TINY.items() if key not in ("name", "collect", "ppo")},
-    "data": {key: value for key, value in TINY["data"].items() if key not in ("lab", "kind", "test_prompts")}
-    | {"lab": {"entities": 8}},
-    "collect": {"people": 4},
-    "ppo": {"minibatches": 2, "missing_end_penalty": -2.0},
-}
 TOY = {"labels": (12, 24), "flips": (0.25,), "members": 2, "rules": ("worst",), "drawn": 8, "test_prompts": 6,
        "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "every": 2, "answers": 2}  # fmt: skip
 

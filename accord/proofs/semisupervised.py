@@ -1,0 +1,165 @@
+"""Do labels of one's own help: self-training on unlabelled pairs beside the same people's labels alone.
+
+An ensemble learns from few labels (the control), labels what it is sure of and learns again, in rounds that stop
+(`accord/algorithms/pseudo.py`). Beside both stands what all labels would have given. docs/experiments.md tells more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from accord.algorithms import pseudo
+from accord.algorithms.reward_model import Scorer, correct
+from accord.batches import Comparisons
+from accord.config import Settings
+from accord.evaluate.page import Part, Table, shown
+from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Said, compared, lab, taught
+from accord.proofs.sided import Cell, Values, cells, chart, collected, each, kept, plain
+from accord.run import seed_of
+from accord.statistics import Interval, mean_interval
+
+CONTROL, TAUGHT, FORCED, EVERY = "people's labels alone", "with labels of its own", "its last round", "all labels"
+
+
+class Config(Settings):
+    """Settings of the experiment."""
+
+    labels: tuple[int, ...] = (100, 300, 1000)
+    """Labels of people's."""
+    pool: int = Field(default=3000, ge=1)
+    """Further pairs without a label."""
+    calibration: int = Field(default=150, ge=1)
+    """Labelled pairs for the temperature, on other prompts. The control does not learn from them either."""
+    stop: int = Field(default=150, ge=1)
+    """Labelled pairs that decide which round is kept, on yet other prompts."""
+    members: int = Field(default=3, ge=1)
+    """Reward models of the ensemble; the control is as large."""
+    flips: float = Field(default=0.1, ge=0, le=1)
+    """Share of labels that are turned round."""
+    by: Labeller = "gold"
+    """Who labels before that."""
+    own: pseudo.Config = pseudo.Config()
+    """How labels of one's own are chosen."""
+    train_prompts: int = Field(default=5500, ge=1)
+    """Prompts whose answers are labelled, or not."""
+    test_prompts: int = Field(default=400, ge=2)
+    """Prompts that everything is measured on."""
+
+
+SMALL: dict[str, Any] = {
+    "labels": (60, 150), "pool": 300, "calibration": 60, "stop": 60, "train_prompts": 800, "test_prompts": 160,
+    "own": {"rounds": 2, "threshold": 0.8},
+}  # fmt: skip
+"""The small size."""
+
+
+def prove(
+    seeds: int,
+    folder: Path,
+    say: Said,
+    small: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> int:
+    """The experiment over seeds 1 to `seeds`. Writes semisupervised.md, .html and .json into the folder; returns 0.
+
+    settings: over `Config`. changes: over the lab's recipe. Killed and started again it goes on where it was.
+    """
+    config = Config(**{**(SMALL if small else {}), **(settings or {})})
+    parts, notes = [], []
+    for seed in range(1, seeds + 1):
+        say(f"seed {seed} of {seeds}")
+        done = Kept(folder / f"semisupervised-{seed}" / "parts", config.model_dump(mode="json"))
+        found = done.part("ways", lambda seed=seed: ways(config, folder, seed, changes, small, say))  # type: ignore[misc]
+        parts.append({Cell(*name.split("|")): values for name, values in found["right"].items()})
+        notes.append(found["own"])
+    command = f"accord prove semisupervised --seeds {seeds}{' --small' if small else ''}"
+    print(told(collected(parts), notes, folder, command))
+    return 0
+
+
+def ways(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> dict[str, Any]:
+    """What each way gets right of the test pairs, by `LABELS|WAY`, and of each number of labels what it labelled."""
+    wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
+    wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
+    ground = Ground(lab(folder / f"semisupervised-{seed}", seed, wanted, small), say)
+    most = max(config.labels)
+    sizes = (most + config.pool, config.calibration, config.stop)
+    twos = ground.twos(
+        ground.project.prompts("train"), "labels", sum(sizes), answers=2
+    )  # one of a prompt: none on two sides
+    beliefs = ground.labelled(twos, config.flips, config.by)
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(compared(ground.encoder, twos[at : at + size], beliefs[at : at + size]))
+        at += size
+    every, calibration, stop = parts
+    held = ground.twos(ground.project.prompts("test"), "held", answers=2)
+    test = compared(ground.encoder, held, ground.labelled(held))
+    lesson, tokens = Lesson(ground.backbone(), ground.project.recipe.reward_model), config.own.micro_tokens
+
+    def teach(name: str, learned: Comparisons) -> Sequence[Scorer]:
+        lessons = [replace(lesson, tags=(name, str(m))) for m in range(config.members)]
+        members[name] = [taught(one, ground.encoder, seed, learned).scorer for one in lessons]
+        return members[name]
+
+    def hits(those: Sequence[Scorer]) -> list[float]:
+        gap = pseudo.gaps_of(those, test, tokens).mean(0)
+        return [float(hit) for hit in correct(gap, torch.zeros_like(gap))]
+
+    members: dict[str, Sequence[Scorer]] = {}
+    found: dict[str, list[float]] = {}
+    own: dict[str, Any] = {}
+    for labels in config.labels:
+        say(f"{labels} labels of people's and {config.pool} pairs without")
+        pool = every.pairs(torch.cat([torch.arange(labels), torch.arange(most, len(every))]))
+        known = torch.arange(len(pool)) < labels
+        members.clear()
+        taught_ = pseudo.self_train(config.own, teach, blind(pool, known, seed), known, calibration, stop)
+        last = members[f"round{len(taught_.rounds) - 1}"]
+        own[str(labels)] = {"best": taught_.best, "rounds": [vars(one) for one in taught_.rounds]}
+        found[f"{labels}|{CONTROL}"] = hits(members["round0"])
+        found[f"{labels}|{TAUGHT}"] = hits(taught_.members)
+        found[f"{labels}|{FORCED}"] = hits(last)
+        found[f"{labels}|{EVERY}"] = hits(teach("every", pool))
+    return {"right": found, "own": own}
+
+
+def blind(pool: Comparisons, known: torch.Tensor, seed: int) -> Comparisons:
+    """The pool with the sides of pairs without a label drawn by a coin: their order would be their label."""
+    coin = torch.rand(len(pool), generator=torch.Generator().manual_seed(seed_of(seed, "sides"))) < 0.5
+    turned = coin & ~known
+    better, worse = torch.where(turned, pool.worse, pool.better), torch.where(turned, pool.better, pool.worse)
+    return replace(pool, better=better, worse=worse)
+
+
+def told(values: Values, notes: Sequence[Mapping[str, Any]], folder: Path, command: str) -> str:
+    """Write table, page and figures. Returns the tables in Markdown."""
+    rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROL))]
+    chosen = []
+    for labels in notes[0]:
+        number = [max((r["labels"] for r in note[labels]["rounds"]), default=0) for note in notes]
+        best = [note[labels]["best"] for note in notes]
+        chosen.append([labels, shown(_over(number), 0), ", ".join(str(b) for b in best)])
+    title, lead = "Semi-supervised", "The same labels of people's, with and without labels that the model gives itself."
+    charts = [
+        chart("own", "With and without labels of its own", values, "labels of people's", "Held-out pairs ordered right")
+    ]
+    parts = [
+        Part("Reward model", "", Table(("labels", "way", "ordered right", "less alone", "verdict"), rows), charts),
+        Part("Labels of its own", "", Table(("labels", "most in a round", "round that was kept, by seed"), chosen)),
+    ]
+    figures = {"values": plain(values), "own": list(notes)}
+    return kept(folder, "semisupervised", title, lead, parts, command, figures)
+
+
+def _over(values: Sequence[float]) -> Interval:
+    """Mean over seeds; of one seed the number alone."""
+    nothing = float("nan")
+    return mean_interval(values) if len(values) > 1 else Interval(values[0], nothing, nothing, n=1)
