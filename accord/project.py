@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from accord.config import Settings, SettingsError
 from accord.lab import Lab
 from accord.protocols import Sampling
 from accord.recipe import FileData, LabData, Recipe, follow
-from accord.records import Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
+from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.run import Run, ranks, seed_of, shards
 from accord.store import Store
 from accord.store.exchange import import_file, texts
@@ -46,7 +47,9 @@ class Project:
         Store.open(self.folder / "store.db").close()
 
     def path(self, name: str) -> Path:
-        """Folder of a version's weights."""
+        """Folder of a version's weights. Raises SettingsError for a name that would lead elsewhere."""
+        if not re.match(PLAIN_NAME, name):
+            raise SettingsError(f"{name!r} cannot name a version: a name has no / and \\ and does not begin with a dot")
         return self.folder / "versions" / name
 
     def version(self, name: str) -> Version | None:
@@ -57,7 +60,7 @@ class Project:
         """The workbench of one stage. Its settings and the recipe's seed are what a checkpoint is checked against."""
         decides = {"stage": settings.model_dump(mode="json"), "seed": self.recipe.seed, **more}
         config = self.recipe.run.model_copy(update={"seed": seed_of(self.recipe.seed, name)})
-        return Run(self.folder / "runs" / name, config, decides)
+        return Run(self.folder / "runs" / self.path(name).name, config, decides)
 
     def keep(
         self,

@@ -20,6 +20,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "validation", "test"]
 Form = Literal["comparison", "rating", "ranking", "correction", "critique", "demonstration", "flags", "combined"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+PLAIN_NAME = r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$"
 
 
 def new_id() -> str:
@@ -411,8 +412,8 @@ class Version(Record):
 
     id: str = Field(default_factory=new_id)
     """Made by whoever trains."""
-    name: str
-    """Short name within the project, as in `round1-policy`."""
+    name: str = Field(pattern=PLAIN_NAME)
+    """Short name within the project, as in `round1-policy`; its folder is called so, so it leads nowhere else."""
     role: Literal["policy", "reward", "reference", "value", "tokenizer"]
     """What it is for."""
     parent: str | None = None

@@ -37,7 +37,7 @@ class KL(Settings):
     target: float | None = Field(default=None, gt=0)
     """Nats per answer that an adaptive price aims at; None keeps the price fixed."""
     horizon: int = Field(default=1000, ge=1)
-    """Answers over which an adaptive price may double or halve; smaller reacts faster."""
+    """Answers over which an adaptive price moves by a fifth at most; smaller reacts faster."""
 
 
 class Config(Settings):

@@ -40,10 +40,13 @@ class Prices:
         self.entropy = config.entropy
 
     def adapt(self, drift: float, entropy: float, answers: int) -> None:
-        """Ziegler et al. 2019, section 2.2: price *= 1 + clip(KL / target - 1, -.2, .2) n / horizon."""
+        """Ziegler et al. 2019, section 2.2: price *= 1 + clip(KL / target - 1, -.2, .2) n / horizon.
+
+        A rollout of more answers than the horizon counts as one of the horizon, or the price would fall below nothing.
+        """
         if self.config.kl.target is not None:
             error = min(0.2, max(-0.2, drift / self.config.kl.target - 1))
-            self.kl *= 1 + error * answers / self.config.kl.horizon
+            self.kl *= 1 + error * min(1.0, answers / self.config.kl.horizon)
         if self.config.entropy_target is not None:
             error = min(0.2, max(-0.2, 1 - entropy / self.config.entropy_target))
             self.entropy = min(1.0, max(1e-5, self.entropy) * (1 + error))

@@ -414,3 +414,11 @@ def test_a_mark_of_the_byte_order_is_no_part_of_the_first_row(tmp_path):
 def test_half_a_character_is_named(tmp_path):
     bad = read(lines(tmp_path / "x.jsonl", b'{"prompt": "\\ud800", "completion": "b"}\n')).report.bad
     assert "unpaired surrogate" in bad[0].reason
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", ".hidden", "a\\b", "", "a\nb"])
+def test_a_version_whose_name_leads_elsewhere_is_a_bad_row(tmp_path, name):
+    """Weights lie in a folder of that name, and erasing renames it."""
+    row = {"kind": "version", "id": "v", "name": name, "role": "policy"}
+    assert read(lines(tmp_path / "x.jsonl", row)).report.bad[0].reason.startswith("name: ")
+    assert read(lines(tmp_path / "y.jsonl", {**row, "name": "round1-ppo 二"})).report.bad == []
