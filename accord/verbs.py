@@ -13,7 +13,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from accord.project import Project
 
-Proof = Literal["lab", "methods", "overoptimisation"]
+Proof = Literal["lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised"]
 
 
 def import_(
@@ -156,17 +156,22 @@ def prove(
     folder: Path = Path("projects/prove"),
     small: bool = False,
     settings: Path | None = None,
+    source: Path | None = None,
+    target: Path | None = None,
 ) -> int:
     """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
 
     Args:
         name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
             every method from the same start on the same beliefs. `overoptimisation`: where gold turns down while the
-            proxy rises (docs/overoptimisation.md).
+            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`: each beside its control
+            (docs/experiments.md).
         seeds: How many seeds.
         folder: Where the projects are made.
         small: The small size of an experiment: minutes, to see that it runs. Not for `lab` and `methods`.
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
+        source: For `transfer`: file with preferences of the old domain, instead of the lab.
+        target: For `transfer`: file with preferences of the new domain.
     """
     import importlib
 
@@ -177,8 +182,11 @@ def prove(
             raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")
         found = importlib.import_module("accord.prove" if name == "lab" else "accord.contest")
         return int(getattr(found, f"prove_{name}")(seeds, folder, say))
+    files = {side: str(file) for side, file in (("source", source), ("target", target)) if file is not None}
+    if files and name != "transfer":
+        raise SettingsError(f"accord prove {name} has neither --source nor --target; transfer has")
     found = importlib.import_module(f"accord.proofs.{name}")
-    return int(found.prove(seeds, folder, say, small, read(settings) if settings else None))
+    return int(found.prove(seeds, folder, say, small, {**(read(settings) if settings else {}), **files}))
 
 
 def evaluate(
