@@ -39,10 +39,10 @@ peers: $(VENV)/test .venv-peers/ready .venv-peers-votes/ready ## loss and gradie
 	.venv-peers/bin/pip install -q $(TORCH) -r bench/peers.txt
 	touch $@
 
-.venv-peers-votes/ready: # crowd-kit asks for 45 packages; what is compared needs these
+.venv-peers-votes/ready: # crowd-kit asks for 45 packages and irrCAC for old ones; what is compared needs these
 	test -x .venv-peers-votes/bin/python || $(PYTHON) -m venv .venv-peers-votes
 	.venv-peers-votes/bin/pip install -q evalica choix statsmodels scikit-learn attrs tqdm nltk pyarrow
-	.venv-peers-votes/bin/pip install -q --no-deps crowd-kit
+	.venv-peers-votes/bin/pip install -q --no-deps crowd-kit irrCAC
 	touch $@
 
 format: $(VENV)/check

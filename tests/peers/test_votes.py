@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +19,9 @@ from accord.quality.sharpness import see
 from accord.quality.tournament import Game, bradley_terry, plackett_luce
 from accord.quality.votes import Vote, tabulate
 from accord.statistics import mean_interval, wilson
+from tests.peers.oracles import DATA, needs_peers, told
 
-ROOT = Path(__file__).resolve().parents[2]
-PEER = Path(os.environ.get("ACCORD_PEERS_VOTES", ROOT / ".venv-peers-votes/bin/python"))
-DATA = ROOT / "../shared/data"
-
-pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not PEER.is_file(), reason=f"no peers here ({PEER} is missing): `make peers` makes and runs it"),
-]
-
-
-def told(folder: Path, **job: Any) -> dict[str, Any]:
-    """What the others say: name -> (oracle, arguments)."""
-    (folder / "job.json").write_text(
-        json.dumps({name: [oracle, list(given)] for name, (oracle, *given) in job.items()})
-    )
-    command = [str(PEER), str(Path(__file__).with_name("votes_side.py")), str(folder)]
-    alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=alone, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((folder / "told.json").read_text())
-    print("beside", found["versions"])
-    return dict(found)
+pytestmark = needs_peers
 
 
 def ratings(seed: int, values: list[int], items: int = 60, share: float = 0.8) -> list[tuple[int, int, int]]:
