@@ -196,7 +196,7 @@ def worth(rollout: Rollout, config: Config) -> Tensor:
     assert rollout.reward is not None
     if config.soft_length is None:
         return rollout.reward
-    over = (rollout.length - config.soft_length) / max(1, config.hard_length - config.soft_length)
+    over = (rollout.mask.sum(1) - config.soft_length) / max(1, config.hard_length - config.soft_length)
     return rollout.reward - at_end(over.clamp(0, 1), rollout.length, rollout.action.shape[1])
 
 

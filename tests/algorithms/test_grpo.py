@@ -236,7 +236,9 @@ def test_length_beyond_the_soft_limit_costs_up_to_one_point(speaker):
     rollout = rewarded(told(speaker))
     config = grpo.Config(soft_length=2, hard_length=4)
     lost = (rollout.reward - grpo.worth(rollout, config)).sum(1)
-    assert_close(lost, torch.tensor([{1: 0.0, 2: 0.0, 3: 0.5}.get(n, 1.0) for n in rollout.length.tolist()]))
+    own = rollout.mask.sum(1).tolist()  # what others say between is free
+    assert own != rollout.length.tolist()
+    assert_close(lost, torch.tensor([{0: 0.0, 1: 0.0, 2: 0.0, 3: 0.5}.get(n, 1.0) for n in own]))
 
 
 def test_the_first_ratio_is_one_and_what_is_missing_is_said(new_run):
