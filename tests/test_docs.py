@@ -136,6 +136,19 @@ def test_the_page_of_messages_is_what_the_guards_say():
     )
 
 
+def test_the_lines_of_methods_are_as_told():
+    text = (DOCS / "design.md").read_text()
+    assert of("make_lines").page(text) == text, "files have changed: .venv/bin/python docs/make_lines.py"
+
+
+def test_lines_of_code_are_counted_without_what_is_only_told():
+    told = ['"""A caption.', "", 'More."""', "", "def f():  # why", '    """One."""', "    # alone", ""]
+    source = "\n".join(["import os", *told, '    return """a', 'b"""', ""])
+    assert of("make_lines").code(source) == 4
+    with pytest.raises(ValueError, match="once each"):
+        of("make_lines").page("no marks")
+
+
 # --- commands --------------------------------------------------------------------------------------------------
 
 
