@@ -13,6 +13,7 @@ from typing import Any
 HELP = """accord: people compare, models learn, and every lesson can be traced to who taught it.
 
   accord quickstart                 the whole circle in a small world, three minutes, then a report
+  accord quickstart --people        judge thirty pairs yourself and see what your answers taught
   accord loop RECIPE                the whole circle by a recipe (YAML); goes on where it was killed
   accord train METHOD RECIPE        one stage: sft, reward_model, reward_heads, ppo, grpo, dpo, kto and more
   accord methods                    every method: its paper, what it needs and costs, when to choose it
@@ -113,12 +114,16 @@ def quickstart(rest: list[str]) -> int:
     import shutil
 
     options = list(rest)
+    if "--people" in options:
+        options.remove("--people")
+        return _by_parameters("first", "accord.serve", "quickstart --people")(options)
     if "-h" in options or "--help" in options:
         print(
             "accord quickstart [--project quickstart] [--fresh] [--SETTING VALUE ...]\n\n"
             "Pretrain, fine-tune, collect, let simulated people answer, learn a reward, PPO, judge; about three\n"
             "minutes on two cores. Writes report.html and summary.json into the folder. Killed in the middle it goes\n"
-            "on where it was; --fresh begins anew. `accord loop --help` lists the settings."
+            "on where it was; --fresh begins anew. `accord loop --help` lists the settings.\n\n"
+            "accord quickstart --people: judge some pairs yourself, and see what your answers taught."
         )
         return 0
     fresh = "--fresh" in options
@@ -202,7 +207,7 @@ def train(rest: list[str]) -> int:
     return 0
 
 
-def _by_parameters(name: str, place: str = "accord.verbs") -> Callable[[list[str]], int]:
+def _by_parameters(name: str, place: str = "accord.verbs", word: str = "") -> Callable[[list[str]], int]:
     """A verb of `accord.verbs`, or of a file of its own, whose options are its function's parameters."""
 
     def verb(rest: list[str]) -> int:
@@ -211,7 +216,7 @@ def _by_parameters(name: str, place: str = "accord.verbs") -> Callable[[list[str
         import tyro
 
         found = getattr(importlib.import_module(place), name)
-        return int(tyro.cli(found, args=rest, prog=f"accord {name.rstrip('_')}"))
+        return int(tyro.cli(found, args=rest, prog=f"accord {word or name.rstrip('_')}"))
 
     return verb
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +53,7 @@ def serve(
         key: File with its private key, in PEM.
         chat: Version of the project to talk with, or two with a comma between; two answers come at each turn.
     """
-    import uvicorn
-
+    _needs_the_web()
     from accord.config import SettingsError
     from accord.store import Store
     from accord.web.people import first_link
@@ -61,15 +63,66 @@ def serve(
         raise SettingsError("--certificate and --key go together: give both or neither")
     place = _place(project, store)
     settings = WebSettings(secure=bool(certificate))
-    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
-    address = f"{'https' if certificate else 'http'}://{shown}:{port}"
+    address = f"{'https' if certificate else 'http'}://{_near(host)}:{port}"
     with Store.open(place) as opened:
         way_in = first_link(opened, settings, link or None)
     print(f"accord: people can answer at {address}", file=sys.stderr)
     if way_in is not None:
         print(f"accord: come in as {link or 'owner'} (works once): {address}{way_in}", file=sys.stderr)
-    asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": chat}
-    os.environ[ASKED] = json.dumps({**asked, "project": str(project)})
+    asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": chat, "project": str(project)}
+    _listen(asked, host, port, workers, certificate, key)
+    return 0
+
+
+def first(
+    project: Path = Path("quickstart-people"),
+    circle: Path = Path("quickstart"),
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    browser: bool = True,
+) -> int:
+    """Open the room on a first project: sixty pairs of the lab to judge, and after thirty what your answers taught.
+
+    The pairs are answers of the fine-tuned model of your quickstart where it has collected some; else the lab makes
+    them at once, without a model. Opens the browser, or prints the link where there is none to open.
+
+    Args:
+        project: Folder for your answers; made when it is not there. The same command goes on in it.
+        circle: Folder of a quickstart whose model's answers are judged.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        browser: Whether to open the browser.
+    """
+    _needs_the_web()
+    from accord.first import prepare
+    from accord.store import Store
+    from accord.store.people import People
+    from accord.web.people import first_link
+    from accord.web.settings import WebSettings
+
+    begun = prepare(project, circle)
+    place, settings = _place(project, ""), WebSettings()
+    port = port or _free(host)
+    with Store.open(place) as store:
+        way_in = first_link(store, settings, "owner" if People(store).count() else None)
+    address = f"http://{_near(host)}:{port}{way_in}"
+    print(f"accord: to judge are {begun.told}", file=sys.stderr)
+    print(f"accord: your room (the link works once): {address}", file=sys.stderr)
+    if browser and _has_a_window():
+        threading.Thread(target=_open, args=(address, host, port), daemon=True).start()
+    elif browser:
+        print("accord: there is no browser to open here: open the link in one", file=sys.stderr)
+    asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": "", "project": str(project)}
+    _listen({**asked, "first": str(circle)}, host, port)
+    return 0
+
+
+def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1, *pem: str) -> None:
+    """Serve until somebody ends it; what was asked for reaches each worker by the environment."""
+    import uvicorn
+
+    certificate, key = pem or ("", "")
+    os.environ[ASKED] = json.dumps(dict(asked))
     uvicorn.run(
         "accord.serve:app",
         factory=True,
@@ -82,7 +135,6 @@ def serve(
         ssl_certfile=certificate or None,
         ssl_keyfile=key or None,
     )
-    return 0
 
 
 def app() -> FastAPI:
@@ -93,7 +145,13 @@ def app() -> FastAPI:
 
     asked = json.loads(os.environ[ASKED])
     talking = speakers(Path(asked["project"]), asked["chat"].split(",")) if asked["chat"] else []
-    made = make_app(Store.open(asked["store"]), WebSettings(**asked["settings"]), talking)
+    store, teacher = Store.open(asked["store"]), None
+    if "first" in asked:
+        from accord.first import prepare
+        from accord.first import teacher as told_by
+
+        teacher = told_by(store, prepare(Path(asked["project"]), Path(asked["first"])))
+    made = make_app(store, WebSettings(**asked["settings"]), talking, teacher)
     postman = Postman(made.state.room.office)
     threading.Thread(target=postman.walk, args=(threading.Event(),), name="postman", daemon=True).start()
     return made
@@ -156,3 +214,43 @@ def _place(project: Path, store: str) -> str:
         return store
     project.mkdir(parents=True, exist_ok=True)
     return str((project / "store.db").resolve())
+
+
+def _needs_the_web() -> None:
+    """Raises SettingsError when the packages of the service are not installed."""
+    from importlib.util import find_spec
+
+    from accord.config import SettingsError
+
+    missing = [name for name in ("fastapi", "uvicorn", "argon2", "markdown_it", "nh3") if find_spec(name) is None]
+    if missing:
+        raise SettingsError(f"the pages need {', '.join(missing)}: pip install 'accord[web]'")
+
+
+def _near(host: str) -> str:
+    """How this machine names itself to a browser on it."""
+    return "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
+
+
+def _free(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.create_server((host, 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def _has_a_window() -> bool:
+    """Whether a browser would open beside this terminal and not in it."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open(address: str, host: str, port: int, patience: float = 60.0) -> None:
+    """Open the browser as soon as somebody listens."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host, port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    if not webbrowser.open(address):
+        print("accord: no browser opened: open the link in one", file=sys.stderr)

@@ -181,6 +181,10 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
                 rest = rest[:at] + rest[at + 2 :]
     if {"--help", "-h"} & set(rest):
         return
+    if verb == "quickstart" and "--people" in rest:
+        options = {part[2:].replace("-", "_") for part in rest if part.startswith("--") and part != "--people"}
+        assert options <= set(signature(serve.first).parameters)
+        return
     if verb in ("quickstart", "loop", "train"):
         rest = [part for part in rest if part not in ("--fresh", "RECIPE", "...")]
         if rest and not rest[0].startswith("-"):

@@ -66,11 +66,11 @@ def fit(
     found = []
     for _ in range(members):
         times = np.bincount(generator.integers(len(gap), size=len(gap)), minlength=len(gap)) * weight
-        found.append(features @ _line(gap, probability, times, ridge))
+        found.append(features @ line(gap, probability, times, ridge))
     return np.stack(found)
 
 
-def _line(gap: Floats, probability: Floats, weight: Floats, ridge: float) -> Floats:
+def line(gap: Floats, probability: Floats, weight: Floats, ridge: float) -> Floats:
     """Coefficients of a logistic regression without intercept, by L-BFGS."""
 
     def loss(line: Floats) -> tuple[float, Floats]:

@@ -21,6 +21,7 @@ from accord.records import (
 from accord.store import schema
 from accord.store.claims import Lease, find, free_slot, sweep
 from accord.store.errors import Conflict, Missing, Refused
+from accord.store.tally import Counts, gave, stands
 
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
 _asked = schema.RECORDS["question"]
@@ -46,7 +47,7 @@ _TAKE_LEASED = _TAKE.values(leases=_queue.leases - 1)
 _TAKE_FREE = _TAKE.values(open=_queue.open - 1)
 
 
-def answer(connection: Connection, id: str, said: Feedback, now: float) -> Feedback:
+def answer(connection: Connection, id: str, said: Feedback, now: float, counts: Counts | None = None) -> Feedback:
     """Keep an answer given under a lease. Raises Refused when lease and answer do not belong together."""
     lease = find(connection, id)
     if lease.annotator != said.annotator:
@@ -55,11 +56,15 @@ def answer(connection: Connection, id: str, said: Feedback, now: float) -> Feedb
         raise Refused(f"claim {id} is for question {lease.question}, the answer is for {said.question}")
     if sweep(connection, now, lease.question):
         lease = find(connection, id, lock=False)
-    return keep(connection, said, lease)[0]
+    return keep(connection, said, lease, counts)[0]
 
 
-def keep(connection: Connection, said: Feedback, lease: Lease | None) -> tuple[Feedback, bool]:
+def keep(
+    connection: Connection, said: Feedback, lease: Lease | None, counts: Counts | None = None
+) -> tuple[Feedback, bool]:
     """Write feedback and count it. Returns what is kept, and whether it is new.
+
+    counts: where a transaction that keeps several gathers what it will count; without it the count is written here.
 
     A standing answer takes a slot: that of the lease when it is live, else a free one. Where none is free it is
     kept as `surplus`. A skip takes none. Raises Conflict, Missing, Refused.
@@ -82,7 +87,21 @@ def keep(connection: Connection, said: Feedback, lease: Lease | None) -> tuple[F
     fields = {"question": said.question, "annotator": said.annotator, "replaces": said.replaces}
     values = {"id": said.id, "project": place.project, "state": state, "payload": said.model_dump_json(), **fields}
     connection.execute(_KEEP, values)
+    _count(connection, counts, place.project, said, state, old)
     return said, True
+
+
+def _count(
+    connection: Connection, counts: Counts | None, project: str, said: Feedback, state: str, old: Row[Any] | None
+) -> None:
+    """Add what was said to the counters, and take away what it replaced."""
+    gathered = counts or Counts()
+    gathered.add(project, said.annotator, **gave(said), **stands(said, state))
+    if old is not None:
+        lost = stands(Feedback.model_validate_json(old.payload), old.state)
+        gathered.add(project, said.annotator, **{name: -count for name, count in lost.items()})
+    if counts is None:
+        gathered.write(connection)
 
 
 def _state(connection: Connection, said: Feedback, old: Row[Any] | None, held: bool, free: int) -> str:

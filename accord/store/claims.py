@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, select, text, update
 
@@ -19,6 +21,8 @@ from accord.store.errors import Missing
 
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
 _SWEEP = 500
+LONGEST = 7 * 86_400.0
+"""Seconds of the longest lease. One that ends later than that was given while the clock was wrong."""
 
 # Statements of the common path are built once: building them costs more than running them.
 _FIND = select(_claim.id, _claim.question, _claim.annotator, _claim.until, _claim.state).where(
@@ -29,6 +33,12 @@ _LATE = (
     select(_claim.id, _claim.question)
     .where(_claim.state == "live", _claim.until <= bindparam("now"))
     .order_by(_claim.until)
+    .limit(_SWEEP)
+    .with_for_update(skip_locked=True)
+)
+_STRAY = (
+    select(_claim.id, _claim.question)
+    .where(_claim.state == "live", _claim.until > bindparam("end"))
     .limit(_SWEEP)
     .with_for_update(skip_locked=True)
 )
@@ -125,7 +135,7 @@ def take(
         start = connection.scalar(_PLACE, {"of": project, "who": annotator})
         here = {"project": project, "annotator": annotator, "at": start or 0}
         rows = connection.execute(_NEXT, {**here, "count": count}).all()
-        if len(rows) >= count or swept < _SWEEP:
+        if len(rows) >= count or (swept < _SWEEP and not strays(connection, now)):
             break
     if not rows:
         return []
@@ -143,11 +153,14 @@ def take(
     return [(lease, questions[lease.question]) for lease in leases]
 
 
-def hold(connection: Connection, question: Question, annotator: str, until: float) -> str:
-    """Lease one question that was just put to one annotator; the id of the lease."""
+def hold(connection: Connection, question: Question, annotator: str, until: float, project: str = "") -> str:
+    """Lease one question that was just put to one annotator; the id of the lease.
+
+    project: the queue in which they meet it, where it is not that of the question.
+    """
     lease = Lease(new_id(), question.id, annotator, until, "live")
     connection.execute(_LEASE, {"questions": [question.id]})
-    connection.execute(_KEEP, [{**vars(lease), "project": question.project}])
+    connection.execute(_KEEP, [{**vars(lease), "project": project or question.project}])
     return lease.id
 
 
@@ -157,6 +170,15 @@ def sweep(connection: Connection, now: float, question: str | None = None) -> in
         rows = connection.execute(_LATE, {"now": now}).all()
     else:
         rows = connection.execute(_LATE_OF_ONE, {"now": now, "question": question}).all()
+    return _expire(connection, rows)
+
+
+def strays(connection: Connection, now: float) -> int:
+    """Free the slots of leases that end later than any lease can: the clock had jumped ahead and came back."""
+    return _expire(connection, connection.execute(_STRAY, {"end": now + LONGEST}).all())
+
+
+def _expire(connection: Connection, rows: Sequence[Any]) -> int:
     if rows:
         connection.execute(update(schema.claim).where(_claim.id.in_([r.id for r in rows])).values(state="expired"))
         for row in rows:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from sqlalchemy import bindparam, func, select, update
 
 from accord.records import Feedback, Question, Record
-from accord.store import answers, claims, schema, writing
+from accord.store import answers, claims, schema, tally, writing
 from accord.store.claims import Claim
 from accord.store.errors import Missing
+from accord.store.repeats import is_repeats
 from accord.store.store import Store
 
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
@@ -46,52 +47,43 @@ class Progress(Record):
 
 
 def projects(store: Store) -> list[str]:
-    """Names of all queues, in order; as many index look-ups as there are projects."""
+    """Names of all queues, in order, but for those of repeats; as many index look-ups as there are projects."""
     found: list[str] = []
     with store.reading() as connection:
         while True:
             query = select(func.min(_question.project))
             last = connection.scalar(query.where(_question.project > found[-1]) if found else query)
             if last is None:
-                return found
+                return [name for name in found if not is_repeats(name)]
             found.append(last)
 
 
 def progress(store: Store, project: str) -> Progress:
-    """Counts of one project's queue."""
+    """Counts of one project's queue, from counters that are kept; only what is in hand is counted."""
     with store.reading() as connection:
-        slots = select(func.count(), func.sum(_queue.wanted), func.sum(_queue.answers), func.sum(_queue.leases)).where(
-            _queue.project == project
-        )
-        questions, wanted, answered, leased = connection.execute(slots).one()
-        extra = select(func.count()).where(_feedback.project == project, _feedback.state == "surplus")
-        surplus = connection.scalar(extra) or 0
+        questions, wanted, people = tally.of_project(connection, project)
+        live = select(func.count()).where(_claim.project == project, _claim.state == "live")
+        leased = connection.scalar(live) or 0
     return Progress(
         project=project,
         questions=questions,
-        wanted=int(wanted or 0),
-        answered=int(answered or 0),
-        leased=int(leased or 0),
-        surplus=surplus,
+        wanted=wanted,
+        answered=sum(one.answers for one in people),
+        leased=leased,
+        surplus=sum(one.surplus for one in people),
     )
 
 
-def said_by(store: Store, project: str) -> dict[str, dict[str, int]]:
-    """For each annotator of a project, how much feedback is in which state."""
-    query = select(_feedback.annotator, _feedback.state, func.count()).where(_feedback.project == project)
-    query = query.where(_feedback.state != "erased")
-    found: dict[str, dict[str, int]] = {}
+def said_by(store: Store, project: str) -> list[tally.Count]:
+    """What each person has done in a project."""
     with store.reading() as connection:
-        for annotator, state, count in connection.execute(query.group_by(_feedback.annotator, _feedback.state)):
-            found.setdefault(annotator, {})[state] = count
-    return found
+        return tally.of_project(connection, project)[2]
 
 
 def done_by(store: Store, annotator: str) -> int:
     """How much one annotator has said that stands or is surplus, over all projects."""
-    states = _feedback.state.in_(("standing", "surplus"))
     with store.reading() as connection:
-        return connection.scalar(select(func.count()).where(_feedback.annotator == annotator, states)) or 0
+        return tally.of_person(connection, annotator)
 
 
 def latest(store: Store, project: str, count: int = 2000) -> list[Feedback]:
@@ -100,6 +92,26 @@ def latest(store: Store, project: str, count: int = 2000) -> list[Feedback]:
     with store.reading() as connection:
         rows = connection.scalars(query.order_by(_feedback.sequence.desc()).limit(count)).all()
     return [Feedback.model_validate_json(row) for row in rows]
+
+
+def last_of(store: Store, project: str, annotator: str, count: int) -> list[Feedback]:
+    """The last standing feedback of one person in a project, newest first."""
+    query = select(_feedback.payload).where(_feedback.annotator == annotator, _feedback.project == project)
+    query = query.where(_feedback.state == "standing").order_by(_feedback.sequence.desc()).limit(count)
+    with store.reading() as connection:
+        rows = connection.scalars(query).all()
+    return [Feedback.model_validate_json(row) for row in rows]
+
+
+def said_to(store: Store, questions: Sequence[str]) -> list[Feedback]:
+    """What stands of what was said to these questions, by anybody."""
+    found = []
+    for at in range(0, len(questions), 500):
+        here = _feedback.question.in_(questions[at : at + 500])
+        with store.reading() as connection:
+            rows = connection.scalars(select(_feedback.payload).where(here, _feedback.state == "standing")).all()
+        found += [Feedback.model_validate_json(row) for row in rows]
+    return found
 
 
 def open_questions(store: Store, project: str, annotator: str, most: int = 1000) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, MetaData, String, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from accord.records import Feedback, Message, Prompt, Question, Record, Sample, Text, Version, new_id
-from accord.store import claims, people, schema
+from accord.store import claims, people, schema, tally
 from accord.store.belongings import ERASED, Known, parts
 from accord.store.store import Store
 
@@ -39,6 +39,7 @@ def unlink(store: Store, who: Known) -> str:
         connection.execute(update(schema.claim).where(_claim.annotator == who.pseudonym).values(annotator=fresh))
         passed = schema.passed
         connection.execute(update(passed).where(passed.c.annotator == who.pseudonym).values(annotator=fresh))
+        tally.forget(connection, who.pseudonym, fresh)
         _person(connection, who)
         _elsewhere(connection, who, fresh)
         _owe(connection)
@@ -71,6 +72,7 @@ def withdraw(store: Store, who: Known) -> dict[str, str]:
         _mark(connection, "version", who.versions)
         for table in (schema.claim, schema.passed):
             connection.execute(delete(table).where(table.c.annotator == who.pseudonym))
+        tally.forget(connection, who.pseudonym, None)
         _person(connection, who)
         _elsewhere(connection, who, None)
         _owe(connection)

@@ -21,6 +21,7 @@ from accord.config import Settings
 from accord.store.errors import Refused, StoreError
 
 _BLOCK = 1 << 20
+_MEMORY = 1 << 26
 
 
 class Limits(Settings):
@@ -137,17 +138,41 @@ def _parquet_rows(path: Path, limits: Limits) -> Iterator[Raw]:
             claimed = sum(file.metadata.row_group(group).total_byte_size for group in groups)
             if claimed > limits.bytes:
                 raise Refused(f"{path.name} claims {claimed} bytes, more than the setting `bytes` ({limits.bytes})")
-            for batch in file.iter_batches(batch_size=256):
+            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
                 total += batch.nbytes
                 if total > limits.bytes:
                     raise Refused(f"{path.name} grows beyond {limits.bytes} bytes (setting `bytes`)")
-                for values in batch.to_pylist():
+                for values in _of_batch(batch, limits):
                     number += 1
-                    yield Raw(path.name, number, {k: v for k, v in values.items() if v is not None})
+                    if values is None:
+                        yield Raw(path.name, number, {}, f"row is longer than {limits.line} bytes (setting `line`)")
+                    else:
+                        yield Raw(path.name, number, {k: v for k, v in values.items() if v is not None})
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, StoreError):
             raise
         raise Refused(f"{path.name} is no readable Parquet file: {error}"[:300]) from error
+
+
+def _of_batch(batch: Any, limits: Limits) -> Iterator[dict[str, Any] | None]:
+    """Rows of a batch; None for one that is too long, which is then never turned into Python's objects."""
+    if batch.nbytes <= limits.line:
+        yield from batch.to_pylist()
+        return
+    for at in range(batch.num_rows):
+        row = batch.slice(at, 1)
+        yield None if row.nbytes > limits.line else row.to_pylist()[0]
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """So few rows that they fit into memory even when each of them names the largest value there can be.
+
+    A dictionary holds a long text once and a thousand rows name it by number: what is small in the file is not small
+    when it is read.
+    """
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    sizes = [group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns)]
+    return max(1, min(256, _MEMORY // max([1, *sizes])))
 
 
 @contextmanager

@@ -33,6 +33,18 @@ class _Group:
         self.done = threading.Event()
         self.error: BaseException | None = None
 
+    def undone(self) -> bool:
+        """Whether SQLite took the whole transaction back by itself, as it may when the disk is full."""
+        raw = self.raw.connection.driver_connection
+        return raw is not None and not raw.in_transaction
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing of the group is kept: everybody in it is told what one of them met."""
+        self.error = error
+        self.raw.invalidate()
+        self.raw.close()
+        self.done.set()
+
     def finish(self, keep: bool = True) -> None:
         """To disk, or away; everybody who waits is told."""
         try:
@@ -106,9 +118,11 @@ class Turns:
         mark = group.connection.begin_nested() if group.size else None
         try:
             yield group.connection
-        except BaseException:
+        except BaseException as error:
             if mark is None:
                 group.finish(keep=False)
+            elif group.undone():
+                group.fail(error)
             else:
                 mark.rollback()
             raise

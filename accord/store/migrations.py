@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, update
 
-from accord.store import schema
+from accord.store import schema, tally
 from accord.store.errors import StoreError
 
 Step = Callable[[Connection], None]
@@ -21,7 +21,12 @@ def _what_one_person_holds(connection: Connection) -> None:
     schema.claim_of_annotator.create(connection, checkfirst=True)
 
 
-STEPS: Mapping[int, Step] = {2: _what_one_person_holds}
+def _counters(connection: Connection) -> None:
+    """3: counters that are kept; what was said before is counted once."""
+    tally.recount(connection)
+
+
+STEPS: Mapping[int, Step] = {2: _what_one_person_holds, 3: _counters}
 """What leads to each version from the one before."""
 
 

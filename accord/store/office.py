@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 from sqlalchemy import (
     Boolean,
     Column,
@@ -25,6 +25,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -33,8 +34,12 @@ from accord.records import Feedback, Question, Record, new_id
 from accord.store import answers, schema
 from accord.store.errors import Missing, Refused
 from accord.store.gold import is_right
+from accord.store.rules import Rules, Standing
 from accord.store.store import Store
+from accord.store.tally import Counts
 
+LATEST = 7 * 86_400.0
+"""Seconds for which a listener is put off at most; the Standard Webhooks' waits end after about three days."""
 metadata = MetaData()
 _Count = schema.RECORDS["feedback"].c.sequence.type
 
@@ -77,31 +82,6 @@ hook = Table(
     Column("active", Boolean, nullable=False),
     Column("said", Text, nullable=False),
 )
-
-
-class Rules(Record):
-    """How a queue is worked on."""
-
-    paused: bool = False
-    """Nobody gets questions while it is; answers to those in hand are still kept."""
-    only_assigned: bool = False
-    """Only people who were assigned get questions."""
-    qualify: str = ""
-    """Queue with gold questions that a person must do well in first; empty for none."""
-    least: int = Field(default=10, ge=1)
-    """Gold questions of that queue to be answered first."""
-    share: float = Field(default=0.8, ge=0, le=1)
-    """Share of them to be right."""
-
-
-class Standing(Record):
-    """Whether a person may work in a queue."""
-
-    may: bool
-    why: str = ""
-    """What is in the way, in words for the person; empty when nothing is."""
-    first: str = ""
-    """Queue to do first."""
 
 
 class Event(Record):
@@ -194,7 +174,7 @@ class Office:
             if right < chosen.share * done:
                 why = f"{right} of {done} test answers in {chosen.qualify} were right; {chosen.share:.0%} are needed"
                 return Standing(may=False, why=why)
-        return Standing(may=True)
+        return Standing(may=True, repeats=chosen.repeats)
 
     def gold(self, project: str, annotator: str) -> tuple[int, int]:
         """How many gold questions of a queue a person got right, and how many they answered."""
@@ -217,9 +197,14 @@ class Office:
         c = schema.queue.c
         values = {"wanted": wanted, "open": wanted - c.answers - c.leases}
         with self._store.writing() as connection:
-            found = connection.execute(update(schema.queue).where(c.question == question).values(**values))
-        if not found.rowcount:
-            raise Missing("question", [question], "check the id")
+            query = select(c.project, c.wanted).where(c.question == question).with_for_update()
+            before = connection.execute(query).one_or_none()
+            if before is None:
+                raise Missing("question", [question], "check the id")
+            connection.execute(update(schema.queue).where(c.question == question).values(**values))
+            counts = Counts()
+            counts.add(before.project, wanted=wanted - before.wanted)
+            counts.write(connection)
 
     def settle(self, said: Feedback) -> Feedback:
         """The word of somebody who leads, where people disagree: it gets a slot of its own, so that it stands.
@@ -234,7 +219,11 @@ class Office:
                 raise Refused(f"question {said.question} has your own answer; let somebody else settle it")
             grown = update(schema.queue).where(c.question == said.question)
             connection.execute(grown.values(wanted=c.wanted + 1, open=c.open + 1))
-            kept = answers.keep(connection, said, lease=None)[0]
+            counts = Counts()
+            kept = answers.keep(connection, said, None, counts)[0]
+            project = connection.scalar(select(c.project).where(c.question == said.question)) or ""
+            counts.add(project, wanted=1)
+            counts.write(connection)
             row = {"question": said.question, "feedback": kept.id, "annotator": said.annotator, "made": time.time()}
             connection.execute(insert(settled).values(**row))
         return kept
@@ -283,7 +272,9 @@ class Office:
     def take_hook(self, now: float, seconds: float = 60) -> Hook | None:
         """A listener whose time has come, for this worker alone for so many seconds."""
         c = hook.c
-        query = select(hook).where(c.active, c.due <= now).order_by(c.due).limit(1).with_for_update(skip_locked=True)
+        # One that is due later than any wait was put off while the clock was wrong.
+        due = or_(c.due <= now, c.due > now + LATEST)
+        query = select(hook).where(c.active, due).order_by(c.due).limit(1).with_for_update(skip_locked=True)
         with self._store.writing() as connection:
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
@@ -308,3 +299,6 @@ class Office:
 def _note(connection: Connection, annotator: str, act: str, about: str, detail: Mapping[str, Any]) -> None:
     line = {"made": time.time(), "annotator": annotator, "act": act, "about": about}
     connection.execute(insert(event).values(**line, detail=json.dumps(dict(detail), ensure_ascii=False)))
+
+
+__all__ = ["Event", "Hook", "Office", "Rules", "Said", "Standing"]

@@ -34,6 +34,8 @@ from accord.store.store import Store
 
 PersonRole = Literal["owner", "manager", "annotator", "auditor"]
 ROLES: tuple[PersonRole, ...] = get_args(PersonRole)
+KEPT = 400 * 86_400.0
+"""Seconds for which the digest of a secret that has ended is still kept; it opens nothing."""
 SecretKind = Literal["session", "token", "link"]
 
 metadata = MetaData()
@@ -172,7 +174,8 @@ class People:
         """Keep the digest of a secret that opens the door to a person for so many seconds."""
         now = time.time()
         with self._store.writing() as connection:
-            connection.execute(delete(secret).where(secret.c.until <= now))
+            # Not at once: a clock that jumps ahead for a minute shall not take everybody's token away for good.
+            connection.execute(delete(secret).where(secret.c.until <= now - KEPT))
             values = {"digest": digest, "kind": kind, "person": id, "until": now + seconds, "made": now}
             connection.execute(insert(secret).values(**values))
 

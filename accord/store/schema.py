@@ -1,8 +1,8 @@
 """The tables: one for each kind of record, the links between them, and the queue of open questions.
 
 A record is kept whole as JSON in `payload`; beside it stand only those fields that queries need. Rows are never
-changed, but for `feedback.state` (what became of an answer), `claim` and `queue`, which are about work in hand, and by
-an erasure (erasure.py).
+changed, but for `feedback.state` (what became of an answer), `claim` and `queue`, which are about work in hand,
+`tally`, which counts, and by an erasure (erasure.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of these tables. An older store is brought up step by step (`steps.py`), a newer one is not opened."""
 
 metadata = MetaData()
@@ -130,6 +130,22 @@ passed = Table(
     Column("place", _Count, nullable=False),
 )
 """How far each annotator has come: every open question up to this place has been with them."""
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("annotator", String, primary_key=True),
+    Column("questions", _Count, nullable=False),
+    Column("wanted", _Count, nullable=False),
+    Column("answers", _Count, nullable=False),
+    Column("standing", _Count, nullable=False),
+    Column("surplus", _Count, nullable=False),
+    Column("given", _Count, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+"""Since version 3: what was asked in a project (annotator `""`), and what each person did in it (see `tally.py`)."""
+Index("tally_by_annotator", tally.c.annotator)
 
 meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", _Count, nullable=False))
 """`schema`: version of the tables. `place`: the last place given out."""

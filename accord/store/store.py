@@ -18,6 +18,7 @@ from accord.store.claims import Claim
 from accord.store.database import Database
 from accord.store.errors import Missing, Refused
 from accord.store.lineage import Lineage
+from accord.store.tally import Counts
 
 R = TypeVar("R", bound=Record)
 PAGE = 500
@@ -137,8 +138,10 @@ class Store:
         Never more leases and standing answers than `wanted`, and never a question that this annotator holds or has
         answered or skipped. `now` is the clock, in seconds since 1970.
         """
-        if count < 1 or seconds <= 0:
-            raise Refused(f"a claim needs count >= 1 and seconds > 0; got count={count}, seconds={seconds}")
+        if count < 1 or not 0 < seconds <= claims.LONGEST:
+            raise Refused(
+                f"a claim needs count >= 1 and seconds in 0..{claims.LONGEST:.0f}; got count={count}, seconds={seconds}"
+            )
         clock = time.time() if now is None else now
         with self._database.writing() as connection:
             taken = claims.take(connection, annotator, project, count, seconds, clock)
@@ -178,7 +181,10 @@ class Store:
         """Answers under several claims, all or none, in one transaction."""
         clock = time.time() if now is None else now
         with self._database.writing() as connection:
-            return [answers.answer(connection, claim, said, clock) for claim, said in given]
+            counts = Counts()
+            kept = [answers.answer(connection, claim, said, clock, counts) for claim, said in given]
+            counts.write(connection)
+            return kept
 
     def release(self, claim: str) -> bool:
         """Give a claim back unanswered, so that the question can be claimed again. Whether it was still live."""

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, bindparam, insert, select
 from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Sample, Version
 from accord.store import answers, claims, schema
 from accord.store.errors import Conflict, Missing, Refused
+from accord.store.tally import Counts
 
 CHUNK = 1000
 """Records written at a time; also bounds the memory that a large `put` needs."""
@@ -35,18 +36,20 @@ def put(connection: Connection, records: Iterable[Record]) -> int:
     """Write records in one transaction, a chunk at a time. Returns how many were new."""
     new = 0
     owed: dict[tuple[str, str], None] = {}
+    counts = Counts()
     for chunk in _chunks(records):
         for kind, rows in _by_kind(chunk).items():
             if kind == "feedback":
-                new += _put_feedback(connection, rows)
+                new += _put_feedback(connection, rows, counts)
                 continue
             fresh = _insert(connection, kind, rows)
-            _link(connection, fresh)
+            _link(connection, fresh, counts)
             if kind == "question":
                 owed.update(_absent(connection, _needs(fresh)))
             new += len(fresh)
     for (kind, id), _ in _absent(connection, owed).items():
         raise Missing(kind, [id], "a question cannot be asked without it; put it before or together with the question")
+    counts.write(connection)
     return new
 
 
@@ -117,7 +120,7 @@ def _erased(connection: Connection, kind: str, ids: Sequence[str]) -> list[str]:
     return found
 
 
-def _link(connection: Connection, fresh: Sequence[Record]) -> None:
+def _link(connection: Connection, fresh: Sequence[Record], counts: Counts) -> None:
     """Fill the tables that lineage and the queue are read from."""
     rests, learned, queue = [], [], []
     for record in fresh:
@@ -128,6 +131,7 @@ def _link(connection: Connection, fresh: Sequence[Record]) -> None:
             learned += [{"version": record.id, "item": item} for item in dict.fromkeys(record.data)]
         elif isinstance(record, Question):
             queue.append({"question": record.id, "project": record.project, "wanted": record.wanted})
+            counts.add(record.project, questions=1, wanted=record.wanted)
     if rests:
         connection.execute(insert(schema.rests), rests)
     if learned:
@@ -139,12 +143,12 @@ def _link(connection: Connection, fresh: Sequence[Record]) -> None:
         connection.execute(insert(schema.queue), queue)
 
 
-def _put_feedback(connection: Connection, records: Sequence[Record]) -> int:
+def _put_feedback(connection: Connection, records: Sequence[Record], counts: Counts) -> int:
     """Feedback that came without a claim: what becomes of it is decided as for a late answer."""
     new = 0
     for record in records:
         assert isinstance(record, Feedback)
-        new += answers.keep(connection, record, lease=None)[1]
+        new += answers.keep(connection, record, None, counts)[1]
     return new
 
 

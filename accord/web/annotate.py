@@ -34,7 +34,10 @@ def home(found: Someone, room: TheRoom) -> Response:
         (name, desk.open_questions(room.store, name, me), room.office.standing(name, me))
         for name in desk.projects(room.store)
     ]
-    return page(room, "home.html", who=found, queues=names, talk=bool(room.speakers), token="", complaint="")
+    lesson = room.teacher is not None
+    return page(
+        room, "home.html", who=found, queues=names, talk=bool(room.speakers), lesson=lesson, token="", complaint=""
+    )
 
 
 @router.get("/judge/{project}")
@@ -42,7 +45,8 @@ def judge(project: Annotated[str, Path(min_length=1, max_length=128)], who: Answ
     """The judging screen of one queue."""
     if project not in desk.projects(room.store):
         raise HTTPException(404, "there is no such queue")
-    return page(room, "judge.html", who=who, project=project, ahead=room.settings.ahead)
+    least = room.teacher.least if room.teacher is not None and room.teacher.queue == project else 0
+    return page(room, "judge.html", who=who, project=project, ahead=room.settings.ahead, least=least)
 
 
 # --- in and out ------------------------------------------------------------------------------------------------
@@ -116,13 +120,13 @@ def token(who: Leaving, room: TheRoom) -> HTMLResponse:
     room.people.revoke(who.person.id, "token")
     made = grant(room.people, who.person, "token", room.settings)
     room.office.note(who.person.pseudonym, "token")
-    return page(room, "home.html", 201, who=who, queues=[], talk=False, token=made, complaint="")
+    return page(room, "home.html", 201, who=who, queues=[], talk=False, lesson=False, token=made, complaint="")
 
 
 @router.get("/me")
 def me(who: Known, room: TheRoom) -> HTMLResponse:
     """Oneself: for roles that have no list of queues."""
-    return page(room, "home.html", who=who, queues=[], talk=False, token="", complaint="")
+    return page(room, "home.html", who=who, queues=[], talk=False, lesson=False, token="", complaint="")
 
 
 def enter(request: Request, room: Room, person: Person) -> RedirectResponse:

@@ -16,11 +16,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from accord.records import Answer, Feedback, Question, Sample
-from accord.store import Conflict, Missing, Refused, desk
+from accord.store import Claim, Conflict, Missing, Refused, desk
 from accord.store.office import Standing
+from accord.store.repeats import is_repeats
 from accord.web.diff import differences
 from accord.web.doors import Answering, Known, Room, Seeing, TheRoom, Visitor
 from accord.web.fits import fits
+from accord.web.lesson import due
 from accord.web.pairs import rows
 from accord.web.render import render
 from accord.web.sent import EPISODE, SEEN, Lease, lease, shown
@@ -87,12 +89,22 @@ class Kept(BaseModel):
 def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Leases:
     """Take questions to answer. Nobody else gets their slots until the lease ends."""
     me, count = who.person.pseudonym, min(wanted.count, room.settings.most)
-    if not standing(room, wanted.project, me).may:
+    if is_repeats(wanted.project) or not standing(room, wanted.project, me).may:
         return Leases(claims=[])
     found = desk.held(room.store, me, wanted.project, room.settings.lease, count) if wanted.resume else []
     if len(found) < count:
+        found += _again(room, wanted.project, me)
+    if len(found) < count:
         found += room.store.claim(me, wanted.project, count - len(found), room.settings.lease)
-    return Leases(claims=[lease(one) for one in found])
+    return Leases(claims=[lease(one, wanted.project) for one in found])
+
+
+def _again(room: Room, project: str, annotator: str) -> list[Claim]:
+    """One of the person's own comparisons, sides swapped, when the rules of the queue want it and it is time."""
+    if not room.repeats.due(project, annotator, standing(room, project, annotator).repeats):
+        return []
+    one = room.repeats.ask(project, annotator, room.settings.lease)
+    return [one] if one is not None else []
 
 
 @router.put("/claims/{id}/answer")
@@ -200,6 +212,8 @@ class Desk(BaseModel):
     html: str
     why: str
     """Why there are no questions for this person; empty when nothing is in the way."""
+    lesson: str
+    """Where it stands what was learned from this person's answers; empty while there is nothing."""
 
 
 class Differences(BaseModel):
@@ -232,6 +246,7 @@ def at_the_desk(name: Project, who: Answering, room: TheRoom) -> Desk:
         guideline=rule.number,
         html=render(rule.text) if rule.text else "",
         why=standing(room, name, me).why,
+        lesson=due(room, name, me),
     )
 
 

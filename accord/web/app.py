@@ -17,19 +17,27 @@ from sqlalchemy.exc import DBAPIError
 from accord.store import Store, StoreError
 from accord.store.office import Office
 from accord.store.people import People
-from accord.web import annotate, api, chat, contract, lead, manage
+from accord.store.repeats import Repeats
+from accord.web import annotate, api, chat, contract, lead, lesson, manage, person, workers
 from accord.web.assets import load
 from accord.web.chat import Speaker
 from accord.web.doors import Room
+from accord.web.lesson import Teacher
 from accord.web.people import Throttle
 from accord.web.settings import WebSettings
 from accord.web.shield import Shield
 
 
-def make_app(store: Store, settings: WebSettings | None = None, speakers: Sequence[Speaker] = ()) -> FastAPI:
+def make_app(
+    store: Store,
+    settings: WebSettings | None = None,
+    speakers: Sequence[Speaker] = (),
+    teacher: Teacher | None = None,
+) -> FastAPI:
     """The service over one store. No page of it asks another machine for anything.
 
-    speakers: models to talk with; one answers twice, of two each answers once.
+    speakers: models to talk with; one answers twice, of two each answers once. teacher: who tells people what was
+    learned from their first answers.
     """
     chosen = settings or WebSettings()
     assets = load()
@@ -38,12 +46,13 @@ def make_app(store: Store, settings: WebSettings | None = None, speakers: Sequen
     )
     pages.globals.update(asset=lambda name: f"/static/{assets[name].name}", title=chosen.title, moment=moment)
     app = FastAPI(title="Accord", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    desks = (store, People(store), Office(store), Repeats(store))
     app.state.room = Room(
-        store, People(store), Office(store), chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers)
+        *desks, chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers), teacher=teacher
     )
     app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
-    for router in (api.router, lead.router, manage.router, annotate.router, contract.router, chat.router):
-        app.include_router(router)
+    for part in (api, lead, manage, annotate, contract, chat, lesson, person, workers):
+        app.include_router(part.router)
     by_name = {asset.name: asset for asset in assets.values()}
 
     @app.get("/static/{name}", include_in_schema=False)

@@ -133,7 +133,7 @@ def lines(room: Room, messages: tuple[Message, ...], annotator: str) -> Iterator
         for id, piece, speaker in zip(ids, last, speakers, strict=True)
     ]
     claim = desk.put_and_hold(room.store, [prompt, *samples, question], question, annotator, room.settings.lease)
-    yield _line({"claim": lease(claim).model_dump(mode="json")})
+    yield _line({"claim": lease(claim, QUEUE).model_dump(mode="json")})
 
 
 def _line(value: object) -> bytes:

@@ -13,6 +13,7 @@ from jinja2 import Environment
 from accord.store import Store
 from accord.store.office import Office
 from accord.store.people import People, Person, PersonRole
+from accord.store.repeats import Repeats
 from accord.web.assets import Asset
 from accord.web.people import Throttle, csrf, digest
 from accord.web.settings import WebSettings
@@ -35,6 +36,7 @@ class Room:
     store: Store
     people: People
     office: Office
+    repeats: Repeats
     settings: WebSettings
     throttle: Throttle
     pages: Environment
@@ -43,6 +45,8 @@ class Room:
     """Figures that are shown again within seconds."""
     speakers: tuple[Any, ...] = ()
     """Models to talk with (`chat.Speaker`): none, one that answers twice, or two."""
+    teacher: Any = None
+    """Who tells people what was learned from their answers (`lesson.Teacher`); None for nobody."""
 
     def trouble(self, error: Exception) -> None:
         """What a person is not told, for whoever runs the service."""

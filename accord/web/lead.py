@@ -20,8 +20,9 @@ from accord.store.office import Event, Hook, Rules
 from accord.store.people import Person, PersonRole
 from accord.web.api import SENT, Id, Kept, Project
 from accord.web.doors import Owning, Room, Seeing, Steering, TheRoom, Visitor
+from accord.web.figures import disputed
 from accord.web.fits import fits
-from accord.web.manage import below, disputed, over
+from accord.web.manage import below, over
 from accord.web.people import grant
 
 router = APIRouter(prefix="/api", tags=["managing"])
@@ -105,15 +106,15 @@ def projects(who: Seeing, room: TheRoom) -> list[Queue]:
 @router.get("/projects/{name}")
 def project(name: Project, who: Seeing, room: TheRoom) -> Queue:
     """One queue."""
-    return _queue(room, _there(room, name))
+    return _queue(room, there(room, name))
 
 
 @router.put("/projects/{name}/rules")
 def set_rules(name: Project, given: Rules, who: Steering, room: TheRoom) -> Rules:
-    """Pause and resume, open to all or to those assigned, and which test comes first."""
+    """Pause and resume, open to all or to those assigned, which test comes first, repeats, and what an hour costs."""
     if given.qualify:
-        _there(room, given.qualify)
-    room.office.set_rules(_there(room, name), given)
+        there(room, given.qualify)
+    room.office.set_rules(there(room, name), given)
     room.kept.clear()
     room.office.note(who.person.pseudonym, "rules", name, **given.model_dump())
     return given
@@ -122,7 +123,7 @@ def set_rules(name: Project, given: Rules, who: Steering, room: TheRoom) -> Rule
 @router.put("/projects/{name}/guideline")
 def write_guideline(name: Project, given: Text, who: Steering, room: TheRoom) -> int:
     """The next version of the guideline; its number."""
-    made = room.people.write_guideline(_there(room, name), given.text.replace("\r\n", "\n").strip())
+    made = room.people.write_guideline(there(room, name), given.text.replace("\r\n", "\n").strip())
     room.kept.clear()
     room.office.note(who.person.pseudonym, "guideline", name, version=made.number)
     return made.number
@@ -131,7 +132,7 @@ def write_guideline(name: Project, given: Text, who: Steering, room: TheRoom) ->
 @router.get("/projects/{name}/assigned")
 def assigned(name: Project, who: Seeing, room: TheRoom) -> list[str]:
     """Pseudonyms of those who were assigned."""
-    return sorted(room.office.assigned(_there(room, name)))
+    return sorted(room.office.assigned(there(room, name)))
 
 
 @router.put("/projects/{name}/assigned/{pseudonym}", status_code=204)
@@ -149,7 +150,7 @@ def unassign(name: Project, pseudonym: Id, who: Steering, room: TheRoom) -> Resp
 @router.get("/projects/{name}/disagreements")
 def disagreements(name: Project, who: Seeing, room: TheRoom) -> list[str]:
     """Questions of the last answers that people answer differently and nobody has settled."""
-    return [one.question.id for one in disputed(room, _there(room, name))]
+    return [one.question.id for one in disputed(room, there(room, name))]
 
 
 # --- questions -------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def add_hook(given: Listener, who: Owning, room: TheRoom) -> Hook:
     """Tell a server, from now on. The secret is shown this once; see docs/people.md for what is sent."""
     _safe_to_call(given.url)
     if given.project:
-        _there(room, given.project)
+        there(room, given.project)
     made = room.office.add_hook(given.url, "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), given.project)
     room.office.note(who.person.pseudonym, "add hook", made.id, project=given.project)
     return made
@@ -282,7 +283,8 @@ def _queue(room: Room, name: str) -> Queue:
     )
 
 
-def _there(room: Room, name: str) -> str:
+def there(room: Room, name: str) -> str:
+    """The name of a queue that is there. Raises Missing."""
     if name not in desk.projects(room.store):
         raise Missing("project", [name], "put questions into it first")
     return name
@@ -291,7 +293,7 @@ def _there(room: Room, name: str) -> str:
 def _assign(name: str, pseudonym: str, who: Visitor, room: Room, on: bool) -> Response:
     if pseudonym not in {one.pseudonym for one in room.people.all()}:
         raise Missing("person", [pseudonym], "list them first")
-    room.office.assign(_there(room, name), pseudonym, on)
+    room.office.assign(there(room, name), pseudonym, on)
     room.kept.clear()
     room.office.note(who.person.pseudonym, "assign" if on else "unassign", name, person=pseudonym)
     return Response(status_code=204)

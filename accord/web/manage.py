@@ -3,171 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from dataclasses import dataclass
-from itertools import combinations
-from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Path
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from accord.records import Comparison, Feedback, Question
 from accord.store import Refused, desk
-from accord.store.office import Rules
 from accord.store.people import ROLES, Person, PersonRole
 from accord.web.doors import Leading, Room, Seeing, TheRoom, Visitor
+from accord.web.figures import disputed, figures
 from accord.web.people import grant
 from accord.web.render import render
 from accord.web.sent import conversation, shown
 
-if TYPE_CHECKING:  # scipy takes a second and 80 MB: who only answers shall not wait for it
-    from accord.statistics import Interval
-
 router = APIRouter(include_in_schema=False)
-LAST = 2000
-FRESH = 5.0
 Name = Annotated[str, Form(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Id = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One person in one project, over the last answers."""
-
-    pseudonym: str
-    answers: int
-    surplus: int
-    seconds: float
-    skipped: Interval
-    left: Interval
-    agrees: Interval
-    last: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One project as it stands."""
-
-    progress: desk.Progress
-    hour: int
-    """Answers of the last hour among the last `LAST`."""
-    agreement: Interval
-    """Share of pairs of people who say the same of the same question; questions are the units."""
-    people: list[Row]
-    number: int
-    """Version of the guideline."""
-    guideline: str
-    rules: Rules
-    assigned: set[str]
-    disputes: int
-
-
-def figures(room: Room, project: str) -> Figures:
-    """What is shown of a project; kept for some seconds, since counting walks an index."""
-    before = room.kept.get(project)
-    begun = time.monotonic()
-    if before is not None and before[0] > begun:
-        found: Figures = before[1]
-        return found
-    said = desk.latest(room.store, project, LAST)
-    rule = room.people.guideline(project)
-    made = Figures(
-        progress=desk.progress(room.store, project),
-        hour=sum(one.made > time.time() - 3600 for one in said if one.answer is not None),
-        agreement=agreement(said),
-        people=people(desk.said_by(room.store, project), said),
-        number=rule.number,
-        guideline=rule.text,
-        rules=room.office.rules(project),
-        assigned=room.office.assigned(project),
-        disputes=len(disputed(room, project)),
-    )
-    # In a large queue the count takes longer, and is then kept for longer.
-    room.kept[project] = (time.monotonic() + max(FRESH, 20 * (time.monotonic() - begun)), made)
-    return made
-
-
-def verdict(said: Feedback) -> tuple[str, str] | None:
-    """What a comparison says, by sample and not by side; None for anything else."""
-    if not isinstance(said.answer, Comparison):
-        return None
-    return (said.answer.criterion, said.answer.better or said.answer.verdict)
-
-
-def agreement(said: list[Feedback]) -> Interval:
-    """Mean over questions, of those that two or more compared, of the share of agreeing pairs of people."""
-    from accord.statistics import mean_interval, wilson
-
-    by_question: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for one in said:
-        if (word := verdict(one)) is not None:
-            by_question[one.question].append(word)
-    shares = [
-        sum(a == b for a, b in combinations(words, 2)) / (len(words) * (len(words) - 1) / 2)
-        for words in by_question.values()
-        if len(words) > 1
-    ]
-    return mean_interval(shares) if shares else wilson(0, 0)
-
-
-def people(counts: dict[str, dict[str, int]], said: list[Feedback]) -> list[Row]:
-    """A row for each person: counts of the whole project, habits over the last answers."""
-    from accord.statistics import wilson
-
-    by_person: dict[str, list[Feedback]] = defaultdict(list)
-    by_question: dict[str, list[Feedback]] = defaultdict(list)
-    for one in said:
-        by_person[one.annotator].append(one)
-        if verdict(one) is not None:
-            by_question[one.question].append(one)
-    found = []
-    for name, states in counts.items():
-        mine = by_person.get(name, [])
-        answered = [one for one in mine if one.answer is not None]
-        sided = [o for o in answered if isinstance(o.answer, Comparison) and o.answer.better and o.shown]
-        same = [
-            verdict(one) == verdict(other)
-            for one in mine
-            for other in by_question.get(one.question, [])
-            if verdict(one) is not None and other.annotator != name
-        ]
-        row = Row(
-            pseudonym=name,
-            answers=states.get("standing", 0),
-            surplus=states.get("surplus", 0),
-            seconds=median(one.seconds for one in answered) if answered else 0.0,
-            skipped=wilson(len(mine) - len(answered), len(mine)),
-            left=wilson(sum(o.answer.better == o.shown[0] for o in sided), len(sided)),  # type: ignore[union-attr]
-            agrees=wilson(sum(same), len(same)),
-            last=max((one.made for one in mine), default=0.0),
-        )
-        found.append(row)
-    return sorted(found, key=lambda row: -row.answers)
-
-
 # --- pages -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Dispute:
-    """A question that people answer differently."""
-
-    question: Question
-    said: list[Feedback]
-
-
-def disputed(room: Room, project: str) -> list[Dispute]:
-    """Disagreements among the last answers, that nobody has settled; newest first."""
-    by_question: dict[str, list[Feedback]] = defaultdict(list)
-    for one in desk.latest(room.store, project, LAST):
-        if one.answer is not None and verdict(one) is not None:
-            by_question[one.question].append(one)
-    apart = [id for id, said in by_question.items() if len({verdict(one) for one in said}) > 1]
-    settled = room.office.settled(apart)
-    open_ones = [id for id in apart if id not in settled]
-    questions = room.store.get_many(Question, open_ones)
-    return [Dispute(questions[id], by_question[id]) for id in open_ones]
 
 
 def page(room: Room, who: Visitor, status: int = 200, **more: object) -> HTMLResponse:

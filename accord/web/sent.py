@@ -73,13 +73,13 @@ class Lease(BaseModel):
     """End of the lease, in seconds since 1970. A later answer is still kept."""
 
 
-def lease(claim: Claim) -> Lease:
-    """A claim as it is sent: texts rendered, gold and model names left out."""
+def lease(claim: Claim, project: str) -> Lease:
+    """A claim as it is sent: texts rendered, gold and model names left out. project: the queue that was asked for."""
     asked, question = claim.asked, claim.asked.question
     return Lease(
         id=claim.id,
         question=question.id,
-        project=question.project,
+        project=project,
         form=question.form,
         criteria=list(question.criteria),
         scale=question.scale,

@@ -12,7 +12,7 @@ class WebSettings(Settings):
 
     title: str = "Accord"
     """Name shown at the top of every page."""
-    lease: float = Field(default=900, gt=0)
+    lease: float = Field(default=900, gt=0, le=7 * 86_400)
     """Seconds for which a question is kept for one person; after it somebody else may get it."""
     ahead: int = Field(default=4, ge=1, le=20)
     """Questions that the judging page holds in advance, so that the next one is there at once."""

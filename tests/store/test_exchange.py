@@ -177,6 +177,28 @@ def test_a_decompression_bomb_is_refused_in_little_memory(store, tmp_path):
     assert peak < 12 << 20, peak
 
 
+def test_a_small_parquet_file_that_is_large_when_read_is_refused_in_little_memory(store, tmp_path):
+    """A text of 8 MB that 4,000 rows name by number: a kilobyte on the disk, 32 GB when read."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is absent: Parquet is an extra")
+    from pyarrow import parquet
+
+    path, numbers = tmp_path / "bomb.parquet", pyarrow.array([0] * 4000, pyarrow.int32())
+    table = pyarrow.table({"text": pyarrow.DictionaryArray.from_arrays(numbers, pyarrow.array(["x" * (8 << 20)]))})
+    parquet.write_table(table, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 10_000
+    before = pyarrow.total_allocated_bytes()
+    pyarrow.default_memory_pool().release_unused()
+    with pytest.raises(Refused, match="setting `bytes`"):
+        import_file(store, path, limits=Limits(bytes=200 << 20))
+    assert pyarrow.default_memory_pool().max_memory() - before < 300 << 20
+    short = tmp_path / "short.parquet"
+    rows = {"prompt": ["a", "b" * 5000], "chosen": ["c", "d"], "rejected": ["e", "f"]}
+    parquet.write_table(pyarrow.table(rows), short)
+    found = import_file(store, short, limits=Limits(line=1000))
+    assert [bad.line for bad in found.bad] == [2]
+    assert "longer than 1000 bytes" in found.bad[0].reason
+
+
 def everything() -> list:
     """Every kind of record, with awkward contents."""
     odd = 'line\u2028sep\u2029 "quote" \\ \x00 \x1f 汉字 🙂 \r\n'

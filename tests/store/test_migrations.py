@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def old(tmp_path: Path) -> Path:
     path = tmp_path / "store.db"
     with sqlite3.connect(path) as raw:
         raw.executescript(FIRST.read_text())
+        raw.execute("UPDATE claim SET until = ?", (time.time() + 600,))  # its leases are of today
     raw.close()
     return path
 

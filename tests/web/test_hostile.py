@@ -10,6 +10,7 @@ import pytest
 
 from accord.records import Comparison, Feedback, Message, Prompt, Question, Sample
 from accord.store import Store
+from accord.store.rules import Rules
 from accord.web.chat import Piece, Speaker
 from tests.web.conftest import text
 from tests.web.payloads import PAYLOADS
@@ -125,11 +126,13 @@ def test_none_runs_as_name_note_queue_criterion_or_guideline_nor_when_a_model_sa
         ]
         store.put(votes)
         served.house.app.state.room.office.note(people[0], PAYLOADS[n], PAYLOADS[n + 1], detail=PAYLOADS[n + 2])
+    served.house.app.state.room.office.set_rules(queues[0], Rules(rate=1.0, currency="<b id=x>"))
     bare.goto(served.link("owner"))
     harmless(bare)
     bare.get_by_role("button", name="Come in").click()
     paths = ["/", "/me", "/manage", "/manage/log", "/contract"]
     paths += [f"/manage/disputes/{quote(queues[0], safe='')}", f"/judge/{quote(queues[1], safe='')}"]
+    paths.append(f"/manage/person/{quote(queues[0], safe='')}/{people[0]}")
     for path in paths:
         assert bare.goto(f"{served.address}{path}").status == 200, path
         bare.wait_for_timeout(150)

@@ -5,7 +5,7 @@ import { help, pick, comment, wireDialogs } from "./dialogs.js";
 import { formOf } from "./forms.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
 
-const { project, person, csrf, ahead } = document.body.dataset;
+const { project, person, csrf, ahead, least } = document.body.dataset;
 const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
@@ -65,6 +65,11 @@ async function desk() {
     const found = await answer.json();
     Object.assign(state, { done: found.done, open: found.open });
     state.why = found.why;
+    byId("open-lesson").hidden = !found.lesson;
+    if (found.lesson && !localStorage.getItem(`accord-lesson-${person}`)) {
+      localStorage.setItem(`accord-lesson-${person}`, "seen");
+      return location.assign(found.lesson);
+    }
     if (!current()) nothing();
     state.rule = found.guideline ? String(found.guideline) : "";
     counts();
@@ -128,6 +133,13 @@ function nothing() {
 function counts() {
   const left = state.open >= 1000 ? "over 1000" : Math.max(0, state.open) + state.tasks.length;
   byId("counts").textContent = `${state.done} done · ${left} left`;
+}
+
+/** After so many answers there is a page on what they taught; the server knows when, and is asked once an answer. */
+function learned() {
+  if (!Number(least) || outbox.waiting.length || state.done < Number(least) || learned.at === state.done) return;
+  learned.at = state.done;
+  desk();
 }
 
 /** The pill: what has not arrived yet, and why. */
@@ -275,7 +287,7 @@ async function begin() {
   await desk();
   counts();
   addEventListener("online", () => { outbox.failures = 0; outbox.pump(); refill(); });
-  setInterval(() => tell(outbox), 1000);
+  setInterval(() => { tell(outbox); learned(); }, 1000);
   setInterval(() => { if (!document.hidden && !current()) refill().then(desk); }, 10_000);
   setInterval(() => { if (!document.hidden) refill(); }, 240_000);
   document.body.dataset.ready = "yes";
