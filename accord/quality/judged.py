@@ -81,12 +81,12 @@ def in_their_forms(questions: Iterable[Question], feedback: Iterable[Feedback]) 
 
     | answer | judgement |
     |---|---|
-    | comparison | pairs of the better one with each other one, with its strength; a tie; both bad; where it was asked
-    which are safe, a flag `safe` of all of them |
+    | comparison | pairs of the better one with each other one, with its strength; a tie; both bad |
+    | which are safe | a flag `safe` of all samples, beside the comparison |
     | ranking | a ranking, with ties |
     | rating | for each criterion: a rating in whole levels; yes or no on a scale of 0 to 1; else a score |
     | flags | for each flag: yes or no of the samples that it was asked of |
-    | combined | its ranking, its rating and its flags; what ranking and rating say in one respect counts once together |
+    | combined | its ranking, its rating and its flags; what both say in one respect counts once |
     | correction | the corrected answer beats the original clearly |
     | critique | a flag of the sample for each label that is marked in it (the criterion), 1; see `flags` |
 

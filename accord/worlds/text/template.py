@@ -80,42 +80,62 @@ class Template:
     def answer(
         self, before: Sequence[Message], said: Sequence[Message], finished: bool
     ) -> tuple[list[int], list[bool]]:
-        """Token ids of the turns after a prompt, and which of them the assistant wrote (its end-of-turn included).
+        """Token ids of the turns after a prompt, and which of them the assistant wrote (its ends of turn included).
 
-        The boundary before each of the assistant's turns is a boundary between tokens, as it is in sampling.
+        The boundary before each of the assistant's turns is a boundary between tokens, as it is in sampling; what the
+        template writes after that place but before the words (an empty thought) is the assistant's to write.
         """
         before = self.folded(before)
         first, turns = len(before), [*before, *said]
         roles = tuple(m.role for m in turns)
         frame = self._frame(roles, False)
         places = {piece.turn: at for at, piece in enumerate(frame) if isinstance(piece, Slot)}
-        opening = str(self._frame(roles[:first], True)[-1])
-        full = str(frame[places[first] - 1])
-        lead = full[len(opening) :] if full.startswith(opening) else ""
-        parts: list[tuple[list[tuple[str, int | None]], bool]] = []
-        waiting = self._split(lead)
+        ids: list[int] = []
+        mask: list[bool] = []
+        waiting: list[tuple[str, int | None]] = []
+        rest = str(frame[places[first] - 1])
+        rest = self._closing(rest)[1] if roles[first - 1] == "assistant" else rest
         for turn in range(first, len(turns)):
             own, last = turns[turn].role == "assistant", turn == len(turns) - 1
             slot, after = frame[places[turn]], str(frame[places[turn] + 1])
             assert isinstance(slot, Slot)
+            lead = self._lead(rest, roles[:turn]) if own or turn == first else ""
+            waiting += self._split(rest.removesuffix(lead)) if turn > first else []
+            words = [*self._split(lead), (slot.filled(turns[turn].content, last and not finished), None)]
+            if not own:
+                waiting, rest = waiting + words, after
+                continue
             closing, rest = self._closing(after)
-            words: list[tuple[str, int | None]] = [(slot.filled(turns[turn].content, last and not finished), None)]
-            if last:
-                words += (closing or [("", self.end)]) if finished else []
-            else:
-                words += closing
-            if own and turn > first:
-                parts += [(waiting, False), (words, True)]
-            else:
-                parts.append((waiting + words, own))
-            waiting = self._split(rest)
-        ids: list[int] = []
-        mask: list[bool] = []
-        for atoms, own in parts:
-            spelt = self._spelt(atoms)
-            ids += spelt
-            mask += [own] * len(spelt)
-        return ids, mask
+            if finished or not last:
+                words += closing or [("", self.end)]
+            for atoms, ours in ((waiting, False), (words, True)):
+                spelt = self._spelt(atoms)
+                ids += spelt
+                mask += [ours] * len(spelt)
+            waiting = []
+        theirs = self._spelt(waiting)  # of a conversation that somebody else ends
+        return ids + theirs, mask + [False] * len(theirs)
+
+    def between(self, before: Sequence[Message], words: str) -> list[int]:
+        """Token ids from behind the end of the assistant's last turn to where it speaks again, a user's words between.
+
+        before: the conversation up to that end. These are the ids that `answer` finds there, so a conversation that is
+        sampled turn by turn is, id by id, the one that is learned from.
+        """
+        turns = [*self.folded(before), Message(role="user", content=words)]
+        frame = self._frame(tuple(m.role for m in turns), True)
+        slot = frame[-2]
+        assert isinstance(slot, Slot)
+        _, rest = self._closing(str(frame[-3]))
+        return self._spelt([*self._split(rest), (slot.filled(words), None), *self._split(str(frame[-1]))])
+
+    def appends(self) -> bool:
+        """Whether a conversation that goes on keeps its beginning as it was written; some templates drop thoughts."""
+        roles = ("user", "assistant", "user", "assistant")
+        whole, spoken, asked = self._frame(roles, False), self._frame(roles[:3], True), self._frame(roles[:1], True)
+        (one, first), (two, then) = (str(whole[2]), str(asked[-1])), (str(whole[6]), str(spoken[-1]))
+        same = whole[:5] == spoken[:5] and whole[:2] == asked[:2]
+        return same and one.startswith(first) and two.startswith(then) and one[len(first) :] == two[len(then) :]
 
     def plain(self, text: str) -> list[int]:
         """Token ids of words that stand alone; marks in them are ordinary text."""
@@ -155,6 +175,15 @@ class Template:
                 )
             self._frames[roles, generation] = tuple(pieces)
         return self._frames[roles, generation]
+
+    def _lead(self, written: str, before: tuple[str, ...]) -> str:
+        """What of the text before the assistant's words is behind the place where it is asked to speak.
+
+        written: that text, from behind the end of the turn before it or from the words of that turn on.
+        """
+        opening = str(self._frame(before, True)[-1])
+        _, opening = self._closing(opening) if before[-1] == "assistant" else ([], opening)
+        return written[len(opening) :] if written.startswith(opening) else ""
 
     def _split(self, text: str) -> list[tuple[str, int | None]]:
         """A piece of the frame as words and marks."""
