@@ -13,14 +13,13 @@ from typing import Any, Literal
 from torch import nn
 
 from accord.algorithms import ppo, reward_model, sft
-from accord.batches import Segment
+from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import SettingsError
-from accord.project import Project, named, scores
-from accord.records import Demonstration, Preference, Prompt, Sample, Version, digest
+from accord.project import Project, named, parted, scores
+from accord.records import Demonstration, Preference, Prompt, Version, digest
 from accord.rewards.learned import Learned
 from accord.run import seed_of
 from accord.worlds.text import models
-from accord.worlds.text.encode import Encoder
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
@@ -31,9 +30,8 @@ def train_pretrain(project: Project, name: str, start: str | None = None, **rest
     config = project.recipe.pretrain or sft.Config()
     tokenizer = project.tokenizer()
     encoder, read = project.encoder(tokenizer), project.documents()
-    # Every fiftieth, not the first ones, which may all be of one book; a single text is learned from.
-    learn, held = ([text for i, text in enumerate(read) if i % 50], read[::50]) if len(read) > 1 else (read, [])
-    unseen = encoder.documents(held) if held else None
+    learn, kept = parted(read)
+    unseen = encoder.documents(kept) if kept else None
     policy = Policy(project.language_model(start, tokenizer))
     run = project.run(name, config, texts=digest(read))
     learned = encoder.documents(learn)
@@ -128,8 +126,10 @@ def train_ppo(
     mean, std = models.normaliser(scorer.model)
     worth = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, config.micro_tokens), mean, std)
 
-    before = frozen(project, policy, reference or start)
-    figures = ppo.train(config, policy, world, worth, run, before)
+    before = anchor(project, policy, reference or start, run)
+    updates = config.iterations * config.epochs * config.minibatches
+    beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
+    figures = ppo.train(config, policy, world, worth, run, before, beside)
     taught = project.version(reward)
     data = [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
     return project.keep(
@@ -141,15 +141,8 @@ def acts(project: Project) -> dict[str, Any]:
     """What decides PPO besides its own settings."""
     recipe = project.recipe
     draw = recipe.draw.model_dump(mode="json")
-    return {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
-
-
-def frozen(project: Project, policy: Policy, version: str) -> ppo.Reference:
-    """What the policy was before: the policy itself without its adapter where that will do, else a frozen copy."""
-    if models.with_reference(policy.model, project.path(version)):
-        return policy.reference
-    before, _ = project.policy(version, next(policy.parameters()).device)
-    return lambda segment: before.evaluate(segment).logprob
+    own = {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
+    return {**own, **held(project, "ppo")}
 
 
 def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:
@@ -185,16 +178,9 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     other = project.recipe.beside.get(given.get("beside") or "")
     wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
     wanted |= acts(project) if method == "ppo" else {}
-    if changed := sorted(key for key in wanted if wanted[key] != made.config.get(key)):
+    if changed := sorted(key for key in {*wanted, *HELD} if wanted.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project (accord quickstart --fresh begins anew)."
         )
     return made
-
-
-def shown_in(project: Project, encoder: Encoder, shown: Sequence[Demonstration]) -> Segment:
-    """Demonstrations as a batch with their weights."""
-    prompts = project.store.get_many(Prompt, dict.fromkeys(one.prompt for one in shown))
-    samples = project.store.get_many(Sample, dict.fromkeys(one.sample for one in shown))
-    return encoder.segment([(prompts[one.prompt], samples[one.sample]) for one in shown], [one.weight for one in shown])

@@ -8,6 +8,7 @@ from typing import Any
 
 from accord import build
 from accord.algorithms import grpo, sft
+from accord.anchors import HELD, told_of
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
@@ -156,12 +157,18 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     if made is None:
         return entry.stage(project, name, method, config, **given)
     now = {**config.model_dump(mode="json"), **acts(project, entry.section)}
-    if changed := sorted(key for key in now if now[key] != made.config.get(key)):
+    if changed := sorted(key for key in {*now, *HELD} if now.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project."
         )
     return made
+
+
+def heading(method: str) -> str:
+    """What stands above the settings of a method in its help."""
+    section = METHODS[method].section
+    return f"{told_of(section)}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"
 
 
 def listed() -> list[dict[str, Any]]:

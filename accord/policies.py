@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from accord.algorithms import best_of_n, dpo, grpo, kto
-from accord.build import frozen
+from accord.anchors import anchor, frozen, held, rehearsed
 from accord.config import SettingsError
 from accord.project import Project, scores
 from accord.protocols import Reward, Sampling
@@ -45,15 +45,18 @@ def train_dpo(
         raise SettingsError(f"{method} learns from beliefs about train prompts, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
     data, held = [belief.id for belief in beliefs], project.preferences("test")
-    run = project.run(name, config, start=start, reference=reference or start, beliefs=digest(data))
+    more = acts(project, "dpo")
+    run = project.run(name, config, start=start, reference=reference or start, beliefs=digest(data), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
     encoder.report.warn(name)
     before = None  # the policy as it comes: then nothing is opened twice
-    if reference not in (None, start) and not dpo.free(config):
+    if moving := "anchor" in more and not dpo.free(config):
+        before = anchor(project, policy.to(run.device), start, run)
+    elif reference not in (None, start) and not dpo.free(config):
         before = frozen(project, policy.to(run.device), wanted(project, method, "reference", "policy", reference))
-    figures = dpo.train(config, policy.to(run.device), learned, run, before, unseen) | encoder.report.figures()
-    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures)
+    figures = dpo.train(config, policy.to(run.device), learned, run, before, unseen, moving) | encoder.report.figures()
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
 def train_kto(
@@ -161,8 +164,10 @@ def train_grpo(
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
     earned = earning(project, world, reward, run.device, config.micro_tokens)
-    before = frozen(project, policy, reference) if config.kl.place != "none" else None
-    figures = grpo.train(config, policy, world, earned, run, before)
+    before = anchor(project, policy, reference, run) if config.kl.place != "none" else None
+    updates = config.iterations * config.epochs * config.minibatches
+    beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
+    figures = grpo.train(config, policy, world, earned, run, before, beside)
     data, more = taught_by(project, prompts, reward), acts(project, "grpo")
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
@@ -185,7 +190,8 @@ def train_best_of_n(
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, project.recipe.best_of)
     earned = earning(project, world, reward, run.device, config.micro_tokens)
-    figures = best_of_n.train(config, policy, world, earned, run)
+    beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
+    figures = best_of_n.train(config, policy, world, earned, run, beside)
     data, more = taught_by(project, prompts, reward), acts(project, "best_of_n")
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
@@ -213,11 +219,12 @@ def _names(project: Project) -> str:
 def acts(project: Project, section: str) -> dict[str, Any]:
     """What decides a method that collects, besides its own settings; nothing for one that learns from what is there."""
     if section not in ("grpo", "best_of_n"):
-        return {}
+        return held(project, section)
     recipe = project.recipe
     answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
     draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
-    return {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
+    collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
+    return {**collected, **held(project, section)}
 
 
 def taught_by(project: Project, prompts: Sequence[Prompt], reward: str | None) -> list[str]:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from accord.algorithms import sft
 from accord.batches import pack
 from accord.config import Settings, SettingsError
 from accord.lab import Lab
@@ -81,6 +84,8 @@ class Project:
         also: writes further files beside the weights. more: what else decided it, kept beside its settings.
         """
         above = self.version(parent) if parent else None
+        with shards.gathered():
+            figures = {**figures, **(self._remembers(model, tokenizer, above) if role == "policy" else {})}
         version = Version(
             id=named_id(
                 "version", self.recipe.name, self.recipe.seed, name, *([above.id] if above else []), digest(list(data))
@@ -103,6 +108,23 @@ class Project:
         with shards.gathered():
             ranks.once(write)
         return version
+
+    def _remembers(self, model: nn.Module, tokenizer: Any, above: Version | None) -> dict[str, float]:
+        """Perplexity of held-out plain texts, of the version above too: what was forgotten. Nothing without texts."""
+        if not self.unread:
+            return {}
+        found = {"perplexity": self.perplexity(model, tokenizer)}
+        if above is not None:
+            known = above.figures.get("perplexity")
+            found["perplexity_before"] = known or self.perplexity(self.language_model(above.name, tokenizer), tokenizer)
+        return found
+
+    def perplexity(self, model: nn.Module, tokenizer: Any) -> float:
+        """exp(nats per token) of a language model on rows of the held-out plain texts, at temperature 1."""
+        rows, most = self.encoder(tokenizer).documents(self.unread), self.recipe.forgetting
+        rows = rows.rows(torch.arange(0, len(rows), max(1, len(rows) // most))[:most])
+        device = next(model.parameters()).device
+        return math.exp(min(700.0, sft.loss_on(Policy(model), rows.to(device), self.recipe.sft.micro_tokens)))
 
     # --- data ----------------------------------------------------------------------------------------------------
 
@@ -133,6 +155,11 @@ class Project:
             return self.lab.documents(data.documents)
         root, longest = Path(data.root), data.longest_text
         return [piece for name in data.texts for piece in texts(root / name, longest=longest)]
+
+    @cached_property
+    def unread(self) -> list[str]:
+        """Plain texts that nobody reads to learn, for measuring what is forgotten; none where that is not wanted."""
+        return parted(self.documents())[1] if self.recipe.forgetting else []
 
     def prompts(self, split: Literal["train", "test"]) -> list[Prompt]:
         """Prompts of a side: of the lab, or those that the imported preferences are about."""
@@ -257,6 +284,11 @@ class Project:
     def names(self) -> list[str]:
         """Names of all finished versions."""
         return [version.name for version in self.store.all(Version)]
+
+
+def parted(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Texts to read, and every fiftieth of all, held out: the first ones may all be of one book. One text is read."""
+    return ([one for i, one in enumerate(texts) if i % 50], [*texts[::50]]) if len(texts) > 1 else ([*texts], [])
 
 
 @torch.no_grad()

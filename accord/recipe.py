@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from accord.algorithms.beside import Config as BesideConfig
 from accord.algorithms.best_of_n import Config as BestConfig
 from accord.algorithms.dpo import Config as DpoConfig
+from accord.algorithms.grpo import KIN
 from accord.algorithms.grpo import Config as GrpoConfig
 from accord.algorithms.kto import Config as KtoConfig
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
+from accord.algorithms.referred import Anchor
 from accord.algorithms.reward_heads import Config as HeadsConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
@@ -204,6 +207,12 @@ class Recipe(Settings):
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
     """What answers earn where no critic is asked."""
+    ptx: BesideConfig = BesideConfig()
+    """What PPO, GRPO and best of n learn beside, so that less is forgotten."""
+    anchor: Anchor = Anchor()
+    """What drift is measured from, in PPO, GRPO, DPO and their kin."""
+    forgetting: int = Field(default=100, ge=0)
+    """Rows of held-out plain text on which each new policy's perplexity is measured; 0 measures nothing."""
     rollout: int = Field(default=64, ge=1)
     """Prompts per iteration of PPO, GRPO and best of n."""
     rollout_answers: int = Field(default=4, ge=1)
@@ -242,6 +251,8 @@ class Recipe(Settings):
             )
         if self.method == "ppo" and self.worth != Worth():
             raise ValueError("method=ppo asks the reward model alone, so `worth` would do nothing; take grpo or rloo")
+        if self.ptx.weight and self.method not in ("ppo", "best_of_n", *KIN):
+            raise ValueError(f"method={self.method} learns nothing beside, so `ptx` would do nothing; set ptx.weight=0")
         return self
 
 

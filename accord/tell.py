@@ -148,6 +148,9 @@ def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...
     figures = version.figures if version else {}
     lost = [f"{figures[key]:.0f} {said}" for key, said in LOST.items() if figures.get(key)]
     text = f"Of {figures['rows_encoded']:.0f} rows {', '.join(lost)}. " if lost else ""
+    if "perplexity_before" in figures:
+        told = "Perplexity of held-out plain text: {perplexity_before:.3g} before, {perplexity:.3g} after. "
+        text += told.format(**figures)
     text += _spending(rows)
     return Stage(name=name, method=method, text=text, seconds=_length(rows), log=rows, command=command)
 

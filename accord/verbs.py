@@ -298,7 +298,7 @@ def teach(method: str) -> int:
 
     import tyro
 
-    from accord.methods import METHODS, settings
+    from accord.methods import METHODS, heading, settings
     from accord.recipe import Recipe
 
     one = METHODS[method]
@@ -309,7 +309,7 @@ def teach(method: str) -> int:
         print(
             f"Of the settings of `{one.section}` it changes {one.changes}, where the recipe does not say otherwise.\n"
         )
-    print(f"Settings, as --{one.section}.NAME VALUE or in the recipe under `{one.section}:`\n")
+    print(heading(method))
     with contextlib.suppress(SystemExit):
         tyro.cli(
             module.Config, default=settings(Recipe(), method), args=["--help"], prog=f"accord train {method} [RECIPE]"
