@@ -20,6 +20,7 @@ from accord.tell import tell
 LAB: dict[str, Any] = {
     "rounds": 3,
     "collect": {"prompts": 2000},
+    "reward_model": {"epochs": 6, "optimiser": {"learning_rate": 5e-4, "weight_decay": 0.0}},
     "ppo": {"iterations": 25, "missing_end_penalty": -2.0, "kl": {"coefficient": 0.12}},
     "run": {"trackers": (), "checkpoint_seconds": 120},
 }
