@@ -102,11 +102,12 @@ def gwet(
     """Gwet's AC1 (nominal) or AC2 (weighted): (p_a - p_e) / (1 - p_e), steady when one value dominates.
 
     p_e = sum of weights / (q (q - 1)) * sum_k share_k (1 - share_k) (Gwet 2008; 2014, Handbook of Inter-Rater
-    Reliability). Weights: identity; linear in rank (ordinal); quadratic in value (interval).
+    Reliability). Weights: identity; linear in rank (ordinal); quadratic in value (interval). p_a is over items with
+    two values or more, the shares over every item that anybody judged.
     """
     weight = _weights(counts.values, weights)
     name = "Gwet AC1" if weights == "nominal" else f"Gwet AC2 ({weights})"
-    return _beyond(name, counts, lambda t: _gwet(t, weight), generator, draws, level)
+    return _beyond(name, counts, lambda t: _gwet(t, weight), generator, draws, level, single=True)
 
 
 def fleiss(counts: Counts, generator: np.random.Generator, draws: int = 1000, level: float = 0.95) -> Agreement:
@@ -182,9 +183,12 @@ def _beyond(
     generator: np.random.Generator,
     draws: int,
     level: float,
+    single: bool = False,
 ) -> Agreement:
-    """A figure beyond chance with its bootstrap interval over items."""
+    """A figure beyond chance with its bootstrap interval over items; with `single`, over those of one value too."""
     table, why = _usable(counts.table)
+    if single and not why:
+        table = counts.table[counts.table.sum(1) > 0]
     if not why and math.isnan(statistic(table)):
         why = f"all said {counts.values[int(table.sum(0).argmax())]!r}: nothing could differ"
     if why:
@@ -213,9 +217,10 @@ def _weights(values: Sequence[Any], measure: Measure) -> Floats:
 
 def _gwet(table: Floats, weight: Floats) -> float:
     q, n = table.shape[1], table.sum(1)
-    if q < 2:
+    twice = n > 1
+    if q < 2 or not twice.any():
         return math.nan
-    seen = float(((table * (table @ weight - 1)).sum(1) / (n * (n - 1))).mean())
+    seen = float(((table * (table @ weight - 1)).sum(1)[twice] / (n * (n - 1))[twice]).mean())
     share = (table / n[:, None]).mean(0)
     chance = float(weight.sum() / (q * (q - 1)) * (share * (1 - share)).sum())
     return (seen - chance) / (1 - chance)

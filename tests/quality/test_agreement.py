@@ -88,13 +88,14 @@ def test_cohens_kappa_by_its_definition():
 
 
 def test_gwet_by_loops_and_steady_where_kappa_collapses():
-    rows = long_form(4, [1, 2, 3])
+    rows = [*long_form(4, [1, 2, 3]), *((100 + i, 0, 1 + i % 2) for i in range(20))]  # and judged by one alone
     units = defaultdict(list)
     for i, _, value in rows:
         units[i].append(value)
-    units = {i: said for i, said in units.items() if len(said) > 1}
+    twice = {i: said for i, said in units.items() if len(said) > 1}
+    assert 0 < len(twice) < len(units)
     for measure, near in (("nominal", lambda x, y: float(x == y)), ("ordinal", lambda x, y: 1 - abs(x - y) / 2)):
-        seen = np.mean([np.mean([near(x, y) for x, y in combinations(said, 2)]) for said in units.values()])
+        seen = np.mean([np.mean([near(x, y) for x, y in combinations(said, 2)]) for said in twice.values()])
         share = {v: np.mean([said.count(v) / len(said) for said in units.values()]) for v in (1, 2, 3)}
         weights = sum(near(x, y) for x in share for y in share)
         chance = weights / 6 * sum(s * (1 - s) for s in share.values())
