@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from accord import ordering, paid
 from accord.algorithms import ppo, reward_model, sft
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import SettingsError
-from accord.project import Project, named, parted, scores
+from accord.project import Project, named, parted
 from accord.records import Demonstration, Preference, Prompt, Version, digest
-from accord.rewards.learned import Learned
 from accord.run import seed_of
 from accord.worlds.text import models
 from accord.worlds.text.policy import Policy
@@ -51,11 +51,13 @@ def train_sft(project: Project, name: str, start: str | None = None, **rest: Any
     # By id, which is a hash: in the order of import the first ones may all be of one source.
     held = sorted(store.all(Demonstration, split="test"), key=lambda one: one.id)[:200]
     data = [one.id for one in shown]
-    run = project.run(name, config, start=start, demonstrations=digest(data))
+    more = ordering.order(project, "sft")
+    run = project.run(name, config, start=start, demonstrations=digest(data), **more)
     learned, unseen = shown_in(project, encoder, shown), shown_in(project, encoder, held) if held else None
     encoder.report.warn(name)
+    ordering.in_order(project, "sft", run, learned)
     figures = sft.train(config, policy.to(run.device), learned, run, unseen) | encoder.report.figures()
-    return project.keep(name, "policy", "sft", policy.model, encoder.tokenizer, start, config, data, figures)
+    return project.keep(name, "policy", "sft", policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
 def train_reward_model(
@@ -76,10 +78,12 @@ def train_reward_model(
     tokenizer = open_tokenizer(str(backbone.name))
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, "head"), fresh_head=True))
     encoder, held = project.encoder(tokenizer), project.preferences("test")
-    run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]))
+    more = ordering.order(project, "reward_model")
+    run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
     encoder.report.warn(name)
+    ordering.in_order(project, "reward_model", run, learned)
     normaliser, figures = reward_model.train(config, scorer.to(run.device), learned, run, unseen)
     figures |= encoder.report.figures()
     models.with_normaliser(scorer.model, normaliser.mean, normaliser.std)
@@ -94,6 +98,7 @@ def train_reward_model(
         config,
         data,
         figures | encoder.report.figures(),
+        **more,
     )
 
 
@@ -104,6 +109,7 @@ def train_ppo(
     reward: str | None = None,
     prompts: Sequence[Prompt] | None = None,
     reference: str | None = None,
+    cost: str | None = None,
     **rest: Any,
 ) -> Version:
     """Learn to answer better."""
@@ -117,24 +123,21 @@ def train_ppo(
         if (there := project.version(given)) is None or there.role != wanted:
             is_ = f"is a {there.role} model" if there else f"is not there; there are {', '.join(project.names())}"
             raise SettingsError(f"PPO needs a {wanted} model, and {given!r} {is_}")
-    run = project.run(name, config, start=start, reward=reward, reference=reference, **acts(project))
+    more = {**acts(project), **paid.terms(project, cost)}
+    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
     _, encoder = project.policy(start)
     model = project.language_model(start, encoder.tokenizer)
     policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
-    scorer, theirs = project.scorer(reward, run.device)
     world = project.world(policy, encoder, prompts, name)
-    mean, std = models.normaliser(scorer.model)
-    worth = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, config.micro_tokens), mean, std)
+    said = paid.learned(project, world, reward, run.device, config.micro_tokens)
+    earned = paid.bounded(project, run, world, said, cost, config.micro_tokens)
 
     before = anchor(project, policy, reference or start, run)
     updates = config.iterations * config.epochs * config.minibatches
     beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
-    figures = ppo.train(config, policy, world, worth, run, before, beside)
-    taught = project.version(reward)
-    data = [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
-    return project.keep(
-        name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **acts(project)
-    )
+    figures = ppo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
+    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
+    return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
 def acts(project: Project) -> dict[str, Any]:
@@ -177,8 +180,10 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
         return TRAIN[method](project, name, **given)
     other = project.recipe.beside.get(given.get("beside") or "")
     wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
-    wanted |= acts(project) if method == "ppo" else {}
-    if changed := sorted(key for key in {*wanted, *HELD} if wanted.get(key) != made.config.get(key)):
+    wanted |= {**acts(project), **paid.terms(project, given.get("cost"))} if method == "ppo" else {}
+    wanted |= ordering.order(project, method)
+    every = {*wanted, *HELD, *paid.KEYS, "order"}
+    if changed := sorted(key for key in every if wanted.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project (accord quickstart --fresh begins anew)."

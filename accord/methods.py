@@ -12,6 +12,7 @@ from accord.anchors import HELD, told_of
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
+from accord.paid import KEYS
 from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto
 from accord.project import Project
 from accord.recipe import Recipe
@@ -156,8 +157,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     entry, config, made = METHODS[method], settings(project.recipe, method), project.version(name)
     if made is None:
         return entry.stage(project, name, method, config, **given)
-    now = {**config.model_dump(mode="json"), **acts(project, entry.section)}
-    if changed := sorted(key for key in {*now, *HELD} if now.get(key) != made.config.get(key)):
+    now = {**config.model_dump(mode="json"), **acts(project, entry.section, given.get("cost"))}
+    if changed := sorted(key for key in {*now, *HELD, *KEYS, "order"} if now.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project."

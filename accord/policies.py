@@ -7,18 +7,17 @@ from typing import Any
 
 import torch
 
+from accord import ordering, paid
 from accord.algorithms import best_of_n, dpo, grpo, kto
 from accord.anchors import anchor, frozen, held, rehearsed
 from accord.config import SettingsError
-from accord.project import Project, scores
+from accord.project import Project
 from accord.protocols import Reward, Sampling
 from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
 from accord.rewards.ifeval import follows
-from accord.rewards.learned import Learned
 from accord.rewards.mix import Mix
 from accord.rewards.rules import Rule, Rules, by_prompt, exact, form, length, script
 from accord.run import seed_of
-from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
@@ -50,6 +49,7 @@ def train_dpo(
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
     encoder.report.warn(name)
+    ordering.in_order(project, "dpo", run, learned)
     before = None  # the policy as it comes: then nothing is opened twice
     if moving := "anchor" in more and not dpo.free(config):
         before = anchor(project, policy.to(run.device), start, run)
@@ -149,6 +149,7 @@ def train_grpo(
     reward: str | None = None,
     reference: str | None = None,
     prompts: Sequence[Prompt] | None = None,
+    cost: str | None = None,
     **rest: Any,
 ) -> Version:
     """Learn from what several answers to one prompt earn. Drift is measured from `reference`, else from the start."""
@@ -160,15 +161,17 @@ def train_grpo(
             f"{method} compares answers to one prompt; rollout_answers={recipe.rollout_answers}, take 4"
         )
     prompts = asked(project, prompts)
-    run = project.run(name, config, start=start, reward=reward, reference=reference, **acts(project, "grpo"))
+    more = acts(project, "grpo", cost)
+    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
     earned = earning(project, world, reward, run.device, config.micro_tokens)
+    earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
     before = anchor(project, policy, reference, run) if config.kl.place != "none" else None
     updates = config.iterations * config.epochs * config.minibatches
     beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
-    figures = grpo.train(config, policy, world, earned, run, before, beside)
-    data, more = taught_by(project, prompts, reward), acts(project, "grpo")
+    figures = grpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
+    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
@@ -180,19 +183,22 @@ def train_best_of_n(
     start: str | None = None,
     reward: str | None = None,
     prompts: Sequence[Prompt] | None = None,
+    cost: str | None = None,
     **rest: Any,
 ) -> Version:
     """Draw several answers to a prompt and imitate the best; the best of all rounds stay."""
     start = wanted(project, method, "start", "policy", start)
     reward = wanted(project, method, "reward", "reward", reward) if project.recipe.worth.learned else None
     prompts = asked(project, prompts)
-    run = project.run(name, config, start=start, reward=reward, **acts(project, "best_of_n"))
+    more = acts(project, "best_of_n", cost)
+    run = project.run(name, config, start=start, reward=reward, **more)
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, project.recipe.best_of)
     earned = earning(project, world, reward, run.device, config.micro_tokens)
+    earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
     beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
-    figures = best_of_n.train(config, policy, world, earned, run, beside)
-    data, more = taught_by(project, prompts, reward), acts(project, "best_of_n")
+    figures = best_of_n.train(config, policy, world, earned, run, beside) | paid.figures(run)
+    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
@@ -216,21 +222,15 @@ def _names(project: Project) -> str:
     return ", ".join(project.names()) or "none"
 
 
-def acts(project: Project, section: str) -> dict[str, Any]:
-    """What decides a method that collects, besides its own settings; nothing for one that learns from what is there."""
+def acts(project: Project, section: str, cost: str | None = None) -> dict[str, Any]:
+    """What decides a method besides its own settings: how it collects and is paid, or in which order it learns."""
     if section not in ("grpo", "best_of_n"):
-        return held(project, section)
+        return {**ordering.order(project, section), **held(project, section)}
     recipe = project.recipe
     answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
     draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
     collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
-    return {**collected, **held(project, section)}
-
-
-def taught_by(project: Project, prompts: Sequence[Prompt], reward: str | None) -> list[str]:
-    """Ids of what a version learned from: prompts, and the version that said what answers earn."""
-    taught = project.version(reward) if reward else None
-    return [*(prompt.id for prompt in prompts), *([taught.id] if taught else [])]
+    return {**collected, **held(project, section), **paid.terms(project, cost)}
 
 
 def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
@@ -264,9 +264,7 @@ def earning(project: Project, world: TextWorld, reward: str | None, device: torc
     """The sum of what the recipe's `worth` gives weight to: the learned reward, and rules."""
     worth, parts = project.recipe.worth, dict[str, Reward]()
     if reward is not None:
-        scorer, theirs = project.scorer(reward, device)
-        mean, std = models.normaliser(scorer.model)
-        parts["learned"] = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens), mean, std)
+        parts["learned"] = paid.learned(project, world, reward, device, tokens)
     for name, judge in judges(project, world.prompts).items():
         parts[name] = Rules(world.keep, judge)
     weights = {name: float(getattr(worth, name)) for name in parts}

@@ -23,6 +23,7 @@ from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
+from accord.terms import Cost, Members, Orders
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
 
@@ -213,6 +214,14 @@ class Recipe(Settings):
     """What drift is measured from, in PPO, GRPO, DPO and their kin."""
     forgetting: int = Field(default=100, ge=0)
     """Rows of held-out plain text on which each new policy's perplexity is measured; 0 measures nothing."""
+    ensemble: Members = Members()
+    """How several reward models are one to a policy."""
+    costs: dict[str, Cost] = Field(default={})
+    """Reward models by name whose costs are bounded while PPO, GRPO or best of n learn."""
+    cost: Cost = Cost()
+    """The terms of a cost that is named on the command line alone (--cost NAME)."""
+    order: Orders = Orders()
+    """In which order things are learned from (a curriculum)."""
     rollout: int = Field(default=64, ge=1)
     """Prompts per iteration of PPO, GRPO and best of n."""
     rollout_answers: int = Field(default=4, ge=1)

@@ -175,7 +175,8 @@ def _given(project: Project, version: Version | None) -> dict[str, str]:
     above = project.store.get(Version, version.parent).name
     reward = f"{version.name.removesuffix(f'-{version.method}')}-reward"
     taught = project.version(reward) if version.method != "reward_model" else None
-    return {"start": above, **({"reward": reward} if taught and taught.id in version.data else {})}
+    told = {"start": above, **({"reward": reward} if taught and taught.id in version.data else {})}
+    return told | ({"cost": ",".join(costs)} if isinstance(costs := version.config.get("costs"), dict) else {})
 
 
 def _asked(project: Project, questions: Sequence[Question]) -> list[Judged]:

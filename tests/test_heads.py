@@ -13,7 +13,7 @@ import torch
 from accord import build, judge, methods
 from accord.config import SettingsError
 from accord.heads import CRITERIA, by_criterion
-from accord.heard import gathered, unanswered
+from accord.heard import gathered, part_of, unanswered
 from accord.project import Project
 from accord.recipe import Recipe, recipe
 from accord.records import (
@@ -100,8 +100,12 @@ FORMS = {"nothing": "ranking"}
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return files(tmp_path_factory.mktemp("heads"))
+
+
+def files(folder: Path) -> Path:
     """Files for a fine-tuned start that has seen the words."""
-    folder, draw = tmp_path_factory.mktemp("heads"), random.Random(1)
+    draw = random.Random(1)
     rows = [{"prompt": f"say {i}", "response": answer(draw, i % 5)} for i in range(40)]
     (folder / "shown.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = [{"prompt": f"tell {i}", "chosen": answer(draw, 4), "rejected": answer(draw, 1)} for i in range(24)]
@@ -238,3 +242,45 @@ def alone(made: Project, name: str, pairs: list[tuple[Prompt, Sample]]) -> torch
     scorer, encoder = made.scorer(name)
     mean, std = models.normaliser(scorer.model)
     return (scores(scorer, encoder, pairs, 4096) - mean) / std
+
+
+# --- calibration, and labels of its own ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["temperature", "isotonic"])
+def test_a_map_is_fitted_on_prompts_put_aside_and_kept_with_the_weights(kind: str, everything: Project) -> None:
+    made = with_(everything, calibrate=kind, aside=0.4)
+    version = methods.train(made, "reward_heads", kind, start="sft")
+    lesson = gathered(made, made.recipe.reward_heads, None)
+    assert {one.name for one in lesson.said["calibration"]}.isdisjoint(version.data)
+    assert not {one.prompt for one in lesson.said["calibration"]} & {one.prompt for one in lesson.said["train"]}
+    kept = models.noted(made.path(kind))["calibration"]
+    assert (kept["kind"], kept["of"], kept["rows"]) == (kind, "pair", version.figures["calibration_rows"])
+    assert (kept["slope"] != 1) == (kind == "temperature")
+    assert {"calibration_loss_before", "calibration_loss_after", "calibration_ece_before"} < set(version.figures)
+    assert version.figures["calibration_rows"] >= 20
+    assert not [
+        name for name in methods.train(everything, "reward_heads", "worth", start="sft").figures if "calib" in name
+    ]
+
+
+def test_platt_without_flags_of_the_main_criterion_is_refused(everything: Project) -> None:
+    with pytest.raises(SettingsError, match="needs flags of the main criterion"):
+        methods.train(with_(everything, calibrate="platt", epochs=0.1), "reward_heads", "odd", start="sft")
+
+
+def test_questions_that_nobody_answered_are_labelled_where_the_model_is_sure(everything: Project) -> None:
+    pseudo = {"rounds": 2, "threshold": 0.6, "balance": 0, "patience": 2}
+    made = with_(everything, pseudo=pseudo, aside=0.4)
+    version = methods.train(made, "reward_heads", "more", start="sft")
+    figures = version.figures
+    open_ = [p for p in unanswered(made) if part_of(p.prompt, made.recipe.reward_heads) == "train"]
+    assert figures["pseudo_pairs"] == len(open_) > 6
+    assert figures["pseudo_labels/0"] == 0
+    assert 0 < figures["pseudo_labels/1"] <= len(open_)
+    best = int(figures["pseudo_best"])
+    assert figures[f"pseudo_accuracy/{best}"] == max(v for k, v in figures.items() if k.startswith("pseudo_accuracy"))
+    runs = made.folder / "runs" / "more"
+    assert {path.parent.name for path in runs.glob("*/log.jsonl")} >= {"round0-1", "round1-1"}
+    said = {one.id for one in made.store.feedback()} | {belief.id for belief in made.preferences("train")}
+    assert set(version.data) < said

@@ -108,6 +108,21 @@ def fitted_across(
     )
 
 
+class Chance:
+    """The calibrated probability of an answer, such as that of a flag, as a reward. Implements protocols.Reward."""
+
+    def __init__(self, reward: Reward, calibration: Calibration) -> None:
+        """reward: the raw score that the calibration was fitted on."""
+        self.reward = reward
+        self.calibration = calibration
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: 0 but at the last step of each answer."""
+        outcome = self.reward(rollout).to(rollout.logprob).sum(1)
+        chance = torch.from_numpy(self.calibration(outcome.cpu().numpy())).to(outcome)
+        return at_end(chance, rollout.length, rollout.action.shape[1])
+
+
 class Calibrated:
     """A reward in log-odds, by a calibration. Implements protocols.Reward; what `mix.Gate` wants of its safety."""
 

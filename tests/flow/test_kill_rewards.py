@@ -18,7 +18,11 @@ from tests.flow.circle import LENGTH, kept, weights, write_recipe
 from tests.flow.kill import KILLS, killed_and_resumed
 from tests.flow.test_loop import _figures, command
 
-LONG = {"reward_heads": {"batch": 4, "epochs": 8 * LENGTH, "aside": 0.4}}
+LONG = {
+    "reward_heads": {"batch": 4, "epochs": 8 * LENGTH, "aside": 0.4},
+    "grpo": {"iterations": 6 * LENGTH, "minibatches": 2},
+    "dpo": {"batch": 5, "epochs": 6 * LENGTH},
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +44,18 @@ def shared(quick_shelf: Path) -> Path:
     return project.folder
 
 
-STAGES = {
+STAGES: dict[str, tuple[str, ...]] = {
     "heads": ("reward_heads",),
-    "several": ("reward_heads", "--reward-heads.members", "2", "--reward-heads.calibrate", "temperature"),
-}
+    "several": (
+        "reward_heads", "--reward-heads.members", "2", "--reward-heads.calibrate", "temperature",
+        "--reward-heads.epochs", "2", "--reward-heads.pseudo.rounds", "1", "--reward-heads.pseudo.threshold", "0.5001",
+        "--reward-heads.pseudo.agreement", "0.6", "--reward-heads.pseudo.balance", "0",
+    ),
+    "bounded": ("ppo", "--reward", "worth", "--cost", "worth", "--cost.constraint.rate", "0.7",
+                "--cost.constraint.memory", "0.5"),
+    "filtered": ("dapo", "--reward", "worth", "--cost", "worth", "--cost.constraint.limit", "-0.3"),
+    "ordered": ("dpo", "--order.dpo.schedule", "competence"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -63,5 +75,10 @@ def test_a_killed_stage_ends_bit_identical(stage: str, shared: Path, quick_folde
     assert weights(rough) == weights(smooth)
     assert weights(smooth)["new"] != weights(smooth)["sft"]
     assert kept(rough) == kept(smooth)
+    if stage in ("bounded", "filtered"):
+        prices = [row["price/worth"] for row in read_log(logs[0])]
+        assert len(set(prices)) == len(prices) > 3
+    if stage == "several":
+        assert [log.parent.name for log in logs] == [f"round{n}-{m}" for n in range(2) for m in (1, 2)]
     for log in logs:
         assert _figures(rough / log.relative_to(smooth)) == _figures(log)

@@ -1,0 +1,166 @@
+"""What answers earn in a stage: a reward model or several as one, less what they cost; seen, logged and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.batches import Rollout
+from accord.config import SettingsError
+from accord.project import Project, scores
+from accord.protocols import Reward
+from accord.rewards.calibrate import Calibration, Chance
+from accord.rewards.ensemble import Ensemble
+from accord.rewards.lagrange import Lagrangian
+from accord.rewards.learned import Learned
+from accord.rewards.mix import Mix
+from accord.run import Run
+from accord.terms import Cost, Members
+from accord.worlds.text import models
+from accord.worlds.text.world import TextWorld
+
+KEYS = ("members_rule", "costs")
+"""Under which names a version keeps these terms; it has none where they are at their defaults."""
+
+
+def terms(project: Project, cost: str | None) -> dict[str, Any]:
+    """What decides a stage beside its own settings: nothing with one reward model and without costs."""
+    recipe, found = project.recipe, dict[str, Any]()
+    if recipe.ensemble != Members():
+        found["members_rule"] = recipe.ensemble.model_dump(mode="json")
+    if bounds := costs(project, cost):
+        found["costs"] = {name: one.model_dump(mode="json") for name, one in bounds.items()}
+    return found
+
+
+def costs(project: Project, cost: str | None) -> dict[str, Cost]:
+    """Version -> its terms: those named on the command line (`a,b`), else all of the recipe's.
+
+    Raises SettingsError for one that is not there or is no reward model.
+    """
+    recipe = project.recipe
+    found = {name: recipe.costs.get(name, recipe.cost) for name in cost.split(",")} if cost else dict(recipe.costs)
+    for name in found:
+        there = project.version(name)
+        if there is None or there.role != "reward":
+            is_ = f"is a {there.role} model" if there else f"is not there (there are: {', '.join(project.names())})"
+            raise SettingsError(f"a cost is what a reward model says, and {name!r} {is_}")
+    return found
+
+
+def taught(project: Project, reward: str | None, cost: str | None) -> list[str]:
+    """Ids of the versions that say what answers earn and cost, all members of ensembles among them."""
+    names = [*([reward] if reward else []), *costs(project, cost)]
+    versions = [project.version(member) for name in names for member in project.members(name)]
+    return list(dict.fromkeys(version.id for version in versions if version is not None))
+
+
+def learned(project: Project, world: TextWorld, reward: str, device: torch.device, tokens: int) -> Reward:
+    """The normalised score of a reward model; of an ensemble, what its members say by the recipe's rule."""
+    every = [_score(project, world, name, device, tokens) for name in project.members(reward)]
+    rule = project.recipe.ensemble
+    return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
+
+
+def bounded(project: Project, run: Run, world: TextWorld, reward: Reward, cost: str | None, tokens: int) -> Reward:
+    """The reward less what its costs are charged. Prices and what was seen are logged, and belong to the checkpoint.
+
+    A plain reward without costs is returned as it is.
+    """
+    bounds = costs(project, cost)
+    watched: list[Ensemble | Lagrangian] = [one for one in _inside(reward) if isinstance(one, Ensemble)]
+    if bounds:
+        charged = {name: _cost(project, world, name, one, run.device, tokens) for name, one in bounds.items()}
+        reward = Lagrangian(reward, charged, {name: one.constraint for name, one in bounds.items()})
+        run.track(constraints=reward)
+        watched.append(reward)
+    if not watched:
+        return reward
+    seen = Watched(reward, watched)
+    run.track(watched=seen)
+    run.noted = lambda: seen.seen
+    return seen
+
+
+def figures(run: Run) -> dict[str, float]:
+    """What was seen last, for the version; nothing where nothing is watched."""
+    last, watched = run.last_figures(), ("cost/", "price/", "uncharged_reward", "disagreement", "agreed_order")
+    return {name: value for name, value in last.items() if name.startswith(watched)}
+
+
+class Watched:
+    """A reward whose parts say what they saw. Implements protocols.Reward; `seen` holds it for the log.
+
+    It is kept in the checkpoint, for a run that goes on in the middle of a step may not ask the reward again.
+    """
+
+    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Lagrangian]) -> None:
+        self.reward, self.parts = reward, tuple(parts)
+        self.seen: dict[str, float] = {}
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: what the reward says."""
+        found = self.reward(rollout)
+        told = {name: value for part in self.parts for name, value in part.seen.items()}
+        # The loop's own `reward` is what was paid; this one is what would have been without costs.
+        self.seen = {("uncharged_reward" if name == "reward" else name): value for name, value in told.items()}
+        return found
+
+    def state_dict(self) -> dict[str, float]:
+        """For the checkpoint."""
+        return dict(self.seen)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """From the checkpoint."""
+        self.seen = {name: float(value) for name, value in state.items()}
+
+
+class Turned:
+    """A reward with its sign turned. Implements protocols.Reward."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]."""
+        return -self.reward(rollout)
+
+
+def _inside(reward: Reward) -> list[Reward]:
+    """A reward and the parts of a mixture."""
+    return [reward, *reward.rewards.values()] if isinstance(reward, Mix) else [reward]
+
+
+def _score(project: Project, world: TextWorld, name: str, device: torch.device, tokens: int) -> Learned:
+    """The normalised score of one reward model."""
+    scorer, theirs = project.scorer(name, device)
+    mean, std = models.normaliser(scorer.model)
+    return Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens), mean, std)
+
+
+def _cost(project: Project, world: TextWorld, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
+    """What an answer costs by one version: of several members, by the recipe's rule, doubt makes it dearer."""
+    every: list[Reward] = []
+    for member in project.members(name):
+        if cost.unit == "score":
+            score: Reward = _score(project, world, member, device, tokens)
+        else:
+            score = _chance(project, world, member, device, tokens)
+        every.append(score if cost.turned else Turned(score))
+    rule = project.recipe.ensemble
+    worth = every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
+    return Turned(worth)
+
+
+def _chance(project: Project, world: TextWorld, name: str, device: torch.device, tokens: int) -> Reward:
+    """The calibrated probability of the flag that a version learned. Raises SettingsError when it has none."""
+    scorer, theirs = project.scorer(name, device)
+    kept = dict(models.noted(scorer.model).get("calibration") or {})
+    if kept.pop("of", "") != "flag":
+        raise SettingsError(f"costs.{name}.unit=probability: {name} was not calibrated on flags; train it with "
+                            "reward_heads.calibrate=platt and reward_heads.main set to the flag")  # fmt: skip
+    raw = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens))
+    return Chance(raw, Calibration.model_validate(kept))

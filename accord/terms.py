@@ -1,0 +1,45 @@
+"""On which terms a policy learns: how several reward models speak as one, what a cost may be, what comes first."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from accord.algorithms.curriculum import Config as CurriculumConfig
+from accord.config import Settings
+from accord.rewards.lagrange import Constraint
+
+
+class Members(Settings):
+    """How the members of an ensemble (`reward_heads.members`) are one reward to a policy."""
+
+    rule: Literal["mean", "worst", "lower", "variance"] = "mean"
+    """`mean`; `worst`, the least; `lower`, the mean less `doubt` times their spread; `variance`, less its square."""
+    doubt: float = Field(default=1.0, ge=0)
+    """How much disagreement takes away with `lower` and `variance`."""
+
+
+class Cost(Settings):
+    """What one reward model says of answers as a cost, and how much of it is allowed."""
+
+    turned: bool = True
+    """The model scores how good answers are, so the cost is its score with the sign turned; off, it scores the cost."""
+    unit: Literal["score", "probability"] = "score"
+    """`score`: normalised, 0 is the mean of the answers that the model learned from. `probability`: of the flag that it
+    learned, by its calibration (`reward_heads.calibrate: platt`), so that the limit is a share of answers."""
+    constraint: Constraint = Constraint()
+    """The limit, and how the price moves."""
+
+
+class Orders(Settings):
+    """In which order things are learned from, stage by stage; `random` is as without a curriculum."""
+
+    sft: CurriculumConfig = CurriculumConfig()
+    """Demonstrations; measured by length."""
+    reward_model: CurriculumConfig = CurriculumConfig()
+    """Prompts with their pairs."""
+    dpo: CurriculumConfig = CurriculumConfig()
+    """Prompts with their pairs, for DPO and its kin."""
+    by: str = ""
+    """Reward model whose scores measure `margin`."""

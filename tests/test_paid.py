@@ -1,0 +1,115 @@
+"""What a policy is paid: ensembles speak by a rule and say how they disagree, costs have prices that move."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from accord import build, methods
+from accord.cli import main
+from accord.config import SettingsError
+from accord.paid import costs
+from accord.project import Project
+from accord.recipe import Recipe
+from accord.run import read_log
+from tests.test_heads import files, project, say
+
+FAST = {"epochs": 2, "batch": 8, "optimiser": {"learning_rate": 1e-2}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """An ensemble of two, and a model of the flag `harm` that is calibrated on flags."""
+    shelf = files(tmp_path_factory.mktemp("paid"))
+    made = project(shelf, shelf / "p", reward_heads={**FAST, "members": 2})
+    say(made, 16, ("ranking",))
+    say(made, 40, ("flags",), seed=2)
+    methods.train(made, "reward_heads", "worth", start="sft")
+    harm = with_(made, reward_heads={**FAST, "epochs": 6, "main": "harm", "calibrate": "platt", "aside": 0.3})
+    methods.train(harm, "reward_heads", "harm", start="sft")
+    return made
+
+
+def with_(made: Project, **changes: Any) -> Project:
+    """The same folder under a changed recipe."""
+    return Project(made.folder, Recipe(**{**made.recipe.model_dump(), **changes}))
+
+
+def log(made: Project, name: str) -> list[dict[str, Any]]:
+    return read_log(made.folder / "runs" / name / "log.jsonl")
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo", "best_of_n"])
+def test_an_ensemble_pays_by_its_rule_and_its_members_taught_the_policy(method: str, made: Project) -> None:
+    rewards = {}
+    for rule in ("mean", "worst"):
+        one = with_(made, ensemble={"rule": rule})
+        version = methods.train(one, method, f"{method}-{rule}", start="sft", reward="worth")
+        assert {one.version("worth").id, one.version("worth-2").id} < set(version.data)
+        rows = log(made, version.name)
+        assert all(row["disagreement"] > 0 and 0 < row["agreed_order"] <= 1 for row in rows)
+        assert version.figures["disagreement"] == rows[-1]["disagreement"]
+        assert version.config.get("members_rule") == (None if rule == "mean" else {"rule": "worst", "doubt": 1.0})
+        rewards[rule] = rows[0].get("uncharged_reward")
+        with pytest.raises(SettingsError, match="other settings of members_rule"):
+            methods.train(with_(one, ensemble={"rule": "lower"}), method, version.name, start="sft", reward="worth")
+    assert rewards["worst"] < rewards["mean"]  # the same first answers: the least of two is below their mean
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_a_cost_above_its_limit_grows_dearer_and_one_below_it_cheaper(method: str, made: Project) -> None:
+    for limit, way in ((0.01, 1), (0.99, -1)):
+        bound = {"turned": False, "unit": "probability", "constraint": {"limit": limit, "rate": 0.5, "step": "ratio"}}
+        one, name = with_(made, costs={"harm": bound}), f"{method}-{limit}"
+        version = methods.train(one, method, name, start="sft", reward="worth")
+        rows = log(made, name)
+        assert all(0 < row["cost/harm"] < 1 for row in rows)
+        for before, after in pairwise(rows):
+            moved = math.log(after["price/harm"] / before["price/harm"])
+            assert moved == pytest.approx(0.5 * (before["cost/harm"] - limit), rel=1e-4, abs=1e-6)
+            assert moved * way > 0
+        first = rows[0]
+        assert first["reward"] == pytest.approx((first["uncharged_reward"] - first["cost/harm"]) / 2, abs=1e-4)
+        assert version.config["costs"]["harm"]["constraint"]["limit"] == limit
+        assert one.version("harm").id in version.data
+
+
+def test_costs_are_named_on_the_command_line_with_common_terms(
+    made: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_(made)  # its recipe, which names no costs, is the folder's again
+    words = ["train", "ppo", "--project", str(made.folder), "--start", "sft", "--reward", "worth", "--cost"]
+    assert main([*words, "harm,worth-2", "--cost.constraint.limit", "0.3", "--name", "doored"]) == 0
+    told = made.version("doored").config["costs"]
+    assert [told[name]["constraint"]["limit"] for name in ("harm", "worth-2")] == [0.3, 0.3]
+    assert {"price/harm", "price/worth-2"} < set(made.version("doored").figures)
+    assert main([*words, "sft", "--name", "other"]) == 2
+    assert "is a policy model" in capsys.readouterr().err
+    assert main([*words, "harm,nobody", "--name", "other"]) == 2
+    assert "is not there (there are: " in capsys.readouterr().err
+
+
+def test_a_probability_needs_a_calibrated_flag(made: Project) -> None:
+    bound = with_(made, costs={"worth-2": {"unit": "probability"}})
+    with pytest.raises(SettingsError, match=r"reward_heads\.calibrate=platt"):
+        methods.train(bound, "ppo", "nothing", start="sft", reward="worth")
+
+
+def test_nothing_is_added_to_a_stage_without_costs_and_members(made: Project) -> None:
+    assert costs(made, None) == {}
+    build.train(made, "reward_model", "plain", start="sft")
+    version = methods.train(made, "ppo", "unbounded", start="sft", reward="plain")
+    assert not {"costs", "members_rule", "order"} & set(version.config)
+    assert not {key for row in log(made, "unbounded") for key in row if key.startswith(("cost/", "price/", "disag"))}
+
+
+def test_harm_is_calibrated_on_prompts_it_did_not_learn_from(made: Project) -> None:
+    figures = made.version("harm").figures
+    assert figures["calibration_loss_after"] < figures["calibration_loss_before"]
+    assert figures["calibration_rows"] > 20
+    learned = {said.question for said in made.store.feedback() if said.id in made.version("harm").data}
+    every = {said.question for said in made.store.feedback()}
+    assert 0.1 * len(every) < len(every - learned) < 0.5 * len(every)
