@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check bench bench-service docs prove peers format clean
+.PHONY: quickstart test check bench bench-service docs prove peers audit pictures format clean
 
 quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
@@ -24,6 +24,12 @@ bench: $(VENV)/test .venv-peers/ready ## how fast, beside TRL and beside the mac
 
 bench-service: $(VENV)/test ## answers per second of the service, on SQLite and PostgreSQL, and what was lost (about 25 minutes)
 	$(BIN)/python -m bench.service $(ARGS)
+
+audit: $(VENV)/audit ## known faults of what is installed, by pip-audit; says so when its database cannot be asked
+	$(BIN)/python -m bench.audit
+
+pictures: $(VENV)/test ## the pictures of the judging and managing pages in docs/pictures, by Debian's chromium
+	$(BIN)/python docs/make_screens.py
 
 docs: $(VENV)/docs ## the pages as a site, warnings are errors
 	$(BIN)/mkdocs build --strict --quiet
@@ -61,6 +67,10 @@ $(VENV)/test: $(VENV)/core
 
 $(VENV)/check: $(VENV)/test
 	$(BIN)/pip install -q -e '.[check]'
+	touch $@
+
+$(VENV)/audit: $(VENV)/test
+	$(BIN)/pip install -q -e '.[audit]'
 	touch $@
 
 $(VENV)/docs: $(VENV)/core

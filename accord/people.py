@@ -254,7 +254,7 @@ def _foretell(votes: Sequence[object], config: object) -> None:
 
 def _move(project: Path, old: str, new: str) -> None:
     """Weights and run of a version out of the way of the one that is made again."""
-    if Path(old).name != old or Path(new).name != new:
+    if old in ("", ".", "..") or Path(old).name != old:
         return  # a name that came with a file and would lead out of the project: nothing of ours lies there
     for kind in ("versions", "runs"):
         there, aside = project / kind / old, project / kind / new

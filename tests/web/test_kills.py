@@ -1,0 +1,135 @@
+"""kill -9 of the service and of PostgreSQL under load, again and again, and a disk that fills up under it.
+
+A few kills in `make test`, fifty of each kind with ACCORD_NIGHTLY=1. Whatever was acknowledged is kept, once; the
+counters are right; the store can be opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import text
+
+from accord.store import Store, desk
+from bench import service
+from bench.postgres import Cluster
+from tests.store.test_tally import kept as counted
+from tests.store.test_tally import walked
+from tests.web.test_load import postgresql  # noqa: F401
+
+NIGHTLY = os.environ.get("ACCORD_NIGHTLY") == "1"
+KILLS = {"sqlite": 50 if NIGHTLY else 3, "service": 50 if NIGHTLY else 2, "database": 50 if NIGHTLY else 1}
+PEOPLE, SECONDS = 6, 1.5
+
+
+def filled(where: str, kills: int) -> list[str]:
+    """A store with more questions than can be answered meanwhile; tokens of those who answer."""
+    with Store.open(where) as store:
+        store.put(service.items(300 * (kills + 1), words=10))
+        return service.people_of(store, PEOPLE)
+
+
+def fought(port: int, tokens: list[str], fall: Callable[[], None], seed: int) -> list[str]:
+    """Ids of what was acknowledged while people answered, somebody fell at a moment of chance and came again."""
+    moment = random.Random(seed).uniform(0.2, SECONDS - 0.3)
+
+    async def falls() -> None:
+        await asyncio.sleep(moment)
+        await asyncio.to_thread(fall)
+
+    async def both() -> service.Seen:
+        (seen, _), _ = await asyncio.gather(service.load(port, tokens, SECONDS, 0), falls())
+        return seen
+
+    seen = asyncio.run(both())
+    answered = [one for one in seen.errors if one.startswith(("POST", "PUT"))]
+    assert [one for one in answered if " 503 " not in one] == [], "who was answered was answered well, or told to wait"
+    return seen.acknowledged
+
+
+def sound(where: str, acknowledged: list[str]) -> None:
+    """Nothing lost, nothing doubled, nothing surplus; counters as a walk finds them; the file whole."""
+    assert len(acknowledged) == len(set(acknowledged)) > 0
+    with Store.open(where) as store:
+        assert service.kept(store, acknowledged) == (0, 0, 0)
+        assert counted(store) == walked(store)
+        assert desk.progress(store, service.PROJECT).answered >= len(acknowledged)
+        if not where.startswith("postgresql"):
+            with store.reading() as connection:
+                assert connection.scalar(text("PRAGMA integrity_check")) == "ok"
+
+
+def test_kills_of_the_service_on_sqlite(tmp_path: Path) -> None:
+    where = str(tmp_path / "store.db")
+    tokens, acknowledged = filled(where, KILLS["sqlite"]), list[str]()
+    server = [service.Server(where)]
+
+    def fall() -> None:
+        server[0].stop(kill=True)
+        server[0] = service.Server(where, port=server[0].port)
+
+    for number in range(KILLS["sqlite"]):
+        acknowledged += fought(server[0].port, tokens, fall, number)
+    server[0].stop()
+    sound(where, acknowledged)
+
+
+def test_kills_of_the_service_and_of_postgresql(postgresql: Cluster) -> None:  # noqa: F811
+    kills = KILLS["service"] + KILLS["database"]
+    where = postgresql.base(f"kills{time.monotonic_ns()}")
+    tokens, acknowledged = filled(where, kills), list[str]()
+    server = [service.Server(where, workers=2)]
+
+    def service_falls() -> None:
+        server[0].stop(kill=True)
+        server[0] = service.Server(where, 2, None, server[0].port)
+
+    def database_falls() -> None:
+        postgresql.stop(True)
+        postgresql.start()
+
+    falls = [service_falls] * KILLS["service"] + [database_falls] * KILLS["database"]
+    random.Random(0).shuffle(falls)
+    try:
+        for number, fall in enumerate(falls):
+            acknowledged += fought(server[0].port, tokens, fall, number)
+    finally:
+        server[0].stop(kill=True)
+    sound(where, acknowledged)
+
+
+def test_a_disk_that_fills_up_under_load_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    """The kernel itself refuses to let the files grow (RLIMIT_FSIZE); then there is room again."""
+    where = str(tmp_path / "store.db")
+    tokens = filled(where, 2)
+    server = service.Server(where)
+
+    def allow(size: int) -> None:
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+    async def squeeze() -> None:
+        await asyncio.sleep(0.6)
+        log = Path(f"{where}-wal")
+        allow((log.stat().st_size if log.exists() else 0) + 30_000)
+        await asyncio.sleep(1.2)
+        allow(resource.RLIM_INFINITY)
+
+    async def both() -> service.Seen:
+        (seen, _), _ = await asyncio.gather(service.load(server.port, tokens, 3.0, 0), squeeze())
+        return seen
+
+    try:
+        seen = asyncio.run(both())
+    finally:
+        server.stop(kill=True)
+    told = [one for one in seen.errors if " 503 " in one]
+    assert told, "it was not full"
+    assert [one for one in seen.errors if " 503 " not in one] == []
+    sound(where, seen.acknowledged)
