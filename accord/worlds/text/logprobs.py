@@ -11,7 +11,11 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 TABLE = 1 << 22
-"""Logits that are held at once (16 MB in fp32)."""
+"""Logits that are computed at once (16 MB in fp32)."""
+KEPT = 4
+"""Tables that are kept for backward (64 MB in fp32); those of further chunks are computed again."""
+STRETCH = 1 << 17
+"""Logits that are worked on at a time: they stay in the processor's cache from the first operation to the last."""
 
 
 def logprobs(
@@ -20,15 +24,16 @@ def logprobs(
     """Log-probability of each target and entropy of its distribution, [M] each, in fp32 (fp64 for fp64 models).
 
     hidden: [M, D], the places that predict. target: [M] int64. head: [m, D] -> [m, V] logits. width: V.
-    The distribution is softmax(logits / temperature). Chunks of rows go through the head one after the other and
-    are computed again in backward, so that at most one chunk of logits exists at any time.
+    The distribution is softmax(logits / temperature). Chunks of rows go through the head one after the other. The
+    logits of the first `KEPT` chunks are kept for backward and those of all others computed again, so that what is
+    held has a limit whatever the number of rows.
     """
     rows = max(1, TABLE // max(width, 1))
     if len(hidden) <= rows:
         return _chunk(hidden, target, head, temperature)
     parts = []
-    for h, t in zip(torch.split(hidden, rows), torch.split(target, rows), strict=True):
-        if torch.is_grad_enabled():
+    for number, (h, t) in enumerate(zip(torch.split(hidden, rows), torch.split(target, rows), strict=True)):
+        if torch.is_grad_enabled() and number >= KEPT:
             parts.append(checkpoint(_chunk, h, t, head, temperature, use_reentrant=False, preserve_rng_state=False))
         else:
             parts.append(_chunk(h, t, head, temperature))
@@ -51,9 +56,12 @@ class Picked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """logits: [m, V], target: [m] -> [m], [m]."""
-        total = torch.logsumexp(logits, -1)
-        share = (logits - total[:, None]).exp_()
-        entropy = total - share.mul_(logits).sum(-1)
+        total, entropy = logits.new_empty(len(logits)), logits.new_empty(len(logits))
+        for some in stretches(logits):
+            part = logits[some]
+            total[some] = torch.logsumexp(part, -1)
+            share = (part - total[some, None]).exp_()
+            entropy[some] = total[some] - share.mul_(part).sum(-1)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(logits, target, total, entropy)
         return logits.gather(-1, target[:, None])[:, 0] - total, entropy
@@ -63,17 +71,27 @@ class Picked(torch.autograd.Function):
     def backward(ctx: Any, by_logprob: Tensor | None, by_entropy: Tensor | None) -> tuple[Tensor | None, None]:
         """d log p[t] / dz_j = [j = t] - p_j;  dH / dz_j = -p_j (log p_j + H)."""
         logits, target, total, entropy = ctx.saved_tensors
-        log_share = logits - total[:, None]
-        # In place: at this size each further pass over the table costs as much as the arithmetic.
-        if by_entropy is None:
-            if by_logprob is None:
-                return None, None
-            grad = log_share.exp_().mul_(-by_logprob[:, None])
-        else:
-            share = torch.exp(log_share)
-            grad = log_share.add_(entropy[:, None]).mul_(share).mul_(-by_entropy[:, None])
-            if by_logprob is None:
-                return grad, None
-            grad.sub_(share.mul_(by_logprob[:, None]))
-        grad.scatter_add_(-1, target[:, None], by_logprob[:, None])
-        return grad, None
+        if by_entropy is not None and not bool(by_entropy.any()):
+            by_entropy = None  # a price of nothing: the entropy was only looked at
+        if by_entropy is None and by_logprob is None:
+            return None, None
+        made = torch.empty_like(logits)
+        for some in stretches(logits):
+            grad = torch.sub(logits[some], total[some, None], out=made[some])
+            if by_entropy is None:
+                assert by_logprob is not None
+                grad.exp_().mul_(-by_logprob[some, None])
+                continue
+            share = torch.exp(grad)
+            grad.add_(entropy[some, None]).mul_(share).mul_(-by_entropy[some, None])
+            if by_logprob is not None:
+                grad.sub_(share.mul_(by_logprob[some, None]))
+        if by_logprob is not None:
+            made.scatter_add_(-1, target[:, None], by_logprob[:, None])
+        return made, None
+
+
+def stretches(table: Tensor) -> list[slice]:
+    """The rows of a table [m, V] in parts of about `STRETCH` numbers; on other devices than the CPU all at once."""
+    rows = max(1, STRETCH // max(1, table.shape[1])) if table.device.type == "cpu" else max(1, len(table))
+    return [slice(first, first + rows) for first in range(0, len(table), rows)]

@@ -50,8 +50,10 @@ def test_half_precision_is_reduced_in_single():
     assert (found[0] - whole(hidden, target, head, 1.0)[0]).abs().max() < 1e-4
 
 
-def test_no_more_than_a_chunk_of_logits_lives_at_any_time(monkeypatch):
+@pytest.mark.parametrize("tables", [0, 3])
+def test_only_so_many_tables_of_logits_wait_for_backward(tables, monkeypatch):
     monkeypatch.setattr(room, "TABLE", 10 * 400)
+    monkeypatch.setattr(room, "KEPT", tables)
     held: list[int] = []
 
     def head(h):
@@ -69,7 +71,25 @@ def test_no_more_than_a_chunk_of_logits_lives_at_any_time(monkeypatch):
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         logprob, _ = logprobs(hidden, target, head, 400)
     assert max(held) == 10 * 400
-    assert max(kept, default=0) <= hidden.numel()  # nothing of tokens x vocabulary waits for backward
+    assert max(kept, default=0) <= 10 * 400  # nothing of tokens x vocabulary waits for backward
+    assert sum(numbers == 10 * 400 for numbers in kept) - kept.count(hidden.numel()) <= tables
     forward = len(held)
     logprob.sum().backward()
-    assert len(held) == 2 * forward  # computed once more, chunk by chunk
+    assert len(held) == 2 * forward - tables  # the others are computed once more, chunk by chunk
+
+
+def test_what_is_kept_and_how_much_is_worked_on_at_a_time_changes_no_bit(monkeypatch):
+    def learned(kept, stretch, price):
+        monkeypatch.setattr(room, "TABLE", 20 * 350)
+        monkeypatch.setattr(room, "KEPT", kept)
+        monkeypatch.setattr(room, "STRETCH", stretch)
+        torch.manual_seed(0)
+        hidden, head = torch.randn(130, 16, requires_grad=True), torch.nn.Linear(16, 350)
+        logprob, entropy = logprobs(hidden, torch.randint(0, 350, (130,)), head, 350, 0.7)
+        (logprob.mean() - price * entropy.mean()).backward()
+        return [logprob, entropy, hidden.grad, head.weight.grad]
+
+    for price in (0.0, 0.01):
+        wanted = learned(0, 1 << 30, price)
+        for kept, stretch in ((4, 1 << 30), (99, 1000), (0, 1), (2, 3 * 350)):
+            assert all(map(torch.equal, learned(kept, stretch, price), wanted)), (kept, stretch, price)
