@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from accord.algorithms import reward_model
-from accord.batches import Comparisons
+from accord.batches import Comparisons, Rollout
 from accord.config import SettingsError
 from accord.evaluate.page import written
 from accord.lab import Gold, crowd
 from accord.loop import start
 from accord.project import Project, named, scores, text_of
+from accord.protocols import Sampling
 from accord.recipe import recipe
 from accord.records import Preference, Prompt, Sample, named_id
 from accord.rewards.ensemble import Rule, together
@@ -29,9 +30,11 @@ from accord.run import Run, RunConfig, seed_of
 from accord.run.order import Order
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
+from accord.worlds.text.generate import Sampler
 from accord.worlds.text.models import ModelSettings
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
+from accord.worlds.text.world import TextWorld
 
 Said = Callable[[str], None]
 Labeller = Literal["gold", "people"]
@@ -207,6 +210,27 @@ def aside(name: str, seed: int) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix=f"accord-{name}-") as folder:
         quiet = RunConfig(seed=seed, trackers=(), progress=False, checkpoint_seconds=1e9, keep=1)
         yield Run(Path(folder) / name, quiet)
+
+
+@torch.no_grad()
+def answered(
+    project: Project, encoder: Encoder, policy: Any, prompts: Sequence[Prompt], answers: int
+) -> tuple[Rollout, Answers]:
+    """What a policy says now to prompts: the rollout, and its records. Every policy draws by the same chance."""
+    draw = project.recipe.draw
+    sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=answers)
+    seed = seed_of(project.recipe.seed, "look")
+    world = TextWorld(encoder, prompts, Sampler(policy.model), sampling, len(prompts), seed, "looked at")
+    rollout = world.collect(policy)
+    return rollout, world.keep(rollout)
+
+
+def by_prompt(values: Tensor, said: Answers, prompts: Sequence[Prompt]) -> Tensor:
+    """[..., G] means over each prompt's answers, in the order of the prompts. values: [..., B]."""
+    place = {prompt.id: g for g, prompt in enumerate(prompts)}
+    row = torch.tensor([place[prompt.id] for prompt, _ in said])
+    total = values.new_zeros(*values.shape[:-1], len(prompts)).index_add(-1, row, values)
+    return total / torch.bincount(row, minlength=len(prompts))
 
 
 def right(member: Callable[[Answers], Tensor], twos: Sequence[Two], beliefs: Sequence[Preference]) -> list[float]:

@@ -14,11 +14,10 @@ from accord.batches import Comparisons, Rollout, Segment, pack
 from accord.evaluate.overoptimisation import Track
 from accord.lab import Gold
 from accord.project import Project
-from accord.protocols import Sampling
+from accord.proofs.ground import answered, by_prompt
 from accord.records import Demonstration, Preference, Prompt, Sample
 from accord.rewards.learned import Answers
-from accord.run import newest, read_state, seed_of
-from accord.worlds.text.generate import Sampler
+from accord.run import newest, read_state
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.world import TextWorld
 
@@ -58,22 +57,13 @@ class Press:
     @torch.no_grad()
     def look(self, policy: Any, proxy: Worth) -> Tensor:
         """[3, G] drift, proxy and gold of a policy now, on the test prompts; every look draws by the same chance."""
-        draw, recipe = self.project.recipe.draw, self.project.recipe
-        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=self.answers)
-        seed = seed_of(recipe.seed, "look")
-        world = TextWorld(
-            self.encoder, self.prompts, Sampler(policy.model), sampling, len(self.prompts), seed, "looked at"
-        )
-        rollout = world.collect(policy)
-        said = world.keep(rollout)
+        rollout, said = answered(self.project, self.encoder, policy, self.prompts, self.answers)
         drift = torch.zeros(len(rollout), dtype=torch.float64)
-        for index in pack(rollout, recipe.ppo.micro_tokens):
+        for index in pack(rollout, self.project.recipe.ppo.micro_tokens):
             micro = rollout.rows(index)
             drift[index] = ((micro.logprob - self.reference(micro)) * micro.mask).sum(1).double()
-        place = {prompt.id: g for g, prompt in enumerate(self.prompts)}
-        row = torch.tensor([place[prompt.id] for prompt, _ in said])
         values = torch.stack([drift, proxy(said).double(), self.gold(said).double()])
-        return torch.zeros(3, len(self.prompts), dtype=torch.float64).index_add(1, row, values) / self.answers
+        return by_prompt(values, said, self.prompts)
 
     def reference(self, segment: Segment) -> Tensor:
         """[B, T] log-probabilities under the start: what drift is measured from."""

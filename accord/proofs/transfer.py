@@ -1,15 +1,15 @@
 """From one domain to another with few labels: what the old domain is worth to the new one, and what is lost in it.
 
 A reward model that learned one domain meets 0 to 1,000 labels of another: from scratch (the control), fine-tuned on,
-with LoRA, or its trunk frozen under a new head. On request the policy too. docs/experiments.md tells the figures.
+with LoRA, or its trunk frozen under a new head; and so does a policy (`imitated.py`). docs/experiments.md tells more.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from accord.evaluate.page import Part, Table, shown
 from accord.lab import FAMILIES
 from accord.project import named
 from accord.proofs.ground import Ground, Kept, Lesson, Member, Said, Two, compared, lab, right, taught
+from accord.proofs.imitated import policies
 from accord.proofs.sided import Cell, Values, cells, chart, collected, each, gain, kept, mean, plain
 from accord.records import Preference, Prompt, Sample
 from accord.run import OptimiserConfig
@@ -56,6 +57,8 @@ class Config(Settings):
     """LoRA and a head alone learn with the learning rate times this."""
     lora: LoraSettings = LoraSettings()
     """Adapters of the way `LoRA`."""
+    policies: bool = True
+    """Whether policies are measured too, with as many demonstrations as there are labels; not with files."""
     source: str = ""
     """File with preferences of the old domain (docs/data.md), instead of the lab."""
     target: str = ""
@@ -118,22 +121,32 @@ def prove(
         raise SettingsError(
             f"source={config.source!r}, target={config.target!r}: files come in two, old and new domain"
         )
-    new, old = [], []
+    parts: dict[str, list[dict[str, dict[str, list[float]]]]] = {"Reward model": []}
     for seed in range(1, seeds + 1):
         say(f"seed {seed} of {seeds}")
         at = folder / f"transfer-{seed}"
         done = Kept(at / "parts", config.model_dump(mode="json"))
-        ground = (
-            partial(_files, config, seed) if config.source else partial(_lab, config, at, seed, changes, small, say)
-        )
-        part = done.part("ways", lambda ground=ground: ways(config, ground(), say))  # type: ignore[misc]
-        new.append({Cell(*name.split("|")): values for name, values in part["new"].items()})
-        old.append({Cell(*name.split("|")): values for name, values in part["old"].items()})
+        ground = cache(partial(_ground, config, at, seed, changes, small, say))
+        stand = partial(_files, config, seed) if config.source else partial(_lab, config, ground, seed)
+        parts["Reward model"].append(done.part("ways", partial(_ways, config, stand, say)))
+        if config.policies and not config.source:
+            made = done.part("policies", partial(_policies, config, ground, say))
+            parts.setdefault("Policy", []).append(made)
     command = f"accord prove transfer --seeds {seeds}{' --small' if small else ''}"
     if config.source:
         command += f" --source {Path(config.source).name} --target {Path(config.target).name}"
-    print(told(collected(new), collected(old), folder, command))
+    print(told(parts, folder, command))
     return 0
+
+
+def _ways(config: Config, stand: Callable[[], Stand], say: Said) -> dict[str, dict[str, list[float]]]:
+    """`ways` where it was not done yet: only then is the ground made."""
+    return ways(config, stand(), say)
+
+
+def _policies(config: Config, ground: Callable[[], Ground], say: Said) -> dict[str, dict[str, list[float]]]:
+    """`policies` likewise."""
+    return policies(config, ground(), say)
 
 
 def ways(config: Config, here: Stand, say: Said) -> dict[str, dict[str, list[float]]]:
@@ -173,13 +186,18 @@ def lesson_of(way: str, first: Lesson, source: Path, config: Config, labels: int
     return replace(first, backbone=start, config=learning, fresh_head=fresh, frozen=way == FROZEN, tags=("new",))
 
 
-def _lab(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> Stand:
-    """Both domains from the lab: families of prompts, labelled by gold."""
+def _ground(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> Ground:
+    """The lab of one seed up to fine-tuning. Raises SettingsError for a family that the lab does not have."""
     if unknown := set(config.old) - set(FAMILIES):
         raise SettingsError(f"old={sorted(unknown)}: the lab has no such families; there are {', '.join(FAMILIES)}")
     wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
     wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
-    ground = Ground(lab(folder, seed, wanted, small), say)
+    return Ground(lab(folder, seed, wanted, small), say)
+
+
+def _lab(config: Config, made: Callable[[], Ground], seed: int) -> Stand:
+    """Both domains from the lab: families of prompts, labelled by gold."""
+    ground = made()
 
     def labelled(prompts: Sequence[Prompt], name: str, most: int, flips: float) -> Labelled:
         twos = ground.twos(prompts, name, answers=2)[:most]
@@ -224,17 +242,39 @@ def _file(path: Path, test_share: float) -> tuple[Labelled, Labelled]:
     return Labelled(*sides[0]), Labelled(*sides[1])
 
 
-def told(new: Values, old: Values, folder: Path, command: str) -> str:
-    """Write table, page and figures. Returns the table in Markdown."""
-    rows = []
-    for cell, found, over in each(new, lambda cell: cell._replace(way=SCRATCH)):
-        before = old.get(Cell("0", TUNED))
-        lost = shown(gain(old[cell], before)) if before is not None and cell.way in (TUNED, LORA) else "-"
-        rows.append([*cells(cell, found, over), shown(mean(old[cell])), lost])
-    columns = ("labels", "way", "new domain", f"less {SCRATCH}", "verdict", "old domain", "old, less before")
-    across = "labels of the new domain"
-    charts = [chart(name, f"Pairs of the {name} domain", values, across, f"{name.capitalize()} domain, ordered right")
-              for name, values in (("new", new), ("old", old))]  # fmt: skip
+def told(parts: Mapping[str, Sequence[Mapping[str, Mapping[str, list[float]]]]], folder: Path, command: str) -> str:
+    """Write tables, page and figures. Returns the tables in Markdown."""
+    sections, figures = [], {}
+    for name, seeds in parts.items():
+        new, old = (collected([{Cell(*key.split("|")): values for key, values in one[side].items()} for one in seeds])
+                    for side in ("new", "old"))  # fmt: skip
+        measure = "ordered right" if name == "Reward model" else "gold"
+        sections.append(Part(name, "", _table(new, old, measure), _charts(name, new, old, measure)))
+        figures[name] = {"new": plain(new), "old": plain(old)}
     lead = "What one domain is worth to another with few labels, and what is lost in the old one."
-    parts = [Part("Reward model", "", Table(columns, rows), charts)]
-    return kept(folder, "transfer", "Transfer", lead, parts, command, {"new": plain(new), "old": plain(old)})
+    return kept(folder, "transfer", "Transfer", lead, sections, command, figures)
+
+
+def _table(new: Values, old: Values, measure: str) -> Table:
+    """A row for each number of labels and way."""
+    rows, before = [], old.get(Cell("0", TUNED))
+    for cell, found, over in each(new, lambda cell: cell._replace(way=SCRATCH)):
+        lost = shown(gain(old[cell], before)) if before is not None and cell.way != SCRATCH else "-"
+        rows.append([*cells(cell, found, over), shown(mean(old[cell])), lost])
+    columns = (
+        "labels",
+        "way",
+        f"new domain, {measure}",
+        f"less {SCRATCH}",
+        "verdict",
+        "old domain",
+        "old, less before",
+    )
+    return Table(columns, rows)
+
+
+def _charts(name: str, new: Values, old: Values, measure: str) -> list[str]:
+    """Both domains over the labels of the new one."""
+    across = "labels of the new domain"
+    return [chart(f"{name}-{side}", f"{name}: {side} domain", values, across, f"{side.capitalize()} domain, {measure}")
+            for side, values in (("new", new), ("old", old))]  # fmt: skip

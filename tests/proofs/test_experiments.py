@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from accord.algorithms import reward_model
+from accord.algorithms import reward_model, sft
 from accord.batches import Comparisons
 from accord.cli import main
 from accord.config import SettingsError
-from accord.proofs import curriculum, ground, semisupervised, transfer
+from accord.proofs import curriculum, ground, imitated, semisupervised, transfer
 from accord.proofs.sided import Cell, cells, collected, each, gain, mean, verdict
 from tests.algorithms.test_curriculum import compared
 from tests.proofs.toy import CHANGES
@@ -40,24 +40,37 @@ def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_pa
     assert (tmp_path / f"{name}.md").read_text().strip() in printed
     assert (tmp_path / f"{name}.html").read_text().count("<svg") >= 1
     figures = json.loads((tmp_path / f"{name}.json").read_text())
-    rows = figures["new"] if name == "transfer" else figures["values"] if name == "semisupervised" else figures
+    rows = (
+        figures["Reward model"]["new"]
+        if name == "transfer"
+        else figures["values"]
+        if name == "semisupervised"
+        else figures
+    )
     assert {(row["at"], row["way"]) for row in rows} == WAYS[name]
     part = json.loads(next((tmp_path / f"{name}-1" / "parts").glob("[ow]*.json")).read_text())
     values = {"transfer": lambda: part["new"], "semisupervised": lambda: part["right"]}.get(name, lambda: part)()
     assert len({len(one) for one in values.values()}) == 1
     assert {hit for one in values.values() for hit in one} <= {0.0, 0.5, 1.0}
 
+    if name == "transfer":
+        gold = {(row["at"], row["way"]): row["mean"]["estimate"] for row in figures["Policy"]["old"]}
+        assert set(gold) == {(str(n), way) for n in (0, 8) for way in imitated.WAYS}
+        assert gold["0", imitated.TUNED] == gold["0", imitated.LORA]
+
     def never(*_, **__):
         raise AssertionError("a model was taught again")
 
     monkeypatch.setattr(reward_model, "train", never)
+    monkeypatch.setattr(sft, "train", never)
     assert module.prove(1, tmp_path, lambda _: None, False, config, CHANGES) == 0
     assert capsys.readouterr().out == printed
 
 
 def test_without_new_labels_what_was_learned_is_as_it_was_and_a_frozen_trunk_stays(tmp_path):
     config = transfer.Config(**TOYS["transfer"][1])
-    here = transfer._lab(config, tmp_path, 1, CHANGES, False, lambda _: None)
+    made = transfer._ground(config, tmp_path, 1, CHANGES, False, lambda _: None)
+    here = transfer._lab(config, lambda: made, 1)
     learned = ground.compared(here.encoder, here.old.twos, here.old.beliefs)
     source = ground.taught(here.lesson, here.encoder, 1, learned)
     transfer.models.save(source.scorer.model, here.encoder.tokenizer, tmp_path / "source")
@@ -83,6 +96,15 @@ def test_without_new_labels_what_was_learned_is_as_it_was_and_a_frozen_trunk_sta
     ]
     assert families[0] | families[2] <= set(config.old)
     assert not (families[1] | families[3]) & set(config.old)
+
+    shown = made.project.lab.demonstrations(8)
+    start, batch = made.backbone(), made.encoder.segment(shown)
+    before = sft.loss_on(imitated.imitated(made, config, imitated.TUNED, start, ()), batch, 4096)
+    for way in imitated.WAYS:
+        policy = imitated.imitated(made, config, way, start, shown)
+        assert sft.loss_on(policy, batch, 4096) < before
+        moved = {n for n, w in policy.named_parameters() if w.requires_grad}
+        assert (way == imitated.LORA) == all("lora" in n for n in moved)
 
 
 def test_ten_labels_get_as_many_steps_as_it_takes():
