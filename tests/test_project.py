@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from accord.algorithms.sft import Config
 from accord.cli import main
 from accord.config import SettingsError
 from accord.project import Project
 from accord.recipe import Recipe
+from accord.run import RunConfig
+from accord.worlds.text.models import ModelSettings, language_model, save
+from accord.worlds.text.tokenizer import train_bpe
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "..", ".hidden", "", "a/b"])
@@ -27,3 +33,40 @@ def test_importing_nothing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["import", "--project", str(tmp_path / "p")]) == 2
     assert "name at least one file" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda made: setattr(made, "chat_template", "{{ bos_token }}" + made.chat_template), "two '<bos>'"),
+        (lambda made: setattr(made, "chat_template", "{% for m in messages %}{{"), "the chat template refuses"),
+        (lambda made: setattr(made, "eos_token", None), "no end-of-text"),
+    ],
+)
+def test_a_model_that_cannot_be_talked_with_ends_in_one_message(
+    spoil: Callable[[Any], None], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the command line a guard says what it says, and nothing of where in the code it said so."""
+    made = train_bpe(["where is the fox ?", "in the wood"], 300)
+    model = language_model(ModelSettings(width=16, layers=1, heads=2, context=32), made)
+    spoil(made)
+    save(model, made, tmp_path / "m")
+    (tmp_path / "shown.jsonl").write_text('{"prompt": "where is the fox ?", "completion": "in the wood"}\n' * 3)
+    settings = {
+        "model": {"name": str(tmp_path / "m")},
+        "encode": {"limit": 32, "answer_limit": 8},
+        "draw": {"max_tokens": 8},
+        "data": {"kind": "files", "root": str(tmp_path), "demonstrations": ["shown.jsonl"]},
+        "run": {"device": "cpu", "trackers": [], "progress": False},
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["train", "sft", str(tmp_path / "r.yaml"), "--project", str(tmp_path / "p")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("accord: ")
+    assert said in told
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:77"])
+def test_a_device_that_is_not_there_is_told(device: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"run.device={device} is not to be had here"):
+        Project(tmp_path, Recipe(run=RunConfig(device=device))).run("sft", Config())

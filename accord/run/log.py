@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from accord.config import SettingsError
+
 Tracker = Literal["tensorboard", "wandb"]
 
 
@@ -97,7 +99,7 @@ def _sink(tracker: Tracker, folder: Path, since: int, config: Mapping[str, Any])
     try:
         import wandb
     except ImportError as error:
-        raise ImportError(
+        raise SettingsError(
             "Weights & Biases is not installed; pip install 'accord[wandb]' or leave it out of trackers"
         ) from error
     session = wandb.init(project="accord", name=folder.name, dir=str(folder), config=dict(config), resume="allow")

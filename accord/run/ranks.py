@@ -51,11 +51,16 @@ def leads() -> bool:
 def device(wanted: str) -> torch.device:
     """The device of this rank: `auto` and `cuda` give each process of a machine a GPU of its own.
 
-    Raises SettingsError when there are more processes than GPUs.
+    Raises SettingsError when there is no such device here, or more processes than GPUs.
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted != "cuda" or count() == 1:
+        try:
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            why = str(error).splitlines()[0][:120]
+            raise SettingsError(f"run.device={wanted} is not to be had here ({why}); take `cpu` or `auto`") from error
         return torch.device(wanted)
     here, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
     if here >= there:

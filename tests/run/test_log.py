@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from accord.config import SettingsError
 from accord.run import Log, Run, RunConfig, progress, read_log
 
 
@@ -51,7 +52,7 @@ def test_a_tracker_that_is_not_installed_is_named_with_the_way_out(tmp_path):
     try:
         import wandb  # noqa: F401
     except ImportError:
-        with pytest.raises(ImportError, match=r"pip install 'accord\[wandb\]'"):
+        with pytest.raises(SettingsError, match=r"pip install 'accord\[wandb\]'"):
             Log(tmp_path, ("wandb",), 0, {})
     else:
         pytest.skip("wandb is installed here, so its absence cannot be tested")

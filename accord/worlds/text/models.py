@@ -27,6 +27,7 @@ from accord.worlds.text.architecture import (
     saved_config,
 )
 from accord.worlds.text.folder import HEAD, digest, normaliser, note, noted, quiet, save, whole, with_normaliser
+from accord.worlds.text.opening import opened
 
 __all__ = [
     "LoraSettings",
@@ -63,7 +64,7 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
         elif is_adapter(settings.name):
             return _finished(_adapted(settings), settings)
         else:
-            model = AutoModelForCausalLM.from_pretrained(settings.name, **_opening(settings, saved_config(settings)))
+            model, _ = opened(AutoModelForCausalLM, settings.name, _opening(settings, saved_config(settings)))
         _fit(model, tokenizer)
         if settings.lora is not None:
             model = _with_lora(model, settings, "CAUSAL_LM", None)
@@ -74,7 +75,7 @@ def scorer_model(settings: ModelSettings, tokenizer: Any, seed: int = 0, fresh_h
     """A model that gives a text one number (AutoModelForSequenceClassification, `num_labels` = 1), in eval mode.
 
     From a causal language model the trunk is taken over and the head starts at N(0, 1/sqrt(width + 1)) drawn from
-    `seed` (Huang et al. 2024, detail 9; Stiennon et al. 2020). `fresh_head` draws a new head although the folder has
+    `seed` (Stiennon et al. 2020; Huang et al. 2024). `fresh_head` draws a new head although the folder has
     one. An encoder keeps its own pooling, or gets the mean over all tokens with `pooling="mean"`.
     """
     settings = _here(settings)
@@ -211,17 +212,15 @@ def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
         model = cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"])
         parts(model)[0].load_state_dict(parts(whole.merge_and_unload())[0].state_dict())
         return model, True
-    model, loading = AutoModelForSequenceClassification.from_pretrained(
-        settings.name, output_loading_info=True, **opening
-    )
+    model, missing = opened(AutoModelForSequenceClassification, settings.name, opening, head=True)
     head = {f"{n}.weight" for n in ("score", "classifier")}
-    return model, bool(head & set(loading["missing_keys"]))
+    return model, bool(head & missing)
 
 
 def _mean_scorer(settings: ModelSettings, opening: dict[str, Any]) -> tuple[nn.Module, bool]:
     """An encoder with mean pooling, and whether its head has to be drawn."""
     assert settings.name is not None
-    model = MeanScorer(AutoModel.from_pretrained(settings.name, **opening))
+    model = MeanScorer(opened(AutoModel, settings.name, opening, head=True)[0])
     note(model, pooling="mean")
     head = Path(settings.name) / HEAD
     if head.is_file():
@@ -255,7 +254,7 @@ def _adapted(settings: ModelSettings) -> PeftModel:
         told = noted(settings.name)
         config.get_text_config().pad_token_id = told.get("pad", config.get_text_config().pad_token_id)
         config.accord = told
-    base = kind.from_pretrained(base_of(settings.name), **_opening(settings, config))
+    base, _ = opened(kind, base_of(settings.name), _opening(settings, config), head=adapter.task_type == "SEQ_CLS")
     return PeftModel.from_pretrained(base, settings.name, is_trainable=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from accord.config import SettingsError
 from accord.records import Message
 from accord.worlds.text.tokenizer import BOS, PLAIN, ROLES, TEMPLATE, unprefixed
 
@@ -17,7 +18,7 @@ SLOT = re.compile(f"({SPACE}?)\ue000(\\d+)\ue001({SPACE}?)")
 JOINT = "\n\n"
 
 
-class EncodingError(ValueError):
+class EncodingError(SettingsError):
     """Text that cannot become tokens; says which rows, why, and the way out."""
 
 

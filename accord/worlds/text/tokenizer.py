@@ -10,6 +10,7 @@ from typing import Any, cast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from accord.config import SettingsError
 from accord.worlds.text.architecture import located
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -85,13 +86,19 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     """Any tokenizer by folder, hub name or `package:NAME`, with a pad token that is not its end-of-text.
 
     A pad that equals the end hides the real end from every tool that masks by pad, so such a tokenizer is given a
-    `<pad>` of its own. Raises ValueError when it has no fast form or no end-of-text and no [SEP].
+    `<pad>` of its own. Raises SettingsError when there is none, or it has no fast form, or no end-of-text and no [SEP].
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(located(str(name)))
+    none = f"{name} brings no tokenizer, so it knows no words; save the model's own beside it"
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(located(str(name)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{none} ({str(error).splitlines()[0][:120]})") from error
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise SettingsError(none)  # transformers makes an empty one of the model's family where a folder brings none
     if not tokenizer.is_fast:
-        raise ValueError(f"the tokenizer of {name} has no fast form (`tokenizer.json`); convert it first")
+        raise SettingsError(f"the tokenizer of {name} has no fast form (`tokenizer.json`); convert it first")
     if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
-        raise ValueError(f"the tokenizer of {name} has no end-of-text; set `eos_token` in tokenizer_config.json")
+        raise SettingsError(f"the tokenizer of {name} has no end-of-text; set `eos_token` in tokenizer_config.json")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
     return cast(PreTrainedTokenizerFast, tokenizer)
