@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -78,7 +79,40 @@ def pairs(side: Side, name: str, job: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     rows = job["rows"] if job["kind"] == "dpo" else [prefixed(row) for row in job["rows"]]
     batches = [(weight, trainer.data_collator([rows[i] for i in some])) for weight, some in job["batches"]]
-    return {"loss": side.learned(name, trainer, batches)}
+    loss = side.learned(name, trainer, batches)
+    return {"loss": loss, **(exact(trainer, job) if "logprobs" in job else {})}
+
+
+def told(rows: list[dict[str, Any]], values: list[list[float]]) -> tuple[Any, torch.Tensor]:
+    """A model that says these fp64 log-probabilities of the answers' tokens, chosen first; and their table."""
+    table = torch.tensor([value for row in values for value in row], dtype=torch.float64, requires_grad=True)
+    answers = [(len(row["prompt_ids"]), len(row[f"{kind}_ids"])) for kind in ("chosen", "rejected") for row in rows]
+    wide, at = max(before + length for before, length in answers) - 1, 0
+    lines = []
+    for before, length in answers:
+        inside = table[at : at + length]
+        lines.append(torch.nn.functional.pad(inside, (before - 1, wide - before - length + 1)))
+        at += length
+    said = torch.stack(lines)
+    nothing = torch.zeros_like(said)
+    outputs = SimpleNamespace(log_probs=said, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool())
+    return lambda **_: outputs, table
+
+
+def exact(trainer: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """The loss as a function of the answers' log-probabilities alone, in fp64: value and slopes."""
+    rows, size, total = job["rows"], len(job["rows"]), sum(weight for weight, _ in job["batches"])
+    slopes, value = [[0.0] * len(values) for values in job["logprobs"]], 0.0
+    for weight, some in job["batches"]:
+        which = [*some, *(size + i for i in some)]
+        model, table = told([rows[i] for i in some], [job["logprobs"][i] for i in which])
+        trainer.ref_model = told([rows[i] for i in some], [job["reference"][i] for i in which])[0]
+        loss = trainer.compute_loss(model, trainer.data_collator([rows[i] for i in some])) * (weight / total)
+        slope = torch.autograd.grad(loss, table)[0].split([len(job["logprobs"][i]) for i in which])
+        value += loss.item()
+        for i, one in zip(which, slope, strict=True):
+            slopes[i] = [a + b for a, b in zip(slopes[i], one.tolist(), strict=True)]
+    return {"exact": value, "slopes": slopes}
 
 
 def kto(side: Side, name: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +184,6 @@ if __name__ == "__main__":
     side = Side(Path(sys.argv[1]))
     kinds = {**dict.fromkeys(PAIRS, pairs), "kto": kto, **dict.fromkeys(GROUPS, groups)}
     jobs = json.loads((side.folder / "jobs.json").read_text())
-    told: dict[str, Any] = {name: kinds[job["kind"]](side, name, job) for name, job in jobs.items()}
-    told["versions"] = {one.__name__: one.__version__ for one in (trl, transformers, torch)}
-    (side.folder / "told.json").write_text(json.dumps(told))
+    found: dict[str, Any] = {name: kinds[job["kind"]](side, name, job) for name, job in jobs.items()}
+    found["versions"] = {one.__name__: one.__version__ for one in (trl, transformers, torch)}
+    (side.folder / "told.json").write_text(json.dumps(found))

@@ -12,6 +12,9 @@ Where the two define a thing differently, a case says which transformation makes
   `length_normalised`.
 - TRL's ORPO fits prompt and answer; eq. 6 of Hong et al. speaks of the answer given the prompt, as ours. Either its
   first term is added by our fine-tuning on whole conversations, or prompts are no more than the first token.
+
+Models compute in fp32 and agree to 1e-5. The losses of TRL's DPO are compared once more in fp64, to 1e-10, as functions
+of the answers' log-probabilities: there a model on the other side says what it is told. (Its ORPO computes in fp32.)
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import pytest
 import torch
 
 from accord.algorithms import dpo, sft
+from accord.algorithms.referred import with_reference
 from accord.batches import Comparisons, Segment, padded
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from tests.peers.beside import compared_talks, equal, needs_trl, parts, policy, trl, watched
@@ -120,10 +124,24 @@ def job(case: Case, batch: Comparisons) -> dict[str, Any]:
         rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
     size = len(rows)
     batches: list[Any] = [[case.sure, [i]] for i in range(size)] if case.apart else [[1.0, list(range(size))]]
+    made: dict[str, Any] = {}
+    if case.kind == "dpo":
+        made = {"logprobs": said(batch, 0), "reference": said(batch, 1)}
     if case.sure < 1:
+        # Chosen ones first: better, then worse of the pairs reversed; then the rejected ones, the other way round.
+        made = {which: [*table, *table[size:], *table[:size]] for which, table in made.items()}
         rows += [{**row, "chosen_ids": row["rejected_ids"], "rejected_ids": row["chosen_ids"]} for row in rows]
         batches += [[1 - case.sure, [size + i]] for i in range(size)]
-    return {"kind": case.kind, "settings": case.theirs, "rows": rows, "batches": batches}
+    return {"kind": case.kind, "settings": case.theirs, "rows": rows, "batches": batches, **made}
+
+
+def said(batch: Comparisons, which: int) -> list[list[float]]:
+    """Log-probabilities drawn for each token, of the better answers and then of the worse ones."""
+    draw = torch.Generator().manual_seed(40)
+    policy = [torch.rand(int(n), generator=draw, dtype=torch.float64) * -2 for n in batch.segment.length]
+    moved = [values - 0.3 * torch.rand(len(values), generator=draw, dtype=torch.float64) for values in policy]
+    table = [values.tolist() for values in (policy, moved)[which]]
+    return [table[row] for row in [*batch.better.tolist(), *batch.worse.tolist()]]
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +178,34 @@ def test_a_loss_of_pairs_has_the_value_and_gradient_of_trl(
             sft.train(sft.Config(batch=8, micro_tokens=80), actor, conversations(batch), run)
         loss, gradient = loss + also.loss, {n: g + also.gradient[n] for n, g in gradient.items()}
     equal(name, gradient, theirs[name]["gradient"], loss, theirs[name]["loss"])
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind == "dpo"])
+def test_a_loss_of_pairs_is_that_of_trl_to_the_last_digits(name: str, theirs: dict[str, Any], tokenizer: Any) -> None:
+    case, told = CASES[name], theirs[name]
+    batch, config = believed(tokenizer, case), dpo.Config(**case.ours)
+    order, size = [*batch.better.tolist(), *batch.worse.tolist()], len(batch)
+    tables = [
+        torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.float64) for row in said(batch, which)], True)
+        for which in (0, 1)
+    ]
+    logprob = tables[0].requires_grad_()
+    place = torch.tensor(order).argsort()  # rows of the segment from better ones, then worse ones
+    sure = torch.full((size,), case.sure, dtype=torch.float64)
+    referred = replace(batch, segment=with_reference(batch.segment, tables[1].sum(1)[place]), probability=sure)
+    value = dpo.loss_of(dpo.pairs_of(referred, logprob.sum(1)[place], config), config).mean()
+    (slope,) = torch.autograd.grad(value, logprob)
+    found = told["slopes"]
+    if case.sure < 1:  # rows 0..N are the pairs, N..2N the pairs reversed; then the same of the rejected ones
+        sides = [found[size * i : size * (i + 1)] for i in range(4)]
+        both = [zip(sides[0], sides[3], strict=True), zip(sides[2], sides[1], strict=True)]
+        found = [[a + b for a, b in zip(*rows, strict=True)] for side in both for rows in side]
+    assert float(value) == pytest.approx(told["exact"], rel=1e-10)
+    apart = max(
+        abs(a - b)
+        for mine, other in zip(slope.tolist(), found, strict=True)
+        for a, b in zip(mine[: len(other)], other, strict=True)
+    )
+    print(f"{name}: fp64 loss {abs(float(value) - told['exact']):.1e} apart, slopes {apart:.1e}")
+    assert apart < 1e-10
+    assert float(slope.abs().max()) > 1e-3
