@@ -60,7 +60,7 @@ class Config(Settings):
     """Prices of drift in PPO; 0 is without KL."""
     iterations: int = Field(default=60, ge=2)
     """Iterations of PPO."""
-    every: int = Field(default=5, ge=1)
+    every: int = Field(default=3, ge=1)
     """PPO is looked at before each so many iterations, and at the end."""
     answers: int = Field(default=4, ge=1)
     """Answers per test prompt at each look."""
