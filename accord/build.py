@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from accord import ordering, paid
+from accord import dialogues, ordering, paid
 from accord.algorithms import ppo, reward_model, sft
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import SettingsError
@@ -128,7 +128,7 @@ def train_ppo(
     _, encoder = project.policy(start)
     model = project.language_model(start, encoder.tokenizer)
     policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
-    world = project.world(policy, encoder, prompts, name)
+    world = dialogues.spoken(project, project.world(policy, encoder, prompts, name), run.device)
     said = paid.learned(project, world, reward, run.device, config.micro_tokens)
     earned = paid.bounded(project, run, world, said, cost, config.micro_tokens)
 
@@ -136,6 +136,7 @@ def train_ppo(
     updates = config.iterations * config.epochs * config.minibatches
     beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
     figures = ppo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
+    figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
@@ -145,7 +146,7 @@ def acts(project: Project) -> dict[str, Any]:
     recipe = project.recipe
     draw = recipe.draw.model_dump(mode="json")
     own = {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
-    return {**own, **held(project, "ppo")}
+    return {**own, **held(project, "ppo"), **dialogues.decides(project)}
 
 
 def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:
@@ -182,7 +183,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
     wanted |= {**acts(project), **paid.terms(project, given.get("cost"))} if method == "ppo" else {}
     wanted |= ordering.order(project, method)
-    every = {*wanted, *HELD, *paid.KEYS, "order"}
+    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue"}
     if changed := sorted(key for key in every if wanted.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "

@@ -158,7 +158,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     if made is None:
         return entry.stage(project, name, method, config, **given)
     now = {**config.model_dump(mode="json"), **acts(project, entry.section, given.get("cost"))}
-    if changed := sorted(key for key in {*now, *HELD, *KEYS, "order"} if now.get(key) != made.config.get(key)):
+    every = {*now, *HELD, *KEYS, "order", "dialogue"}
+    if changed := sorted(key for key in every if now.get(key) != made.config.get(key)):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project."

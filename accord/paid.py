@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord import dialogues
 from accord.batches import Rollout
 from accord.config import SettingsError
 from accord.project import Project, scores
@@ -20,7 +21,6 @@ from accord.rewards.mix import Mix
 from accord.run import Run
 from accord.terms import Cost, Members
 from accord.worlds.text import models
-from accord.worlds.text.world import TextWorld
 
 KEYS = ("members_rule", "costs")
 """Under which names a version keeps these terms; it has none where they are at their defaults."""
@@ -58,14 +58,16 @@ def taught(project: Project, reward: str | None, cost: str | None) -> list[str]:
     return list(dict.fromkeys(version.id for version in versions if version is not None))
 
 
-def learned(project: Project, world: TextWorld, reward: str, device: torch.device, tokens: int) -> Reward:
+def learned(project: Project, world: dialogues.World, reward: str, device: torch.device, tokens: int) -> Reward:
     """The normalised score of a reward model; of an ensemble, what its members say by the recipe's rule."""
     every = [_score(project, world, name, device, tokens) for name in project.members(reward)]
     rule = project.recipe.ensemble
     return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
 
 
-def bounded(project: Project, run: Run, world: TextWorld, reward: Reward, cost: str | None, tokens: int) -> Reward:
+def bounded(
+    project: Project, run: Run, world: dialogues.World, reward: Reward, cost: str | None, tokens: int
+) -> Reward:
     """The reward less what its costs are charged. Prices and what was seen are logged, and belong to the checkpoint.
 
     A plain reward without costs is returned as it is.
@@ -134,14 +136,14 @@ def _inside(reward: Reward) -> list[Reward]:
     return [reward, *reward.rewards.values()] if isinstance(reward, Mix) else [reward]
 
 
-def _score(project: Project, world: TextWorld, name: str, device: torch.device, tokens: int) -> Learned:
-    """The normalised score of one reward model."""
+def _score(project: Project, world: dialogues.World, name: str, device: torch.device, tokens: int) -> Reward:
+    """The normalised score of one reward model, of each answer of a dialogue where that is wanted."""
     scorer, theirs = project.scorer(name, device)
     mean, std = models.normaliser(scorer.model)
-    return Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens), mean, std)
+    return dialogues.learned(project, world, lambda pairs: scores(scorer, theirs, pairs, tokens), mean, std)
 
 
-def _cost(project: Project, world: TextWorld, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
+def _cost(project: Project, world: dialogues.World, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
     """What an answer costs by one version: of several members, by the recipe's rule, doubt makes it dearer."""
     every: list[Reward] = []
     for member in project.members(name):
@@ -155,7 +157,7 @@ def _cost(project: Project, world: TextWorld, name: str, cost: Cost, device: tor
     return Turned(worth)
 
 
-def _chance(project: Project, world: TextWorld, name: str, device: torch.device, tokens: int) -> Reward:
+def _chance(project: Project, world: dialogues.World, name: str, device: torch.device, tokens: int) -> Reward:
     """The calibrated probability of the flag that a version learned. Raises SettingsError when it has none."""
     scorer, theirs = project.scorer(name, device)
     kept = dict(models.noted(scorer.model).get("calibration") or {})

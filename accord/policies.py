@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from accord import ordering, paid
+from accord import dialogues, ordering, paid
 from accord.algorithms import best_of_n, dpo, grpo, kto
 from accord.anchors import anchor, frozen, held, rehearsed
 from accord.config import SettingsError
@@ -16,7 +16,7 @@ from accord.protocols import Reward, Sampling
 from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
 from accord.rewards.ifeval import follows
 from accord.rewards.mix import Mix
-from accord.rewards.rules import Rule, Rules, by_prompt, exact, form, length, script
+from accord.rewards.rules import Rule, by_prompt, exact, form, length, script
 from accord.run import seed_of
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.generate import Sampler
@@ -171,6 +171,7 @@ def train_grpo(
     updates = config.iterations * config.epochs * config.minibatches
     beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
     figures = grpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
+    figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
@@ -198,6 +199,7 @@ def train_best_of_n(
     earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
     beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
     figures = best_of_n.train(config, policy, world, earned, run, beside) | paid.figures(run)
+    figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
@@ -230,7 +232,7 @@ def acts(project: Project, section: str, cost: str | None = None) -> dict[str, A
     answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
     draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
     collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
-    return {**collected, **held(project, section), **paid.terms(project, cost)}
+    return {**collected, **held(project, section), **paid.terms(project, cost), **dialogues.decides(project)}
 
 
 def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
@@ -252,21 +254,22 @@ def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
 
 def world_of(
     project: Project, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str, answers: int
-) -> TextWorld:
-    """Where the policy acts: all of its distribution is drawn from, so many answers per prompt."""
+) -> dialogues.World:
+    """Where the policy acts, perhaps with a user in it: all of its distribution is drawn from, so many answers each."""
     recipe = project.recipe
     sampling = Sampling(recipe.draw.temperature, max_tokens=recipe.draw.max_tokens, count=answers)
     batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
-    return TextWorld(encoder, prompts, Sampler(policy.model), sampling, batch, seed, name)
+    world = TextWorld(encoder, prompts, Sampler(policy.model), sampling, batch, seed, name)
+    return dialogues.spoken(project, world, next(policy.parameters()).device)
 
 
-def earning(project: Project, world: TextWorld, reward: str | None, device: torch.device, tokens: int) -> Reward:
+def earning(project: Project, world: dialogues.World, reward: str | None, device: torch.device, tokens: int) -> Reward:
     """The sum of what the recipe's `worth` gives weight to: the learned reward, and rules."""
     worth, parts = project.recipe.worth, dict[str, Reward]()
     if reward is not None:
         parts["learned"] = paid.learned(project, world, reward, device, tokens)
     for name, judge in judges(project, world.prompts).items():
-        parts[name] = Rules(world.keep, judge)
+        parts[name] = dialogues.ruled(project, world, judge, of_prompt=name in ("exact", "follows"))
     weights = {name: float(getattr(worth, name)) for name in parts}
     return parts["learned"] if weights == {"learned": 1.0} else Mix(parts, weights)
 

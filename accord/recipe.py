@@ -24,6 +24,7 @@ from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
 from accord.terms import Cost, Members, Orders
+from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
 
@@ -226,6 +227,8 @@ class Recipe(Settings):
     """Prompts per iteration of PPO, GRPO and best of n."""
     rollout_answers: int = Field(default=4, ge=1)
     """Answers per prompt in PPO and GRPO."""
+    dialogue: DialogueConfig = DialogueConfig()
+    """Conversations of several turns instead of single answers, in PPO, GRPO and best of n."""
     critic: Literal["reward", "policy", "shared"] = "reward"
     """What the value model starts from: the reward model, the policy, or a head on the policy's own trunk."""
     draw: Draw = Draw()
@@ -258,6 +261,8 @@ class Recipe(Settings):
                 f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
                 f"use 1 to {self.rollout}"
             )
+        if self.dialogue.turns > 1 and self.dialogue.user is None and self.data.kind != "lab":
+            raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
         if self.method == "ppo" and self.worth != Worth():
             raise ValueError("method=ppo asks the reward model alone, so `worth` would do nothing; take grpo or rloo")
         if self.ptx.weight and self.method not in ("ppo", "best_of_n", *KIN):

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from accord import dialogues
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.report import terminal_table, write_report
 from accord.evaluate.story import Judged, Lineage, Side, Stage, Story, summary
@@ -73,10 +74,12 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     old, new = answers(project, before.name, prompts), answers(project, after.name, prompts)
     gold = Gold(project.lab) if project.lab else None
     score = project.score(rounds[-1].reward.name)
-    worth = [
-        [float(x) for x in (score(side) if gold is None else [gold(*pair).score for pair in side])]
-        for side in (old, new)
-    ]
+
+    def valued(pairs: Pairs) -> list[float]:
+        return [float(x) for x in (score(pairs) if gold is None else [gold(*pair).score for pair in pairs])]
+
+    worth = [valued(side) for side in (old, new)]
+    talked, by_turn = dialogues.told(project, before.name, after.name, prompts, valued)
     rate = against(prompts, old, new, worth)
     beliefs, ceiling = held_out(project, before, prompts)
     beside = [f"{rounds[-1].reward.name}-{other}" for other in project.recipe.beside]
@@ -102,8 +105,9 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         stages=tuple(_stage(project, name, rows) for name, rows in logs.items()),
         questions=tuple(_asked(project, rounds[-1].questions[:6])),
         question_rule="the first six questions of the last round, in the order of the store",
-        sides=_sides(prompts, old, new, worth),
-        side_rule="the first two test prompts of each family in the order of the data, first answer of each policy",
+        sides=(*_sides(prompts, old, new, worth), *talked),
+        side_rule="the first two test prompts of each family in the order of the data, first answer of each policy"
+        + ("; then a dialogue from the first prompt of each family" if talked else ""),
         win_rate=rate,
         judge="gold"
         if gold
@@ -111,7 +115,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         kl=drift,
         cards=cards,
         ledger=table,
-        figures=(*by_round, *(() if gold else by_half(cards))),
+        figures=(*by_round, *by_turn, *(() if gold else by_half(cards))),
         findings=(*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)),
         lineage=tuple(_lineage(project)),
         limits=_limits(gold is not None),

@@ -279,7 +279,7 @@ def methods(json: bool = False) -> int:
         print(f"{name:<13} {one.caption} ({one.paper})")
         for word, said in (("choose when", one.choose), ("needs", one.needs), ("costs", one.costs)):
             print(f"{'':<13} {word} {said}")
-    print("\naccord train METHOD --help tells what one is and lists its settings; docs/methods.md compares them.")
+    print("\naccord train METHOD --help tells more, docs/methods.md compares; --dialogue.turns 3 makes conversations.")
     return 0
 
 

@@ -18,7 +18,7 @@ from accord.worlds.text.tokenizer import word_level
 PACKAGE = Path(accord.__file__).parent
 MAY_JUDGE = {"lab", "tell", "judge", "prove", "contest", "proofs"}
 """Who may hold gold: the lab itself and those who tell what happened. (The loop only knows the lab's people.)"""
-KNOW_THE_LAB = {*MAY_JUDGE, "first", "loop", "project", "recipe", "verbs"}
+KNOW_THE_LAB = {*MAY_JUDGE, "dialogues", "first", "loop", "project", "recipe", "verbs"}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -137,8 +137,8 @@ class DialogueWorld:
             alive = self._not_cut(self._answered(self._spoken_to(alive, turn), turn, sampling))
         self.counts["dialogues"] += len(talks)
         self.counts["answers"] += sum(len(talk.answers) for talk in talks)
-        turn = str(self.first.turn - 1)
-        self._heard = dict([*self._heard.items(), (turn, {t.name: t.heard for t in talks})][-REMEMBERED:])
+        now = (str(self.first.turn - 1), {talk.name: talk.heard for talk in talks})
+        self._heard = dict([*self._heard.items(), now][-REMEMBERED:])
         return _rollout(opened, talks, self.encoder.pad)
 
     def keep(self, rollout: Rollout) -> list[tuple[Prompt, Sample]]:
@@ -239,7 +239,7 @@ class _OneByOne:
     """Users who are asked one after the other."""
 
     def __init__(self, user: User | Callable[[Text], str | None]) -> None:
-        self.reply: Callable[[Text], str | None] = user.reply if hasattr(user, "reply") else user  # type: ignore[assignment]
+        self.reply: Callable[[Text], str | None] = user.reply if hasattr(user, "reply") else user
 
     def replies(self, conversations: Sequence[Text], numbers: Sequence[int]) -> list[str | None]:
         """What each says; chance is the user's own business."""
