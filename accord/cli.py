@@ -60,11 +60,15 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
     """Run a verb; a mistake of the user's ends in one clear message, not in a traceback."""
     from accord.config import SettingsError
     from accord.store import StoreError
+    from accord.store.errors import OF_THE_DATABASE, trouble
 
     try:
         return verb(rest)
     except (SettingsError, StoreError, OSError) as error:  # an OSError: no such file, no right to it, a full disk
         print(f"accord: {error}", file=sys.stderr)
+        return 2
+    except OF_THE_DATABASE as error:
+        print(f"accord: {trouble(error)}", file=sys.stderr)
         return 2
     except ArithmeticError as error:  # a loss that is no number, a sampler that drifts: the guards of docs/errors.md
         print(f"accord: {error}", file=sys.stderr)

@@ -14,7 +14,9 @@ from accord.cli import main
 from accord.config import SettingsError
 from accord.project import Project
 from accord.recipe import Recipe
+from accord.records import Prompt
 from accord.run import RunConfig
+from accord.store import Store, database
 from accord.worlds.text.models import ModelSettings, language_model, save
 from accord.worlds.text.tokenizer import train_bpe
 
@@ -70,3 +72,36 @@ def test_a_model_that_cannot_be_talked_with_ends_in_one_message(
 def test_a_device_that_is_not_there_is_told(device: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"run.device={device} is not to be had here"):
         Project(tmp_path, Recipe(run=RunConfig(device=device))).run("sft", Config())
+
+
+def test_a_file_that_is_no_store_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "store.db").write_text("not a data base, but long enough to be looked at " * 50)
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    assert main(["import", str(tmp_path / "x.jsonl"), "--project", str(tmp_path)]) == 2
+    assert "the store cannot do its work (file is not a database)" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite may take a full transaction back by itself, and then complains of what is not there any more."""
+    rows = "".join(f'{{"prompt": "{n}", "chosen": "{"a" * 3000}", "rejected": "b"}}\n' for n in range(600))
+    (tmp_path / "x.jsonl").write_text(rows)
+    words = ["import", str(tmp_path / "x.jsonl"), "--project", str(tmp_path / "p")]
+    Store.open(tmp_path / "p" / "store.db").close()
+
+    def little(raw: Any, _: object) -> None:
+        raw.execute("PRAGMA max_page_count = 120").close()
+
+    with monkeypatch.context() as tight:
+        settle = database._settle
+        tight.setattr(database, "_settle", lambda raw, other: (settle(raw, other), little(raw, other)))
+        assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "database or disk is full" in told
+    assert "free some space" in told
+    with Store.open(tmp_path / "p" / "store.db") as store:
+        assert store.count(Prompt) == 0
+    assert main(words) == 0
+    with Store.open(tmp_path / "p" / "store.db") as store:
+        assert store.count(Prompt) == 600

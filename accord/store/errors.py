@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+
+OF_THE_DATABASE = (DBAPIError, sqlite3.DatabaseError)
+"""What a data base says when it cannot do its work: no room on the disk, no store in the file, no server."""
+
 
 class StoreError(Exception):
     """Anything that the store will not do; the message names the record and the way out."""
@@ -35,3 +42,13 @@ class Missing(StoreError, KeyError):
 
 class Refused(StoreError, ValueError):
     """An act that the rules of asking and answering do not allow."""
+
+
+def trouble(error: BaseException) -> str:
+    """What a data base met, in a sentence with the way out; of several errors in a row, the first is the cause."""
+    first: BaseException = error
+    while isinstance(first.__context__, OF_THE_DATABASE):
+        first = first.__context__
+    why = str(getattr(first, "orig", None) or first).splitlines()[0][:200]
+    way = "free some space" if "full" in why else "look at the file or the server"
+    return f"the store cannot do its work ({why}). Nothing of this act was kept: {way} and give the same command again"
