@@ -173,20 +173,9 @@ def prove(
         source: For `transfer`: file with preferences of the old domain, instead of the lab.
         target: For `transfer`: file with preferences of the new domain.
     """
-    import importlib
+    from accord.proofs.named import prove as run
 
-    from accord.config import SettingsError, read
-
-    if name in ("lab", "methods"):
-        if small or settings is not None:
-            raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")
-        found = importlib.import_module("accord.prove" if name == "lab" else "accord.contest")
-        return int(getattr(found, f"prove_{name}")(seeds, folder, say))
-    files = {side: str(file) for side, file in (("source", source), ("target", target)) if file is not None}
-    if files and name != "transfer":
-        raise SettingsError(f"accord prove {name} has neither --source nor --target; transfer has")
-    found = importlib.import_module(f"accord.proofs.{name}")
-    return int(found.prove(seeds, folder, say, small, {**(read(settings) if settings else {}), **files}))
+    return run(name, seeds, folder, say, small, settings, {"source": source, "target": target})
 
 
 def evaluate(

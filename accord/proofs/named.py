@@ -1,0 +1,31 @@
+"""A proof by its name: the long ones of docs/results.md, and experiments with a small size and own settings."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from accord.config import SettingsError, read
+from accord.proofs.ground import Said
+
+LONG = {"lab": "accord.prove", "methods": "accord.contest"}
+"""Proofs that have one size and no settings: where they are."""
+
+
+def prove(
+    name: str, seeds: int, folder: Path, say: Said, small: bool, settings: Path | None, files: Mapping[str, Path | None]
+) -> int:
+    """Run it. Raises SettingsError for what this proof does not have. files: of `transfer`, by side.
+
+    Returns the exit status: 1 when a bound was promised and missed.
+    """
+    given = {side: str(file) for side, file in files.items() if file is not None}
+    if name in LONG and (small or settings is not None):
+        raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")
+    if given and name != "transfer":
+        raise SettingsError(f"accord prove {name} has neither --source nor --target; transfer has")
+    if name in LONG:
+        return int(getattr(importlib.import_module(LONG[name]), f"prove_{name}")(seeds, folder, say))
+    found = importlib.import_module(f"accord.proofs.{name}")
+    return int(found.prove(seeds, folder, say, small, {**(read(settings) if settings else {}), **given}))
