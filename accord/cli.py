@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -65,7 +66,8 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
     try:
         return verb(rest)
     except (SettingsError, StoreError, OSError) as error:  # an OSError: no such file, no right to it, a full disk
-        print(f"accord: {error}", file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        print(f"accord: {error}{'; free some space, the same command goes on' if full else ''}", file=sys.stderr)
         return 2
     except OF_THE_DATABASE as error:
         print(f"accord: {trouble(error)}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import pytest
 import yaml
 
 from accord.algorithms.sft import Config
-from accord.cli import main
+from accord.cli import VERBS, main
 from accord.config import SettingsError
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Prompt
 from accord.run import RunConfig
 from accord.store import Store, database
-from accord.worlds.text.models import ModelSettings, language_model, save
+from accord.worlds.text.models import ModelSettings, language_model, located, save
 from accord.worlds.text.tokenizer import train_bpe
 
 
@@ -105,3 +106,21 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     assert main(words) == 0
     with Store.open(tmp_path / "p" / "store.db") as store:
         assert store.count(Prompt) == 600
+
+
+def test_a_model_folder_that_is_not_there_is_told_at_once() -> None:
+    for name in ("./no/such/folder", "/no/such/folder", "~/no/such/folder"):
+        with pytest.raises(SettingsError, match="there is no such folder"):
+            located(name)
+    assert located("somebody/some-model") == "somebody/some-model"
+
+
+def test_a_full_disk_while_learning_is_told_with_the_way_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: list[str]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "log.jsonl")
+
+    monkeypatch.setitem(VERBS, "train", full)
+    assert main(["train"]) == 2
+    assert "the same command goes on" in capsys.readouterr().err

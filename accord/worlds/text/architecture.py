@@ -72,10 +72,13 @@ class ModelSettings(Settings):
 def located(name: str) -> str:
     """Where a model is: `package:NAME` becomes the folder in that package, any other name stays as it is.
 
-    The package is looked up and not run. Raises SettingsError when it is not installed or holds no model.
+    The package is looked up and not run. Raises SettingsError when it is not installed or holds no model, and for a
+    folder that is not there.
     """
     package = name.removeprefix(PACKAGE)
     if package == name:
+        if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+            raise SettingsError(f"{name}: there is no such folder, and no model of the hub is called so")
         return name
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or found.origin is None:
