@@ -91,7 +91,20 @@ def heard(
         instead = {name for belief in inside for name in belief.feedback}
         found = [one for one in found if one.form != "pair" or one.name not in instead]
         outside = [*outside, *inside]
-    return [*found, *believed(outside)], {sample.id: sample for sample in told.samples}
+    return [*found, *believed(about(project, config, outside))], {sample.id: sample for sample in told.samples}
+
+
+def about(project: Project, config: Config, beliefs: Sequence[Preference]) -> list[Preference]:
+    """The beliefs with the criterion that `criteria` gives to the source of their prompts, where they name none."""
+    if not config.criteria:
+        return list(beliefs)
+    prompts = project.store.get_many(Prompt, dict.fromkeys(belief.prompt for belief in beliefs))
+
+    def criterion(belief: Preference) -> str:
+        source = prompts[belief.prompt].source
+        return belief.criterion or next((c for s, c in config.criteria.items() if source.startswith(s)), "")
+
+    return [belief.model_copy(update={"criterion": criterion(belief)}) for belief in beliefs]
 
 
 def unanswered(project: Project) -> list[Preference]:

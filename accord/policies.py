@@ -243,13 +243,14 @@ def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
     worth = project.recipe.worth
     if prompts is None and worth.own and not worth.learned:
         prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
-    prompts = list(project.prompts("train") if prompts is None else prompts)
+    if prompts is None:  # no pairs: what single answers were judged to, or has an answer to be checked against
+        prompts = project.prompts("train") or [one for one in project.store.all(Prompt, split="train") if one.checks]
     if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
         raise SettingsError(
             f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "
             f"(worth.exact={worth.exact}, worth.follows={worth.follows}); import rows with `answer` or instructions"
         )
-    return prompts
+    return list(prompts)
 
 
 def world_of(

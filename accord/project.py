@@ -17,6 +17,7 @@ from torch import nn
 
 from accord.algorithms import sft
 from accord.batches import pack
+from accord.bridges.hub import PREFIX, fetched
 from accord.config import Settings, SettingsError
 from accord.lab import Lab
 from accord.protocols import Sampling
@@ -136,7 +137,9 @@ class Project:
         data = self.recipe.data
         if isinstance(data, FileData):
             for name in (*data.demonstrations, *data.preferences):
-                import_file(self.store, Path(data.root) / name, test_share=data.test_share).warn(name)
+                hub = name.startswith(PREFIX)
+                file = fetched(name, self.folder / "data") if hub else Path(data.root) / name
+                import_file(self.store, file, test_share=data.test_share).warn(name)
             return
         assert self.lab is not None
         shown = self.lab.demonstrations(data.demonstrations)

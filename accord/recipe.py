@@ -23,7 +23,7 @@ from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Members, Orders
+from accord.terms import Cost, Members, Orders, PolicyMethod
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
@@ -44,7 +44,7 @@ class LabData(Settings):
 
 
 class FileData(Settings):
-    """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md."""
+    """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md; or a name as `hub:OWNER/NAME`."""
 
     kind: Literal["files"] = "files"
     root: str = "."
@@ -146,13 +146,6 @@ class Worth(Settings):
         return self
 
 
-PolicyMethod = Literal[
-    "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
-    "dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo", "kto",
-]  # fmt: skip
-"""Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
-
-
 class Recipe(Settings):
     """Everything that one way through the circle needs."""
 
@@ -182,6 +175,8 @@ class Recipe(Settings):
     """From answers of people to beliefs."""
     reward_model: RewardConfig = RewardConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth."""
+    reward_method: Literal["reward_model", "reward_heads"] = "reward_model"
+    """Which method learns the reward of each round: from pairs, or from every form of judgement."""
     reward_heads: HeadsConfig = HeadsConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth from every form of judgement, with several models and calibration where asked."""
     beside: dict[str, Beside] = Field(default={})

@@ -10,6 +10,12 @@ from accord.algorithms.curriculum import Config as CurriculumConfig
 from accord.config import Settings
 from accord.rewards.lagrange import Constraint
 
+PolicyMethod = Literal[
+    "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
+    "dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo", "kto",
+]  # fmt: skip
+"""Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
+
 
 class Members(Settings):
     """How the members of an ensemble (`reward_heads.members`) are one reward to a policy."""

@@ -70,6 +70,8 @@ class Config(Settings):
     """Measure held-out judgements after so many steps; 0 only at the end."""
     comparisons: Literal["said", "beliefs"] = "said"
     """The stage hears each choice as it was made, ties and both bad too, or what is believed of each pair."""
+    criteria: dict[str, str] = Field(default_factory=dict)
+    """Criterion that imported pairs are about, by how the source of their prompts begins; overall when not named."""
     members: int = Field(default=1, ge=1)
     """Models that the stage teaches, each from a head and in an order of its own: versions NAME, NAME-2, NAME-3 ..."""
     calibrate: Literal["none", "temperature", "platt", "isotonic"] = "none"

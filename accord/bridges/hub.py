@@ -1,0 +1,53 @@
+"""Data sets of the Hugging Face hub by name, brought once into a file of rows that any import reads."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from accord.config import SettingsError
+
+PREFIX = "hub:"
+"""What a name begins with that is no file: `hub:OWNER/NAME`, with `:SPLIT` and `:CONFIG` behind it where wanted."""
+
+
+def fetched(name: str, folder: Path) -> Path:
+    """The file of a data set's rows, made in `folder` when it is not there yet; it is whole at every instant.
+
+    name: `hub:OWNER/NAME[:SPLIT[:CONFIG]]`; the split is `train` when nothing is said. Raises SettingsError when the
+    package `datasets` is missing or the data set cannot be had.
+    """
+    where, *rest = name.removeprefix(PREFIX).split(":")
+    split, config = (rest + ["train", ""][len(rest) :])[:2]
+    if not where or len(rest) > 2:
+        raise SettingsError(f"{name!r} names no data set; write hub:OWNER/NAME, hub:OWNER/NAME:SPLIT or "
+                            "hub:OWNER/NAME:SPLIT:CONFIG")  # fmt: skip
+    target = folder / (re.sub(r"[^\w.-]+", "--", ":".join([where, split, *([config] if config else [])])) + ".jsonl.gz")
+    if target.is_file():
+        return target
+    try:
+        library: Any = importlib.import_module("datasets")
+    except ImportError as error:
+        raise SettingsError(
+            f"{name}: data sets of the hub need the package `datasets` (pip install 'accord[hub]')"
+        ) from error
+    try:
+        rows = library.load_dataset(where, config or None, split=split or "train")
+    except Exception as error:  # whatever the network, the hub or the data set's own files raise
+        raise SettingsError(f"{name} cannot be had: {type(error).__name__}: {str(error)[:300]}") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    with aside.open("wb") as raw:
+        with gzip.open(raw, "wt", encoding="utf-8", newline="\n") as file:
+            for row in rows:
+                # The name of the source stands with each record, so that it can be told apart and dropped.
+                file.write(json.dumps({"source": where, **row}, ensure_ascii=False, default=str) + "\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+    os.replace(aside, target)
+    return target

@@ -1,0 +1,86 @@
+"""The other recipes on the first rows of their files, through the door, with settings that take seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accord.cli import main
+from accord.records import Preference, Prompt, Version
+from accord.run import read_log
+from accord.store import Store
+from tests.flow.test_hh import small, words
+
+FAST = ("--reward-heads.batch", "8", "--grpo.iterations", "2", "--grpo.minibatches", "2", "--dpo.batch", "8")
+
+
+def versions(project: Path) -> dict[str, Version]:
+    with Store.open(project / "store.db") as store:
+        return {version.name: version for version in store.all(Version)}
+
+
+def test_margins_of_ultrafeedback_are_learned_and_paired(quick_folder: Path) -> None:
+    data, project = small("ultrafeedback", quick_folder), quick_folder / "p"
+    assert main(["loop", *words("ultrafeedback", data, project, *FAST)]) == 0
+    made = versions(project)
+    assert set(made) == {"pretrained", "sft", "round1-reward", "round1-dpo"}
+    assert made["round1-reward"].config["margin"] == 0.2
+    with Store.open(project / "store.db") as store:
+        assert min(belief.margin for belief in store.all(Preference)) >= 0
+        assert max(belief.margin for belief in store.all(Preference)) > 1
+
+
+def test_the_circle_learns_the_reward_of_openassistant_from_heads(quick_folder: Path) -> None:
+    data, project = small("oasst", quick_folder), quick_folder / "p"
+    assert main(["loop", *words("oasst", data, project, *FAST, "--reward-heads.calibrate", "none")]) == 0
+    made = versions(project)
+    assert set(made) == {"pretrained", "sft", "round1-reward", "round1-rloo"}
+    assert made["round1-reward"].method == "reward_heads"
+    assert made["round1-reward"].config["odin"]["correlation"] == 0.3
+    assert made["round1-reward"].id in made["round1-rloo"].data
+
+
+def test_helpfulness_is_earned_and_harm_has_a_price(quick_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, project = small("pku", quick_folder), quick_folder / "p"
+    bounded = "ppo --start sft --reward helpful --name bounded"
+    for stage in (
+        "pretrain --name pretrained",
+        "sft --start pretrained --name sft",
+        "reward_heads --start sft --name helpful",
+        bounded,
+        "reward_heads --start sft --name safer --reward-heads.main harmless",
+        bounded,
+    ):
+        method, *given = stage.split()
+        early = stage == bounded and "safer" not in versions(project)
+        assert main(["train", method, *words("pku", data, project, *given, *FAST)]) == (2 if early else 0)
+        if early:
+            assert "'safer' is not there" in capsys.readouterr().err
+    made = versions(project)
+    assert {made["helpful"].id, made["safer"].id} < set(made["bounded"].data)
+    assert made["helpful"].data == made["safer"].data  # one trunk hears both; the main criterion differs
+    assert {"held_accuracy", "held_accuracy/harmless"} <= set(made["helpful"].figures)
+    rows = read_log(project / "runs" / "bounded" / "log.jsonl")
+    assert rows[0]["price/safer"] == 1.0
+    assert rows[1]["price/safer"] != 1.0
+
+
+def test_a_verifier_of_sums_learns_from_right_and_wrong_solutions(quick_folder: Path) -> None:
+    data, project = small("gsm8k", quick_folder), quick_folder / "p"
+    for stage in (
+        "pretrain --name pretrained",
+        "sft --start pretrained --name sft",
+        "reward_heads --start sft --name verifier --reward-heads.aside 0.4",
+        "best_of_n --start sft --reward verifier --name verified --worth.learned 1 --worth.exact 0 "
+        "--best-of-n.least None --best-of-n.iterations 1 --best-of-n.updates 1 --best-of 2",
+    ):
+        method, *given = stage.split()
+        assert main(["train", method, *words("gsm8k", data, project, *given, "--reward-heads.batch", "8")]) == 0
+    made = versions(project)
+    assert made["verifier"].config["main"] == "correct"
+    assert made["verifier"].figures["calibration_rows"] > 0
+    assert made["verifier"].id in made["verified"].data
+    with Store.open(project / "store.db") as store:
+        asked = store.get_many(Prompt, [name for name in made["verified"].data if name != made["verifier"].id])
+        assert all("answer" in prompt.checks for prompt in asked.values())
