@@ -17,6 +17,7 @@ from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Version
+from accord.steps import train_process_reward
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ METHODS: Mapping[str, Method] = {
         "a policy or an encoder, feedback or beliefs", "one model in memory for each member; a pass over each answer "
         "per epoch, however many judgements speak of it",
         "people ranked, rated, flagged or corrected, not only compared; or doubt and calibration are wanted",
+    ),
+    "process_reward": Method(
+        train_process_reward, "process_reward", "learn which steps of an answer are right", "Lightman et al. 2023",
+        "a policy, critiques with marked places", "one model in memory; a pass over each answer per epoch",
+        "people mark steps or faults in answers, and PPO or best of n is to know where an answer went wrong",
     ),
     "ppo": Method(
         build.TRAIN["ppo"], "ppo", "answer, ask reward and critic, reinforce", "Schulman et al. 2017",

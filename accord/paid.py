@@ -19,10 +19,11 @@ from accord.rewards.lagrange import Lagrangian
 from accord.rewards.learned import Learned
 from accord.rewards.mix import Mix
 from accord.run import Run
-from accord.terms import Cost, Members
+from accord.steps import by_steps
+from accord.terms import Cost, Members, Steps
 from accord.worlds.text import models
 
-KEYS = ("members_rule", "costs")
+KEYS = ("members_rule", "costs", "steps")
 """Under which names a version keeps these terms; it has none where they are at their defaults."""
 
 
@@ -31,6 +32,8 @@ def terms(project: Project, cost: str | None) -> dict[str, Any]:
     recipe, found = project.recipe, dict[str, Any]()
     if recipe.ensemble != Members():
         found["members_rule"] = recipe.ensemble.model_dump(mode="json")
+    if recipe.steps != Steps():
+        found["steps"] = recipe.steps.model_dump(mode="json")
     if bounds := costs(project, cost):
         found["costs"] = {name: one.model_dump(mode="json") for name, one in bounds.items()}
     return found
@@ -60,6 +63,8 @@ def taught(project: Project, reward: str | None, cost: str | None) -> list[str]:
 
 def learned(project: Project, world: dialogues.World, reward: str, device: torch.device, tokens: int) -> Reward:
     """The normalised score of a reward model; of an ensemble, what its members say by the recipe's rule."""
+    if (on_the_way := by_steps(project, world, reward, device, tokens)) is not None:
+        return on_the_way
     every = [_score(project, world, name, device, tokens) for name in project.members(reward)]
     rule = project.recipe.ensemble
     return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)

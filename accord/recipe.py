@@ -15,6 +15,7 @@ from accord.algorithms.grpo import Config as GrpoConfig
 from accord.algorithms.kto import Config as KtoConfig
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
+from accord.algorithms.process_reward import Config as ProcessConfig
 from accord.algorithms.referred import Anchor
 from accord.algorithms.reward_heads import Config as HeadsConfig
 from accord.algorithms.reward_model import Config as RewardConfig
@@ -23,7 +24,7 @@ from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Members, Orders, PolicyMethod
+from accord.terms import Cost, Members, Orders, PolicyMethod, Steps
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
@@ -179,6 +180,8 @@ class Recipe(Settings):
     """Which method learns the reward of each round: from pairs, or from every form of judgement."""
     reward_heads: HeadsConfig = HeadsConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3, weight_decay=0.1))
     """Learning what answers are worth from every form of judgement, with several models and calibration where asked."""
+    process_reward: ProcessConfig = ProcessConfig(epochs=3, optimiser=OptimiserConfig(learning_rate=1e-3))
+    """Learning which steps of an answer, or which of its tokens, are right."""
     beside: dict[str, Beside] = Field(default={})
     """Further reward models by name, only to compare; each becomes a version `roundN-reward-NAME`."""
     ppo: PpoConfig = PpoConfig(iterations=15, missing_end_penalty=-2.0, kl=KL(coefficient=0.2))
@@ -204,6 +207,8 @@ class Recipe(Settings):
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
     """What answers earn where no critic is asked."""
+    steps: Steps = Steps()
+    """Where in an answer PPO, GRPO and best of n are paid by a reward model."""
     ptx: BesideConfig = BesideConfig()
     """What PPO, GRPO and best of n learn beside, so that less is forgotten."""
     anchor: Anchor = Anchor()

@@ -9,6 +9,7 @@ from pydantic import Field
 from accord.algorithms.curriculum import Config as CurriculumConfig
 from accord.config import Settings
 from accord.rewards.lagrange import Constraint
+from accord.rewards.steps import Join
 
 PolicyMethod = Literal[
     "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
@@ -36,6 +37,18 @@ class Cost(Settings):
     learned, by its calibration (`reward_heads.calibrate: platt`), so that the limit is a share of answers."""
     constraint: Constraint = Constraint()
     """The limit, and how the price moves."""
+
+
+class Steps(Settings):
+    """Where in an answer a reward model pays."""
+
+    paid: Literal["end", "sentence", "line"] = "end"
+    """At its end; or for each sentence or line what that adds to the score, so that the sum stays (of an ensemble, to
+    its mean). A model of steps takes lines for steps unless it is told `sentence`."""
+    join: Join = "min"
+    """What the chances of all steps to be right are together, for a process reward model of steps."""
+    price: float = Field(default=1.0, ge=0)
+    """What each marked span costs, for a process reward model of tokens."""
 
 
 class Orders(Settings):

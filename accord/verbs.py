@@ -228,7 +228,7 @@ def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
 
     A reward model opens as a language model, with a head of random numbers: nothing else would notice.
     """
-    starts = None if method in ("reward_model", "reward_heads") else "policy"
+    starts = None if method in ("reward_model", "reward_heads", "process_reward") else "policy"
     for option in ("start", "reward", "reference"):
         if option in given:
             wanted = "reward" if option == "reward" else starts

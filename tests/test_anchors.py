@@ -24,6 +24,7 @@ SMALL = {
     "dpo": {"batch": 5, "epochs": 2},
     "run": {**TINY["run"], "checkpoint_seconds": 1e9},
 }
+OFF = {"ptx": {"weight": 0.0, "source": "pretraining", "rows": 16}, "anchor": {"reference": "fixed", "decay": 0.99}}
 HELD = ("--ptx.weight", "0.5", "--ptx.rows", "4", "--anchor.reference", "ema", "--anchor.decay", "0.9")
 
 
@@ -64,8 +65,8 @@ def test_settings_reach_the_stage_and_stand_with_the_version(method, shared):
         assert config["anchor"] == {"reference": "ema", "decay": 0.9}
     given = {"start": "sft"} | ({} if method == "dpo" else {"reward": "worth"})
     with pytest.raises(SettingsError, match=r"other settings of .*(ptx|anchor)"):  # now that they are off again
-        methods.train(opened(shared, ptx={}, anchor={}), method, name, **given)
-    opened(shared, ptx={}, anchor={})
+        methods.train(opened(shared, **OFF), method, name, **given)
+    opened(shared, **OFF)
 
 
 def test_off_they_leave_no_trace_and_replay_learns_demonstrations(shared):
@@ -75,7 +76,7 @@ def test_off_they_leave_no_trace_and_replay_learns_demonstrations(shared):
     replay, rows = trained(shared, "ppo", "replayed", "--ptx.weight", "2", "--ptx.source", "demonstrations")
     assert 0 < rows[-1]["beside_loss"] < 10
     assert "anchor" not in replay.version("replayed").config
-    opened(shared, ptx={})
+    opened(shared, **OFF)
 
 
 def test_measuring_what_is_forgotten_changes_no_weight_and_is_that_of_a_loop_over_tokens(shared, tmp_path):
@@ -111,7 +112,7 @@ def test_texts_that_are_held_out_are_never_learned_beside(shared):
     assert torch.equal(taken.examples.action, learned.action)
     assert len(taken.examples) == 50
     assert not set(parted(project.documents())[1]) & set(parted(project.documents())[0])
-    opened(shared, ptx={})
+    opened(shared, **OFF)
 
 
 def test_texts_are_learned_at_temperature_one(shared):
@@ -153,7 +154,7 @@ def test_what_cannot_be_had_is_said_before_work(shared, tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match=r"run\.shard=false"):
         anchors.anchor(project, policy, "sft", run)
     monkeypatch.undo()
-    opened(shared, ptx={})
+    opened(shared, **OFF)
 
 
 def test_an_average_is_asked_in_the_place_of_the_weights(shared, tmp_path):
@@ -170,4 +171,4 @@ def test_an_average_is_asked_in_the_place_of_the_weights(shared, tmp_path):
             p.mul_(0)
     assert torch.equal(asked(rows), before)
     assert not torch.equal(policy.evaluate(rows).logprob, before)
-    opened(shared, anchor={})
+    opened(shared, **OFF)

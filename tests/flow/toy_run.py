@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
+from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, process_reward, reward_model, sft
 from accord.algorithms.beside import Config as BesideConfig
 from accord.algorithms.beside import Rehearsal
 from accord.batches import Comparisons, Segment
+from accord.marked import Marked
 from accord.protocols import Evaluated
 from accord.run import Average, OptimiserConfig, Run, RunConfig
 from accord.worlds.toy import Bandit, BanditConfig, Control, ControlConfig, ToyPolicy
 
 METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control", "dpo", "kto", "grpo", "dapo", "best_of_n")
-HELD = ("ppo_held", "grpo_held", "best_of_n_held", "dpo_held")
-"""With rows that are learned beside (but DPO), and with drift from a moving average (but best of n)."""
+HELD = ("ppo_held", "grpo_held", "best_of_n_held", "dpo_held", "process_reward")
+"""With rows learned beside (but DPO) and drift from a moving average (but best of n); and labels of steps."""
 WORDS = 11
 
 
@@ -44,6 +46,9 @@ class Letters(nn.Module):
     def score(self, segment: Segment) -> Tensor:
         seen = torch.where(segment.present[..., None], self.drop(self.table(segment.action)), 0.0)
         return self.worth(seen.sum(1) / segment.length[:, None])[:, 0]
+
+    def each(self, segment: Segment) -> Tensor:
+        return torch.where(segment.present, self.worth(self.drop(self.table(segment.action)))[..., 0], 0.0)
 
 
 class Plain(Letters):
@@ -116,6 +121,13 @@ def learn(method: str, folder: Path) -> nn.Module:
             single = kto.Config(epochs=25, batch=10, micro_tokens=60, optimiser=optimiser)
             kto.train(single, actor, letters(), torch.arange(48) % 2 == 0, run)
         return actor
+    if method == "process_reward":
+        reader, segment = Letters(), letters()
+        plain = {f.name: getattr(segment, f.name) for f in fields(Segment)}
+        labelled = Marked(**plain, label=(segment.action < 4).float(), judged=segment.mask & (segment.action % 2 == 0))
+        taught = process_reward.Config(epochs=20, batch=10, micro_tokens=60, optimiser=optimiser)
+        process_reward.train(taught, reader, labelled, run)
+        return reader
     if method.endswith("_held"):
         return held(method, run, optimiser)
     control = method == "ppo_control"

@@ -94,14 +94,15 @@ def stops(
 ) -> list[list[int]]:
     """For each answer the numbers of the tokens at which its parts end, in order.
 
-    A part without a token ends at the one before it. Rows of the segment are those of the answers.
+    A part without a token ends at the one before it; where the text cannot be found in the tokens, all of them end with
+    the answer. Rows of the segment are those of the answers.
     """
     found = []
     for row, (sample, of_row) in enumerate(zip(answers, parts, strict=True)):
-        where, at = in_message(encoder, segment, row, sample) or [], 0
+        where, at = in_message(encoder, segment, row, sample), 0
         ends = []
         for part in of_row:
-            at = max(within(part, where), default=at)
-            ends.append(at)
+            at = int(segment.length[row]) - 1 if where is None else max(within(part, where), default=at)
+            ends.append(max(0, at))
         found.append(ends)
     return found
