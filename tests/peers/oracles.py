@@ -27,7 +27,7 @@ def told(folder: Path, **job: Any) -> dict[str, Any]:
     )
     command = [str(PEER), str(Path(__file__).with_name("votes_side.py")), str(folder)]
     alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=alone, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=alone, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((folder / "told.json").read_text())
     print("beside", found["versions"])
