@@ -67,20 +67,21 @@ def user_of(project: Project, device: torch.device | str = "cpu", held_out: bool
         policy, encoder = project.policy(config.user, device)
         model: nn.Module = policy.model
     else:
-        model, encoder = _outsider(project, located(config.user), device)
+        model, encoder = _outsider(project, config.user, device)
     seed = seed_of(recipe.seed, "user")
     sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, config.user_tokens, seed=seed)
     return Speaker(encoder, Sampler(model), sampling, config.brief)
 
 
-def _outsider(project: Project, folder: str, device: torch.device | str) -> tuple[nn.Module, Encoder]:
+def _outsider(project: Project, name: str, device: torch.device | str) -> tuple[nn.Module, Encoder]:
     """A language model that is no version of the project, and its own encoder."""
     try:
+        folder = located(name)
         tokenizer = open_tokenizer(folder)
         model = models.language_model(models.ModelSettings(name=folder), tokenizer).to(device)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"dialogue.user={folder} is no version of {project.folder} (there are: "
+            f"dialogue.user={name} is no version of {project.folder} (there are: "
             f"{', '.join(project.names()) or 'none'}) and no language model that opens: {error}"
         ) from error
     places = getattr(getattr(model, "config", None), "max_position_embeddings", None)
