@@ -57,8 +57,10 @@ def laid(over: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
     found = dict(under)
     for name, value in over.items():
         below = under.get(name)
-        deeper = isinstance(value, dict) and isinstance(below, dict) and value.get("kind") == below.get("kind")
-        found[name] = laid(value, below) if deeper else value
+        if isinstance(value, dict) and isinstance(below, dict) and value.get("kind") == below.get("kind"):
+            found[name] = laid(value, below)
+        else:
+            found[name] = value
     return found
 
 

@@ -136,7 +136,8 @@ class Project:
     def _bring(self) -> None:
         data = self.recipe.data
         if isinstance(data, FileData):
-            for name in (*data.demonstrations, *data.preferences):
+            # A prompt keeps the source of the file that brought it first, and reports are by the preferences' sources.
+            for name in (*data.preferences, *data.demonstrations):
                 hub = name.startswith(PREFIX)
                 file = fetched(name, self.folder / "data") if hub else Path(data.root) / name
                 import_file(self.store, file, test_share=data.test_share).warn(name)

@@ -67,6 +67,8 @@ class Config(Settings):
     """The lambda of GAE: 0 trusts the critic, 1 the returns."""
     whiten_advantage: bool = True
     """Give the advantages of a rollout zero mean and unit variance."""
+    whiten_over: Literal["rollout", "minibatch"] = "rollout"
+    """Whether that is done once, so that how rows are dealt does not change it, or in each minibatch."""
     whiten_reward: bool = False
     """Give the rewards of a rollout unit variance (their mean stays)."""
     reward_clip: float | None = Field(default=None, gt=0)
@@ -230,6 +232,13 @@ def with_advantage(rollout: Rollout, config: Config) -> Rollout:
     return replace(rollout, advantage=advantage, target=target)
 
 
+def _whitened(part: Rollout, config: Config) -> Rollout:
+    """A minibatch, with advantages of its own zero mean and unit variance where that is wanted."""
+    assert part.advantage is not None
+    again = config.whiten_advantage and config.whiten_over == "minibatch"
+    return replace(part, advantage=whiten(part.advantage, part.mask)) if again else part
+
+
 def update(
     config: Config, policy: Actor, rollout: Rollout, prices: Prices, run: Run, warming: bool, beside: Beside = nothing
 ) -> dict[str, float]:
@@ -239,7 +248,8 @@ def update(
     sums: dict[str, float] = {}
     updates = 0
     for epoch in range(config.epochs):
-        for mini in map(run.share, minibatches(rollout, config.minibatches, run.generator("minibatches", epoch))):
+        dealt = minibatches(rollout, config.minibatches, run.generator("minibatches", epoch))
+        for mini in (run.share(_whitened(part, config)) for part in dealt):
             figures = dict.fromkeys(("policy_loss", "value_loss", "moved", "clip_fraction"), 0.0)
             count = run.total(mini.mask.sum())
             for micro in run.split(mini, config.micro_tokens):

@@ -32,6 +32,9 @@ class OptimiserConfig(Settings):
     """Memory of the gradient's square."""
     epsilon: float = Field(default=1e-8, gt=0)
     """Added to the root of the square. Huang et al. 2024: PPO on language models wants 1e-5 against tiny updates."""
+    adam: Literal["torch", "tensorflow"] = "torch"
+    """Whose epsilon: PyTorch adds it after the mean square is corrected for its start, TensorFlow before, which makes
+    the first steps smaller (Huang et al. 2024)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Pull of matrices towards zero per step; vectors (norms, biases) never decay."""
     clip: float = Field(default=1.0, gt=0)
@@ -47,6 +50,13 @@ class OptimiserConfig(Settings):
         done = min(1.0, (update - warm) / max(1, total - warm))
         shape = 1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
         return self.final + (1 - self.final) * shape
+
+    def damping(self, update: int) -> float:
+        """The epsilon that PyTorch's Adam needs at one update, counted from 1: epsilon / sqrt(1 - beta2^t) or epsilon.
+
+        TensorFlow's step is rate * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon).
+        """
+        return self.epsilon / math.sqrt(1 - self.beta2**update) if self.adam == "tensorflow" else self.epsilon
 
 
 def make_optimiser(
@@ -71,3 +81,16 @@ def make_optimiser(
     if not groups:
         raise ValueError(f"nothing to train: no parameter of {', '.join(modules)} requires a gradient")
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon)
+
+
+def pace(optimiser: torch.optim.Optimizer, config: OptimiserConfig, update: int, planned: int) -> float:
+    """Set the rate and the epsilon of every group for one update, counted from 0. Returns the learning rate.
+
+    Adam counts its own steps: updates that were planned and forgone move the schedule and not its memory.
+    """
+    factor = config.factor(update, planned)
+    taken = int(next(iter(optimiser.state.values()), {"step": 0})["step"])
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * factor
+        group["eps"] = config.damping(taken + 1)
+    return config.learning_rate * factor

@@ -28,7 +28,7 @@ from accord.run.alone import alone
 from accord.run.average import follow
 from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
 from accord.run.log import Log, read_log
-from accord.run.optimiser import OptimiserConfig, make_optimiser
+from accord.run.optimiser import OptimiserConfig, make_optimiser, pace
 from accord.run.order import Order, dealt, shuffled
 from accord.run.progress import steps_shown
 from accord.run.settings import RunConfig, seed_of
@@ -213,16 +213,13 @@ class Run:
                 f"{self.folder.name}: the gradient's norm is {norm} at step {self.at}, rows {_some(self._names)}. "
                 "Nothing was changed by it."
             )
-        factor = self._optimiser_config.factor(self._updates, self._updates_planned)
-        for group in groups:
-            group["lr"] = group["base"] * factor
+        rate = pace(self._optimiser, self._optimiser_config, self._updates, self._updates_planned)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         follow(self._tracked.values())
         self._updates += 1
         self._names.clear()
         self._even = False
-        rate = self._optimiser_config.learning_rate * factor
         return {**self.sum(**parts), "gradient_norm": norm, "learning_rate": rate}
 
     def forgo(self, updates: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from accord.algorithms import ppo
+from accord.batches import minibatches
 from accord.run import Average, NonFinite, OptimiserConfig, read_log, read_state
 from accord.worlds.toy import Bandit, BanditConfig, Control, ControlConfig, ToyPolicy
 from tests.algorithms.conftest import Speaker, told
@@ -165,6 +166,29 @@ def test_whitened_rewards_have_unit_spread_and_keep_their_mean(rollout, speaker)
     assert after.std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
     assert after.mean().item() == pytest.approx(before.mean().item(), rel=1e-4)
     assert not found.reward[~rollout.present].any()
+
+
+def test_advantages_are_whitened_in_each_minibatch_where_that_is_wanted(rollout, speaker, new_run):
+    alone = {"epochs": 1, "value_coefficient": 0.0, "kl": FREE}
+    whole = ppo.Config(minibatches=1, **alone)
+    ready = prepared(rollout, speaker, whole)
+    once, _ = gradients(speaker, ready, whole, new_run)
+    again, _ = gradients(speaker, ready, whole.model_copy(update={"whiten_over": "minibatch"}), new_run)
+    assert torch.allclose(once[0], again[0], rtol=1e-4, atol=1e-7), "one minibatch is the whole rollout"
+
+    config = ppo.Config(minibatches=2, whiten_over="minibatch", **alone)
+    found, _ = gradients(speaker, ready, config, new_run)
+    run = new_run()
+    run.at = 0
+    for part, gradient in zip(minibatches(ready, 2, run.generator("minibatches", 0)), found, strict=True):
+        told = part.advantage[part.mask]
+        white = (told - told.mean()) / told.std(unbiased=False)
+        now = speaker.evaluate(part).logprob[part.mask]
+        speaker.zero_grad(set_to_none=True)
+        (-(now * white).mean()).backward()  # the ratio is 1, so its slope is that of the log-probability
+        plain = [p.grad if p.grad is not None else torch.zeros_like(p) for p in speaker.parameters()]
+        speaker.zero_grad(set_to_none=True)
+        assert torch.allclose(torch.cat([g.flatten() for g in plain]), gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_whitening_keeps_a_reward_that_comes_in_anothers_turn(speaker):

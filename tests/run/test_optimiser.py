@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from accord.run import OptimiserConfig, make_optimiser
+from accord.run.optimiser import pace
 
 
 def test_warm_up_grows_evenly_and_reaches_all():
@@ -50,3 +51,26 @@ def test_a_first_adamw_step_by_hand():
     optimiser.step()
     assert module.weight.item() == pytest.approx(2 * (1 - 0.05) - 0.1)
     assert module.bias.item() == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("adam", ["torch", "tensorflow"])
+def test_adam_moves_as_the_formula_of_its_library_says(adam):
+    """The plain formulas in double precision, gradient by gradient; the epsilon is as large as the gradients."""
+    rate, beta1, beta2, epsilon = 0.1, 0.9, 0.99, 1e-3
+    weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
+    module = nn.Module()
+    module.weight = weight
+    config = OptimiserConfig(learning_rate=rate, schedule="constant", warmup=0, beta2=beta2, epsilon=epsilon, adam=adam)
+    optimiser = make_optimiser({"weight": module}, config, {})
+    first = second = place = 0.0
+    for t, gradient in enumerate([1e-3, -2e-3, 5e-4, 3e-3, 0.0, 1e-3], start=1):
+        weight.grad = torch.full_like(weight, gradient)
+        assert pace(optimiser, config, t - 1, 6) == rate
+        optimiser.step()
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        if adam == "tensorflow":
+            place -= rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t) * first / (second**0.5 + epsilon)
+        else:
+            place -= rate * (first / (1 - beta1**t)) / ((second / (1 - beta2**t)) ** 0.5 + epsilon)
+        assert weight.item() == pytest.approx(place, rel=1e-9)
