@@ -18,8 +18,8 @@ HEAD = """# All settings
 
 This page is made from the code by `python docs/make_settings.py > docs/settings.md`, and a test compares the two.
 
-A recipe is a YAML file. What it does not name keeps the default of this page, in each section too. The same names work on
-the command line:
+A recipe is a YAML file. What it does not name keeps the default of this page, in each section too. The same names work
+on the command line:
 
 ```
 accord quickstart --ppo.clip 0.1 --seed 3

@@ -57,8 +57,10 @@ def test_a_section_that_names_one_setting_keeps_the_others_of_the_recipe(tmp_pat
     found, plain = recipe(file, {"ppo": {"iterations": 2}}), Recipe()
     assert found.reward_model == plain.reward_model.model_copy(update={"epochs": 6.0})
     assert found.ppo.kl == plain.ppo.kl.model_copy(update={"target": 4.0})
-    assert found.ppo.missing_end_penalty == plain.ppo.missing_end_penalty and found.ppo.iterations == 2
-    assert found.data.kind == "lab" and found.data.documents == plain.data.documents  # type: ignore[union-attr]
+    assert found.ppo.missing_end_penalty == plain.ppo.missing_end_penalty
+    assert found.ppo.iterations == 2
+    assert found.data.kind == "lab"
+    assert found.data.documents == plain.data.documents
 
 
 def test_data_of_another_kind_take_nothing_from_the_lab() -> None:
