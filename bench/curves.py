@@ -20,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from accord.batches import Segment
-from accord.evaluate.charts import Band, bands
+from accord.evaluate.charts import Band, alone, bands
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from bench.lane import ROOT, memory
@@ -31,11 +31,6 @@ PICTURES = ROOT / "docs" / "pictures"
 BEGIN, END = "<!-- made by `python -m bench.curves` from here -->", "<!-- to here, curves -->"
 ALLOWED = 0.15
 """How far time may be from the count of tokens, as a share."""
-INK = (
-    "<style>svg{--ink:#1b1b1f;--muted:#5c5f66;--line:#d5d7dc;--a:#3b5bdb;--b:#c2410c;--c:#2f7d4f}"
-    "@media (prefers-color-scheme: dark){svg{--ink:#e8e8ea;--muted:#a0a4ab;--line:#44474d;--a:#91a7ff;--b:#ff9d66;"
-    "--c:#7bd19b}}</style>"
-)
 
 
 @dataclass
@@ -150,12 +145,7 @@ def apart(points: Sequence[Point]) -> float:
 
 def picture(name: str, title: str, lines: Sequence[Band], across: str, label: str) -> None:
     """A chart as a file of its own, in the colours of light and of dark pages."""
-    drawn = bands(name, title, lines, across, label)
-    drawn = drawn.replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    )
-    at = drawn.index(">") + 1
-    (PICTURES / f"curve-{name}.svg").write_text(drawn[:at] + INK + drawn[at:] + "\n", encoding="utf-8")
+    (PICTURES / f"curve-{name}.svg").write_text(alone(bands(name, title, lines, across, label)), encoding="utf-8")
 
 
 def pictures(curves: dict[str, list[dict[str, Any]]]) -> None:

@@ -174,7 +174,9 @@ def test_a_text_has_one_score_in_training_ppo_and_evaluation(
     project = own(made, reward, bert)
     caught: dict[str, Any] = {}
 
-    def instead(config: Any, policy: Policy, world: Any, worth: Learned, run: Any, reference: Any) -> dict[str, float]:
+    def instead(
+        config: Any, policy: Policy, world: Any, worth: Learned, run: Any, reference: Any, *rest: Any
+    ) -> dict[str, float]:
         rollout = world.collect(policy)
         caught.update(rollout=rollout, kept=world.keep(rollout), earned=worth(rollout))
         return {}
@@ -281,10 +283,12 @@ def test_the_reference_of_an_adapted_policy_is_no_second_copy(
         opened.append(settings.name)
         return real(settings, *rest)
 
-    def watched(config: Any, policy: Policy, world: Any, worth: Any, run: Any, reference: Any) -> dict[str, float]:
+    def watched(
+        config: Any, policy: Policy, world: Any, worth: Any, run: Any, reference: Any, *rest: Any
+    ) -> dict[str, float]:
         rollout = world.collect(policy)
         caught.append((rollout, reference(rollout), policy.evaluate(rollout).logprob.detach()))
-        return real_train(config, policy, world, worth, run, reference)
+        return real_train(config, policy, world, worth, run, reference, *rest)
 
     monkeypatch.setattr(models, "language_model", counted)
     monkeypatch.setattr(build.ppo, "train", watched)

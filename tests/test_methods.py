@@ -166,7 +166,7 @@ def test_what_a_recipe_saves_means_the_same_again(tmp_path: Path) -> None:
 def test_every_loss_and_relative_has_a_name() -> None:
     assert {METHODS[m].changes["loss"] for m in METHODS if "loss" in METHODS[m].changes} | {"dpo"} == set(dpo.LOSSES)
     assert set(grpo.KIN) == {name for name, one in METHODS.items() if one.section == "grpo"}
-    assert set(POLICY) == set(METHODS) - {"pretrain", "sft", "reward_model", "reward_heads"}
+    assert set(POLICY) == set(METHODS) - {"pretrain", "sft", "reward_model", "reward_heads", "process_reward"}
     assert set(build.TRAIN) <= set(METHODS)
 
 

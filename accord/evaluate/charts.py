@@ -43,6 +43,12 @@ STYLE: Any = {
     "legend.fontsize": 10,
     "path.simplify": True,
 }
+PAPER = (
+    "<style>svg{--ink:#1b1b1f;--muted:#5c5f66;--line:#d5d7dc;--a:#3b5bdb;--b:#c2410c;--c:#2f7d4f}"
+    "@media (prefers-color-scheme: dark){svg{--ink:#e8e8ea;--muted:#a0a4ab;--line:#44474d;--a:#91a7ff;--b:#ff9d66;"
+    "--c:#7bd19b}}</style>"
+)
+"""Colours of a chart that stands in a file of its own, on light and on dark pages."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,15 @@ def reliability(key: str, title: str, curve: Sequence[Bin]) -> str:
     """Confidence against accuracy with the diagonal; the size of a dot is the number of pairs; '' when empty."""
     bins = [b for b in curve if b.count]
     return _drawn(key, title, lambda axes: _reliability(axes, bins), height=2.7) if bins else ""
+
+
+def alone(drawn: str) -> str:
+    """A chart as the text of a file of its own, in the colours of light and of dark pages."""
+    drawn = drawn.replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    )
+    at = drawn.index(">") + 1
+    return drawn[:at] + PAPER + drawn[at:] + "\n"
 
 
 def _curves(
