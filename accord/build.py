@@ -16,8 +16,8 @@ from accord import dialogues, ordering, paid
 from accord.algorithms import ppo, reward_model, sft
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import SettingsError
-from accord.project import Project, named, parted
-from accord.records import Demonstration, Preference, Prompt, Version, digest
+from accord.project import Project, named, parted, scores
+from accord.records import Demonstration, Preference, Prompt, Sample, Version, digest
 from accord.run import seed_of
 from accord.worlds.text import models
 from accord.worlds.text.policy import Policy
@@ -84,7 +84,14 @@ def train_reward_model(
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
     encoder.report.warn(name)
     ordering.in_order(project, "reward_model", run, learned)
-    normaliser, figures = reward_model.train(config, scorer.to(run.device), learned, run, unseen)
+    scorer.to(run.device)
+    fresh = _fresh(project, name, start) if config.normalise == "start" else []
+    if fresh:
+        spread = reward_model.normaliser(scores(scorer, encoder, fresh, config.micro_tokens)).std
+        models.scale(scorer.model, 1 / spread)
+    normaliser, figures = reward_model.train(config, scorer, learned, run, unseen)
+    if fresh:
+        normaliser = reward_model.normaliser(scores(scorer, encoder, fresh, config.micro_tokens))
     figures |= encoder.report.figures()
     models.with_normaliser(scorer.model, normaliser.mean, normaliser.std)
     parent, data = None if chosen else start, [belief.id for belief in beliefs]
@@ -100,6 +107,13 @@ def train_reward_model(
         figures | encoder.report.figures(),
         **more,
     )
+
+
+def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt, Sample]]:
+    """One answer of the version that a reward model starts from to each of so many prompts of the training side."""
+    if start is None:
+        raise SettingsError("reward_model.normalise=start needs the version whose answers are normal (--start NAME)")
+    return project.sample(start, project.prompts("train")[: reward_model.NORMALISED], 1, f"{name}-normal")
 
 
 def train_ppo(

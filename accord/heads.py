@@ -121,7 +121,7 @@ def learned(
 
     def taught(turn: str, labelled: Comparisons) -> Sequence[Scorer]:
         judged = encoder.judged([*lesson.said["train"], *own(labelled, lesson)], lesson.prompts, lesson.samples)
-        made = [teach(f"{name}/{turn}-{number}", number, judged) for number in range(1, config.members + 1)]
+        made = [teach(f"{name}-{turn}-{number}", number, judged) for number in range(1, config.members + 1)]
         rounds[turn] = made
         return [one.scorer for one in made]
 

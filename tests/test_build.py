@@ -24,7 +24,7 @@ from accord.batches import Rollout
 from accord.build import train
 from accord.config import SettingsError
 from accord.loop import loop
-from accord.project import Project
+from accord.project import Project, scores
 from accord.recipe import Recipe
 from accord.records import Demonstration, Preference, Prompt, Sample
 from accord.rewards.learned import Learned
@@ -165,6 +165,27 @@ def test_all_stages_of_a_policy_read_with_one_tokenizer(made: Project) -> None:
     spelt = [open_tokenizer(made.path(name)).backend_tokenizer.to_str() for name in ("tokenizer", "pretrained", "sft")]
     assert spelt[0] == spelt[1] == spelt[2] == open_tokenizer(made.path("reward")).backend_tokenizer.to_str()
     assert open_tokenizer(made.path("reward-bert")).cls_token == "[CLS]"
+
+
+def test_scores_are_normal_over_fresh_answers_of_the_start_where_that_is_wanted(
+    made: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = with_(made, reward_model=made.recipe.reward_model.model_copy(update={"normalise": "start"}))
+    real, begun = build.reward_model.train, []
+
+    def watched(config: Any, scorer: Any, learned: Any, run: Any, unseen: Any) -> Any:
+        begun.append(scores(scorer, project.encoder(project.tokenizer()), fresh, config.micro_tokens))
+        return real(config, scorer, learned, run, unseen)
+
+    fresh = project.sample("sft", project.prompts("train")[:2000], 1, "normal-normal")
+    monkeypatch.setattr(build.reward_model, "train", watched)
+    train(project, "reward_model", "normal", start="sft")
+    assert begun[0].std() == pytest.approx(1, rel=1e-3), "before training"
+    after = project.score("normal")(fresh)
+    assert after.mean() == pytest.approx(0, abs=1e-4)
+    assert after.std() == pytest.approx(1, rel=1e-4)
+    with pytest.raises(SettingsError, match="--start NAME"):
+        build._fresh(project, "normal", None)
 
 
 @pytest.mark.parametrize("reward", ["reward", "reward-bert"])

@@ -21,7 +21,7 @@ from tests.flow.circle import TINY
 SMALL: dict[str, Any] = {
     **{key: value for key, value in TINY.items() if key != "name"},
     "data": {key: value for key, value in TINY["data"].items() if key != "lab"},  # type: ignore[attr-defined]
-    "grpo": {"iterations": 2, "minibatches": 2},
+    "grpo": grpo.Config(iterations=2, minibatches=2).model_dump(mode="json"),
 }
 
 

@@ -280,7 +280,7 @@ def test_questions_that_nobody_answered_are_labelled_where_the_model_is_sure(eve
     assert 0 < figures["pseudo_labels/1"] <= len(open_)
     best = int(figures["pseudo_best"])
     assert figures[f"pseudo_accuracy/{best}"] == max(v for k, v in figures.items() if k.startswith("pseudo_accuracy"))
-    runs = made.folder / "runs" / "more"
-    assert {path.parent.name for path in runs.glob("*/log.jsonl")} >= {"round0-1", "round1-1"}
+    runs = made.folder / "runs"
+    assert {path.parent.name for path in runs.glob("more-*/log.jsonl")} >= {"more-round0-1", "more-round1-1"}
     said = {one.id for one in made.store.feedback()} | {belief.id for belief in made.preferences("train")}
     assert set(version.data) < said

@@ -10,7 +10,7 @@ eq. 2), scaled by a setting; a small centring term (Eisenstein et al. 2023) fixe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -40,6 +40,9 @@ class Config(Settings):
     """Tokens computed at once. Changes memory and speed, never the result."""
     check_every: int = Field(default=0, ge=0)
     """Measure held-out accuracy after so many steps; 0 only at the end."""
+    normalise: Literal["learned", "start"] = "learned"
+    """Whose scores get mean 0 and variance 1: the answers that were learned from; or fresh answers of the version that
+    the model starts from, whose spread is then made 1 before training too (Huang et al. 2024)."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
     """How the parameters move."""
 
@@ -90,6 +93,11 @@ def steps(config: Paced, prompts: int) -> int:
     return max(1, round(config.epochs * prompts / min(config.batch, max(1, prompts))))
 
 
+def normaliser(score: Tensor) -> Normaliser:
+    """That of some scores [B]; a spread below .001 counts as that."""
+    return Normaliser(float(score.mean()), max(float(score.std()), 1e-3))
+
+
 def train(
     config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
 ) -> tuple[Normaliser, dict[str, float]]:
@@ -123,7 +131,7 @@ def train(
         run.log(**figures)
     first = torch.arange(min(len(comparisons.segment), NORMALISED))
     scores = scores_of(scorer, comparisons.segment.rows(first).to(run.device), config.micro_tokens)
-    return Normaliser(float(scores.mean()), max(float(scores.std()), 1e-3)), figures or run.last_figures()
+    return normaliser(scores), figures or run.last_figures()
 
 
 @torch.no_grad()

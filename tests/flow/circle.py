@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from accord.algorithms import ppo, reward_model, sft
 from accord.records import Feedback, Preference, Question, Sample, Version
 from accord.store import Store
 
@@ -17,20 +18,20 @@ TINY = {
     "name": "tiny",
     "data": {"kind": "lab", "documents": 120, "demonstrations": 64, "test_prompts": 12, "lab": {"entities": 8}},
     "model": {"width": 16, "layers": 1, "heads": 2, "context": 128},
-    "pretrain": {"epochs": 3 * LENGTH, "batch": 16},
-    "sft": {"epochs": 4 * LENGTH, "batch": 16},
-    "reward_model": {"epochs": 5 * LENGTH, "batch": 4},
+    "pretrain": sft.Config(epochs=3 * LENGTH, batch=16).model_dump(mode="json"),
+    "sft": sft.Config(epochs=4 * LENGTH, batch=16).model_dump(mode="json"),
+    "reward_model": reward_model.Config(epochs=5 * LENGTH, batch=4).model_dump(mode="json"),
     "collect": {"prompts": 20, "answers": 3, "people": 4},
     "rollout": 8,
     "rollout_answers": 2,
     "draw": {"max_tokens": 12},
-    "ppo": {
-        "iterations": 6 * LENGTH,
-        "minibatches": 2,
-        "critic_warmup": 1,
-        "kl": {"target": 1.0, "horizon": 100},
-        "entropy_target": 1.0,
-    },
+    "ppo": ppo.Config(
+        iterations=6 * LENGTH,
+        minibatches=2,
+        critic_warmup=1,
+        kl=ppo.KL(target=1.0, horizon=100),
+        entropy_target=1.0,
+    ).model_dump(mode="json"),
     "run": {"device": "cpu", "threads": 1, "trackers": [], "checkpoint_seconds": 0, "progress": False},
 }
 STAGES = {

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from accord.cli import main
 from accord.records import Version
 from accord.store import Store
-from tests.flow.circle import write_recipe
+from tests.flow.circle import TINY, write_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def together(*words: object, processes: int = 2) -> subprocess.CompletedProcess[
 @pytest.fixture
 def recipe(quick_folder: Path) -> Path:
     return write_recipe(
-        quick_folder / "tiny.yaml", sft={"epochs": 1, "batch": 16}, ppo={"iterations": 2, "minibatches": 2}
+        quick_folder / "tiny.yaml", sft={**TINY["sft"], "epochs": 1}, ppo={**TINY["ppo"], "iterations": 2}
     )
 
 

@@ -28,7 +28,7 @@ def test_thirty_keys_and_the_lesson_opens(chromium: Any, tmp_path: Path) -> None
             assert f"What was learned from your {LEAST} answers" in page.inner_text("h1")
             assert len(list(store.feedback(project=QUEUE))) == LEAST
             page.get_by_role("link", name="Go on judging").click()
-            page.wait_for_selector("#samples .answer")
+            page.wait_for_selector("#samples .answer", timeout=20_000)
             press(page, "2")
             until(lambda: len(list(store.feedback(project=QUEUE))) == LEAST + 1)
             assert page.url.endswith(f"/judge/{QUEUE}"), "the page opens by itself once"

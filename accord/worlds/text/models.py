@@ -43,6 +43,7 @@ __all__ = [
     "parts",
     "reference",
     "save",
+    "scale",
     "scorer_model",
     "whole",
     "with_normaliser",
@@ -135,6 +136,15 @@ class MeanScorer(nn.Module):
     def gradient_checkpointing_enable(self, *args: Any, **options: Any) -> None:
         """As in transformers."""
         self.trunk.gradient_checkpointing_enable(*args, **options)
+
+
+@torch.no_grad()
+def scale(model: nn.Module, gain: float) -> None:
+    """Multiply the head of a scorer, and with it the spread of its scores."""
+    head = parts(model)[1]
+    head.weight.mul_(gain)
+    if head.bias is not None:
+        head.bias.mul_(gain)
 
 
 def parts(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
