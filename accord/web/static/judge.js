@@ -10,7 +10,7 @@ const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
 
-const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, rule: "", why: "", marked: false };
+const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, owed: false, rule: "", why: "", marked: false };
 let shelf;
 let outbox;
 let asking = null;
@@ -50,7 +50,9 @@ async function fill() {
         state.open -= 1;
       }
     }
-    state.dry = fresh.length === 0;
+    // Fresh leases wait behind the answered ones that the server has not seen yet.
+    state.owed = fresh.length === 0 && outbox.waiting.length > 0;
+    state.dry = fresh.length === 0 && !state.owed;
   } catch {
     // Offline: what was leased ahead is still here.
   }
@@ -287,7 +289,7 @@ async function begin() {
   await desk();
   counts();
   addEventListener("online", () => { outbox.failures = 0; outbox.pump(); refill(); });
-  setInterval(() => { tell(outbox); learned(); }, 1000);
+  setInterval(() => { tell(outbox); learned(); if (state.owed && !document.hidden) refill(); }, 1000);
   setInterval(() => { if (!document.hidden && !current()) refill().then(desk); }, 10_000);
   setInterval(() => { if (!document.hidden) refill(); }, 240_000);
   document.body.dataset.ready = "yes";
