@@ -145,7 +145,7 @@ def test_twenty_pairs_by_keyboard_with_undo_and_a_reload(page: Any, served: Serv
         ("better", 1),
     ]
     assert all(one.seconds >= 0 for one in said)
-    page.wait_for_function("document.getElementById('quiet').innerText.startsWith('Nothing is left')", timeout=8000)
+    page.wait_for_function("() => document.getElementById('quiet').innerText.startsWith('Nothing is left')", timeout=8000)
     page.keyboard.press("z")
     page.wait_for_selector("#samples .answer")
     until(lambda: len(standing(store, "round1")) == PAIRS - 1)
@@ -327,7 +327,7 @@ def test_a_draft_survives_a_closed_tab_and_words_are_kept(page: Any, served: Ser
     page.wait_for_timeout(400)
     page.reload()
     page.wait_for_selector("body[data-ready=yes]")
-    page.wait_for_function("document.querySelector('#samples textarea').value.startsWith('A better')")
+    page.wait_for_function("() => document.querySelector('#samples textarea').value.startsWith('A better')")
     page.press("#samples textarea", "Control+Enter")
     until(lambda: len(standing(store, "correction")) == 1)
     assert standing(store, "correction")[0].answer.content.messages[0].content == "A better text, 更好的"  # type: ignore[union-attr]
