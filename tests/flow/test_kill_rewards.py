@@ -79,6 +79,6 @@ def test_a_killed_stage_ends_bit_identical(stage: str, shared: Path, quick_folde
         prices = [row["price/worth"] for row in read_log(logs[0])]
         assert len(set(prices)) == len(prices) > 3
     if stage == "several":
-        assert [log.parent.name for log in logs] == [f"round{n}-{m}" for n in range(2) for m in (1, 2)]
+        assert [log.parent.name for log in logs] == [f"new-round{n}-{m}" for n in range(2) for m in (1, 2)]
     for log in logs:
         assert _figures(rough / log.relative_to(smooth)) == _figures(log)
