@@ -133,7 +133,8 @@ def mortal(run: Run, method: str) -> None:
     run.step = step  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Train by each method that was named."""
     torch.set_num_threads(1)
     folder, shard = Path(sys.argv[1]), os.environ.get("SHARD") == "1"
     for method in sys.argv[2:]:
@@ -144,3 +145,8 @@ if __name__ == "__main__":
         with shards.gathered():
             weights = {name: value.detach().clone().contiguous() for name, value in made.state_dict().items()}
         save_file(weights, str(folder / method / f"weights-{ranks.rank()}.safetensors"))
+    return 0
+
+
+if __name__ == "__main__":
+    ranks.leave(main)

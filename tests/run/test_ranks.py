@@ -21,7 +21,7 @@ MAIN = ("sft", "reward_model", "ppo")
 
 def start(processes: int, folder: Path, *methods: str, **env: str) -> subprocess.CompletedProcess[str]:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    here = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **env}
+    here = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **env}
     return subprocess.run(
         [*launch, str(SCRIPT), str(folder), *methods],
         capture_output=True,
@@ -218,3 +218,31 @@ def test_a_checkpoint_of_shares_is_one_for_any_number(alone, shared, tmp_path):
     assert apart(weights(tmp_path / "sft"), weights(shared / "sft")) == 0, "bit for bit with as many"
     single = learn("sft", tmp_path / "single" / "sft").state_dict()
     assert apart(weights(alone / "sft"), single) < 1e-5, "and within rounding with another number, without shares"
+
+
+@pytest.mark.parametrize(
+    ("last_line", "status"),
+    [("return 0", 0), ("return 3", 3), ("sys.exit(4)", 4), ("sys.exit('no')", 1), ("raise KeyError('lost')", 1)],
+)
+def test_one_of_several_leaves_with_its_status_and_without_python_s_farewell(last_line, status):
+    """What C++ threads still hold is let go while Python ends, and that is what used to abort the process."""
+    program = f"""
+import atexit, sys
+from accord.run import ranks
+class Held:
+    def __del__(self): print("Python took its farewell")
+held = Held()
+atexit.register(print, "open files were closed")
+def work():
+    {last_line}
+ranks.leave(work)
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here"}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, check=False)
+    assert (run.returncode, run.stdout) == (status, "open files were closed\n"), run.stderr
+    assert ("KeyError: 'lost'" in run.stderr) == ("KeyError" in last_line)
+    alone = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**env, "WORLD_SIZE": "1"}, check=False
+    )
+    assert alone.returncode == status
+    assert "Python took its farewell" in alone.stdout
