@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from accord import build, methods
+from accord import methods
 from accord.algorithms.best_of_n import best
 from accord.algorithms.best_of_n import kl as kl_of_best
+from accord.config import SettingsError, laid
 from accord.evaluate.diversity import diversity
+from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, table
 from accord.judge import ANSWERS, Pairs, against, answers, kl, words
 from accord.lab import Gold
 from accord.loop import act, ask, believed, respond, start
 from accord.project import Project
 from accord.recipe import recipe
-from accord.records import Preference, Prompt
+from accord.records import Preference, Prompt, Version, digest
 from accord.run import read_log
-from accord.statistics import Interval, mean_interval
 
 Said = Callable[[str], None]
-ENTRANTS = ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")
-"""Methods that are trained; beside them stand the fine-tuned policy and its best of `DRAWN` at inference."""
 DRAWN = 16
+BEST = f"best-of-{DRAWN}"
+"""The fine-tuned policy at inference: the best of so many of its answers by the reward model. Nothing is trained."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One that takes part: a method, and what it changes in the recipe."""
+
+    method: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+ENTRANTS: Mapping[str, Entrant] = {
+    **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
+    BEST: Entrant(""),
+    "ppo-texts": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "pretraining"}}),
+    "ppo-demonstrations": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "demonstrations"}}),
+}
+"""By name, as on the command line and in the table; the version is called `round1-NAME`."""
 SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "collect": {"prompts": 2000},
@@ -41,10 +61,6 @@ SETTINGS: dict[str, Any] = {
     "run": {"trackers": (), "checkpoint_seconds": 120},
 }
 """What the contest changes in the quickstart's recipe: the labels and the iterations of the lab's proof, one round."""
-SHARES = {"unsafe": "complied_unsafe", "over-refusal": "over_refused", "correct": "correct", "broken": "broken"}
-COLUMNS = ("win", "less ppo", "gold", "reward", *SHARES, "finished", "kl", "words", "distinct-2", "seconds")
-"""Figures of each method: docs/methods.md says what each is."""
-Row = dict[str, float | str]
 
 
 def prove_methods(
@@ -52,80 +68,141 @@ def prove_methods(
     folder: Path,
     say: Said,
     changes: Mapping[str, Any] | None = None,
-    entrants: Sequence[str] = ENTRANTS,
+    entrants: Sequence[str] = tuple(ENTRANTS),
+    first: int = 1,
 ) -> int:
-    """The contest over seeds 1 to `seeds`. Returns 0 when every method beats fine-tuning beyond doubt, else 1.
+    """The contest over `seeds` seeds from `first` on. Returns 0 when each method surely beats fine-tuning, else 1.
 
-    Writes methods.json (a row per seed and method) and methods.md into the folder, after each seed. changes: laid over
-    `SETTINGS`, for a smaller contest. Killed and started again it goes on where it was.
+    Each seed keeps its rows in its own folder, and methods.json and methods.md hold those of all seeds that are there,
+    so several processes can make several seeds at once. changes: laid over `SETTINGS`, for a smaller contest. Killed
+    and started again, or started again with more entrants, it goes on where it was. Raises SettingsError for an
+    entrant that is not known.
     """
-    rows: list[Row] = []
-    for seed in range(1, seeds + 1):
-        say(f"seed {seed} of {seeds}")
+    if unknown := [name for name in entrants if name not in ENTRANTS]:
+        raise SettingsError(f"no such entrant: {', '.join(unknown)}; there are: {', '.join(ENTRANTS)}")
+    for seed in range(first, first + seeds):
+        say(f"seed {seed} ({seed - first + 1} of {seeds})")
         named = {"seed": seed, "data": {"kind": "lab", "lab": {"seed": seed}, **(changes or {}).get("data", {})}}
         project = Project(folder / f"methods-{seed}", recipe(None, {**SETTINGS, **(changes or {}), **named}))
-        rows += contest(project, say, entrants)
-        text = "\n".join(table(rows)) + "\n"
-        written(folder / "methods.json", json.dumps(rows, indent=1))
-        written(folder / "methods.md", text)
-    print(text)
-    return 0 if all(line.endswith("yes |") for line in table(rows)[2:] if not line.startswith("| sft")) else 1
+        contest(project, say, entrants)
+        rows = together(folder)
+    print((folder / "methods.md").read_text(encoding="utf-8"), end="")
+    return 0 if all_better(rows) else 1
 
 
-def contest(project: Project, say: Said, entrants: Sequence[str]) -> list[Row]:
-    """One seed: everything up to the reward model once, then each method from there, and the judge."""
+def contest(project: Project, say: Said, entrants: Sequence[str]) -> None:
+    """One seed: what is missing of it. Everything up to the reward model once, then each entrant, and the judge.
+
+    A row that is there stays, where it was made with the same settings.
+    """
+    file = project.folder / "rows.json"
+    rows = {str(row["method"]): row for row in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else ())}
+    settings = {name: digest(entered(project, name).recipe.model_dump(mode="json")) for name in (START, *entrants)}
+    missing = [name for name in settings if rows.get(name, {}).get("settings") != settings[name]]
+    if not missing:
+        return
+    ground = stood_on(project, say)
+    judge = Judge(project, ground)
+    for name in missing:
+        rows[name] = judge.entrant(name, say) | {"settings": settings[name]}
+        written(file, json.dumps(list(rows.values()), indent=1))
+
+
+def together(folder: Path) -> list[Row]:
+    """The rows of every seed in a folder, joined; methods.json and methods.md are written anew.
+
+    Another process may end a seed at the same time: what it wrote while this one was writing is read again.
+    """
+    told: str | None = None
+    while True:
+        files = sorted(folder.glob("methods-*/rows.json"))
+        rows = joined([row for file in files for row in json.loads(file.read_text(encoding="utf-8"))])
+        text = json.dumps(rows, indent=1)
+        if text == told:
+            return rows
+        written(folder / "methods.json", text)
+        written(folder / "methods.md", "\n".join(table(rows)) + "\n")
+        told = text
+
+
+def entered(project: Project, name: str) -> Project:
+    """The same project under the recipe of an entrant; the recipe in its folder stays."""
+    chosen = ENTRANTS[name].changes if name in ENTRANTS else {}
+    other = copy.copy(project)
+    other.recipe = recipe(None, laid(dict(chosen), project.recipe.model_dump()))
+    return other
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all methods of a seed stand on."""
+
+    before: Version
+    """The fine-tuned policy."""
+    reward: Version
+    """What was learned from all labels."""
+    beliefs: list[Preference]
+
+
+def stood_on(project: Project, say: Said) -> Ground:
+    """Everything up to the reward model; what is there is not made again."""
     project.prepare()
     before = start(project, say)
     questions = ask(project, act(project, before, 1, say), 1)
     respond(project, questions, say)
     beliefs: list[Preference] = believed(project, questions)
-    reward = build.train(project, "reward_model", "round1-reward", start=before.name, beliefs=beliefs)
-    given = {"start": before.name, "reward": reward.name, "reference": before.name, "beliefs": beliefs}
-    prompts = project.prompts("test")[: project.recipe.data.test_prompts]
-    judge = Judge(project, before.name, reward.name, prompts)
-    rows = [judge.row("sft", judge.old, 0.0, seconds_of(project, before.name))]
-    for method in entrants:
-        say(f"{method}: {methods.METHODS[method].caption}")
-        made = methods.train(project, method, f"round1-{method}", **given)
-        said = answers(project, made.name, prompts)
-        drift = kl(project, before.name, made.name, said).estimate
-        rows.append(judge.row(method, said, drift, seconds_of(project, made.name)))
-    say(f"best of {DRAWN}: at inference")
-    begun = time.monotonic()
-    said = best_of(project, before.name, prompts, judge.score)
-    rows.append(judge.row(f"best of {DRAWN}", said, kl_of_best(DRAWN), time.monotonic() - begun))
-    reached = {str(row["method"]): float(row["win"]) for row in rows}
-    return [row | {"less ppo": float(row["win"]) - reached.get("ppo", np.nan)} for row in rows]
+    reward = methods.train(project, "reward_model", "round1-reward", start=before.name, beliefs=beliefs)
+    return Ground(before, reward, beliefs)
 
 
 class Judge:
     """Gold and reward on the test prompts, against what the fine-tuned policy says there."""
 
-    def __init__(self, project: Project, before: str, reward: str, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, project: Project, ground: Ground) -> None:
         assert project.lab is not None, "the contest is judged by gold, and only the lab has it"
-        self.gold, self.score, self.prompts = Gold(project.lab), project.score(reward), prompts
-        self.seed = project.recipe.seed
-        self.old = answers(project, before, prompts)
+        self.project, self.ground = project, ground
+        self.gold, self.score = Gold(project.lab), project.score(ground.reward.name)
+        self.prompts: list[Prompt] = project.prompts("test")[: project.recipe.data.test_prompts]
+        self.old = answers(project, ground.before.name, self.prompts)
         self.worth = [self.gold(*pair).score for pair in self.old]
 
-    def row(self, method: str, said: Pairs, drift: float, seconds: float) -> Row:
+    def entrant(self, name: str, say: Said) -> Row:
+        """Make one, unless it is made, and judge it."""
+        before, project = self.ground.before, self.project
+        if name == START:
+            return self.row(name, before, self.old, 0.0, seconds_of(project, before.name))
+        if name == BEST:
+            say(f"{name}: at inference")
+            begun = time.monotonic()
+            said = best_of(project, before.name, self.prompts, self.score)
+            return self.row(name, before, said, kl_of_best(DRAWN), time.monotonic() - begun)
+        method = ENTRANTS[name].method
+        say(f"{name}: {methods.METHODS[method].caption}")
+        given = {"start": before.name, "reward": self.ground.reward.name, "reference": before.name}
+        made = methods.train(entered(project, name), method, f"round1-{name}", **given, beliefs=self.ground.beliefs)
+        said = answers(project, made.name, self.prompts)
+        drift = kl(project, before.name, made.name, said).estimate
+        return self.row(name, made, said, drift, seconds_of(project, made.name))
+
+    def row(self, method: str, version: Version, said: Pairs, drift: float, seconds: float) -> Row:
         """The figures of one method on one seed. A share of prompts that no test prompt is about is no number."""
         judged = [self.gold(*pair) for pair in said]
         rate = against(self.prompts, self.old, said, (self.worth, [one.score for one in judged])).rate
         texts = [words(sample) for _, sample in said]
         shares = {name: [getattr(one, key) for one in judged] for name, key in SHARES.items()}
         return {
-            "seed": self.seed,
+            "seed": self.project.recipe.seed,
             "method": method,
             "win": rate.estimate,
             "low": rate.low,
             "gold": float(np.mean([one.score for one in judged])),
             "reward": float(self.score(said).mean()),
-            **{name: _mean([float(v) for v in values if v is not None]) for name, values in shares.items()},
-            "finished": _mean([float(sample.finished) for _, sample in said]),
+            **{name: mean([float(v) for v in values if v is not None]) for name, values in shares.items()},
+            "finished": mean([float(sample.finished) for _, sample in said]),
             "kl": drift,
-            "words": _mean([float(len(text.split())) for text in texts]),
+            "words": mean([float(len(text.split())) for text in texts]),
             "distinct-2": diversity(texts).distinct_2,
+            "perplexity": version.figures.get("perplexity", float("nan")),
             "seconds": seconds,
         }
 
@@ -147,45 +224,12 @@ def seconds_of(project: Project, name: str) -> float:
     return float((rows[-1]["time"] or 0) - (rows[0]["time"] or 0)) if len(rows) > 1 else 0.0
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """Methods by win rate, best first: means over seeds with t intervals of the win rate; and whether it beats SFT.
-
-    With one seed the interval is that over prompts.
-    """
-    by: dict[str, list[Row]] = {}
-    for row in rows:
-        by.setdefault(str(row["method"]), []).append(row)
-    order = sorted(by, key=lambda name: -_mean([float(row["win"]) for row in by[name]]))
-    lines = [f"| method | {' | '.join(COLUMNS)} | better than sft |", f"|---|{'---|' * (len(COLUMNS) + 1)}"]
-    for name in order:
-        found = {column: _over([float(row[column]) for row in by[name]]) for column in COLUMNS}
-        sure = found["win"].low > 0.5 if len(by[name]) > 1 else float(by[name][0]["low"]) > 0.5
-        cells = [_cell(column, found[column], len(by[name])) for column in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} | {'yes' if sure else 'no'} |")
-    return lines
-
-
-def _over(values: Sequence[float]) -> Interval:
-    """Mean with its t interval over seeds; over one seed the number alone."""
-    if len(values) > 1 and np.isfinite(values).all():
-        return mean_interval(values)
-    return Interval(_mean(values), np.nan, np.nan, 0.95, len(values))
-
-
-def _cell(column: str, found: Interval, seeds: int) -> str:
-    if column == "seconds":
-        return f"{found.estimate:.0f}"
-    plain = f"{found.estimate:.3f}"
-    return f"{plain} [{found.low:.3f}, {found.high:.3f}]" if column in ("win", "less ppo") and seeds > 1 else plain
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
-
-
 def written(path: Path, text: str) -> None:
     """A file that is whole at every instant."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(aside, path)

@@ -158,6 +158,8 @@ def prove(
     settings: Path | None = None,
     source: Path | None = None,
     target: Path | None = None,
+    first: int = 1,
+    entrants: str = "",
 ) -> int:
     """Run a long proof and print its table; what it printed last, and when, stands in docs/results.md.
 
@@ -172,10 +174,12 @@ def prove(
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
         source: For `transfer`: file with preferences of the old domain, instead of the lab.
         target: For `transfer`: file with preferences of the new domain.
+        first: For `methods`: the first seed.
+        entrants: For `methods`: those that take part, with commas between them; without it all (docs/methods.md).
     """
     from accord.proofs.named import prove as run
 
-    return run(name, seeds, folder, say, small, settings, {"source": source, "target": target})
+    return run(name, seeds, folder, say, small, settings, {"source": source, "target": target}, first, entrants)
 
 
 def evaluate(

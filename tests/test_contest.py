@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from accord import contest
 from accord.algorithms import grpo, kto, reward_model, sft
-from accord.contest import COLUMNS, DRAWN, best_of, prove_methods, table
+from accord.config import SettingsError
+from accord.contest import BEST, DRAWN, best_of, prove_methods, together
+from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
 from accord.project import Project
 from accord.recipe import recipe
@@ -25,29 +28,14 @@ SMALL: dict[str, Any] = {
 }
 
 
-def row(seed: int, method: str, win: float, low: float = 0.4) -> dict[str, float | str]:
-    return {**dict.fromkeys(COLUMNS, 0.25), "seed": seed, "method": method, "win": win, "low": low}
-
-
-def test_the_best_stand_first_and_only_the_sure_are_called_better() -> None:
-    rows = [row(s, m, w + s / 1000) for s in (1, 2, 3) for m, w in (("sft", 0.4985), ("dpo", 0.6), ("ppo", 0.7))]
-    rows += [row(s, "kto", w) for s, w in ((1, 0.3), (2, 0.9), (3, 0.7))]
-    lines = table(rows)
-    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == ["ppo", "kto", "dpo", "sft"]
-    assert [line.split(" | ")[-1].strip("| ") for line in lines[2:]] == ["yes", "no", "yes", "no"]
-    assert "0.702 [" in lines[2]
-    alone = table([row(1, "dpo", 0.6, 0.55), row(1, "kto", 0.7, 0.49)])
-    assert [line.split(" | ")[-1].strip("| ") for line in alone[2:]] == ["no", "yes"]
-    assert "| 0.600 |" in alone[3]
-
-
 def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    assert prove_methods(1, tmp_path, said.append, SMALL, ("rloo", "kto")) == 1  # a model of noise beats nobody
+    names = ("rloo", "kto", BEST)
+    assert prove_methods(1, tmp_path, said.append, SMALL, names) == 1  # a model of noise beats nobody
     rows = json.loads((tmp_path / "methods.json").read_text())
-    assert [one["method"] for one in rows] == ["sft", "rloo", "kto", f"best of {DRAWN}"]
+    assert [one["method"] for one in rows] == ["sft", *names]
     assert all(set(COLUMNS) <= set(one) for one in rows)
     assert rows[0]["win"] == 0.5
     assert rows[-1]["kl"] == pytest.approx(math.log(16) - 15 / 16)
@@ -58,14 +46,57 @@ def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     assert {made[f"round1-{m}"].parent for m in ("rloo", "kto")} == {made["sft"].id}
     assert set(made["round1-kto"].data) == set(made["round1-reward"].data)
 
+    assert all(one["perplexity"] > 1 for one in rows)
+    assert rows[-1]["perplexity"] == rows[0]["perplexity"] == made["sft"].figures["perplexity"]
+    assert rows[2]["perplexity"] == made["round1-kto"].figures["perplexity"]
+
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a stage was made again")
 
     for one in (sft, kto, grpo, reward_model):
         monkeypatch.setattr(one, "train", never)
-    assert prove_methods(1, tmp_path, said.append, SMALL, ("rloo", "kto")) == 1
-    again = json.loads((tmp_path / "methods.json").read_text())
-    assert [one | {"seconds": 0} for one in again] == [one | {"seconds": 0} for one in rows]
+    # More entrants go on from the same start, one that is there is neither made nor judged again, and its row stays.
+    assert prove_methods(1, tmp_path, said.append, SMALL, ("kto", "ppo-texts")) == 1
+    more = {one["method"]: one for one in json.loads((tmp_path / "methods.json").read_text())}
+    assert [repr(more[one["method"]]) for one in rows] == [repr(one) for one in rows]
+    kept = project.version("round1-ppo-texts")
+    assert kept is not None
+    assert kept.config["ptx"]["weight"] == 1.0  # type: ignore[index,call-overload]
+    assert kept.parent == made["sft"].id
+    assert "weight" not in str(made["round1-kto"].config.get("ptx"))
+    monkeypatch.setattr(contest, "stood_on", never)
+    assert prove_methods(1, tmp_path, said.append, SMALL, ("ppo-texts",)) == 1
+
+
+def test_one_that_nobody_knows_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such entrant: pppo; there are: ppo, grpo"):
+        prove_methods(1, tmp_path, lambda _: None, SMALL, ("pppo", "dpo"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_of_other_processes_are_joined_whenever_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(seed: int) -> None:
+        rows = [{**dict.fromkeys(COLUMNS, 0.25), "seed": seed, "method": m, "win": w, "low": 0.4}
+                for m, w in (("ppo", 0.75), ("dpo", 0.5 + seed / 8))]  # fmt: skip
+        contest.written(tmp_path / f"methods-{seed}" / "rows.json", json.dumps(rows))
+
+    ended(2)
+    write = contest.written
+
+    def meanwhile(path: Path, text: str) -> None:
+        if not (tmp_path / "methods-1").exists():
+            ended(1)  # while this process was writing what it had read
+        write(path, text)
+
+    monkeypatch.setattr(contest, "written", write)
+    calls = iter([meanwhile])
+    monkeypatch.setattr(contest, "written", lambda path, text: next(calls, write)(path, text))
+    rows = together(tmp_path)
+    assert [(row["seed"], row["method"], row["less ppo"]) for row in rows] == [
+        (1, "ppo", 0.0), (1, "dpo", -0.125), (2, "ppo", 0.0), (2, "dpo", 0.0)
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "methods.json").read_text()) == rows
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
 def test_the_best_of_the_drawn_is_the_finished_one_with_the_highest_score(tmp_path: Path) -> None:

@@ -14,18 +14,33 @@ LONG = {"lab": "accord.prove", "methods": "accord.contest"}
 
 
 def prove(
-    name: str, seeds: int, folder: Path, say: Said, small: bool, settings: Path | None, files: Mapping[str, Path | None]
+    name: str,
+    seeds: int,
+    folder: Path,
+    say: Said,
+    small: bool,
+    settings: Path | None,
+    files: Mapping[str, Path | None],
+    first: int = 1,
+    entrants: str = "",
 ) -> int:
     """Run it. Raises SettingsError for what this proof does not have. files: of `transfer`, by side.
 
-    Returns the exit status: 1 when a bound was promised and missed.
+    first, entrants: of `methods`, the first seed and names with commas between them. Returns the exit status: 1 when a
+    bound was promised and missed.
     """
     given = {side: str(file) for side, file in files.items() if file is not None}
     if name in LONG and (small or settings is not None):
         raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")
     if given and name != "transfer":
         raise SettingsError(f"accord prove {name} has neither --source nor --target; transfer has")
+    part = {
+        **({"entrants": tuple(entrants.split(","))} if entrants else {}),
+        **({"first": first} if first != 1 else {}),
+    }
+    if part and name != "methods":
+        raise SettingsError(f"accord prove {name} has neither --first nor --entrants; methods has")
     if name in LONG:
-        return int(getattr(importlib.import_module(LONG[name]), f"prove_{name}")(seeds, folder, say))
+        return int(getattr(importlib.import_module(LONG[name]), f"prove_{name}")(seeds, folder, say, **part))
     found = importlib.import_module(f"accord.proofs.{name}")
     return int(found.prove(seeds, folder, say, small, {**(read(settings) if settings else {}), **given}))
