@@ -197,11 +197,7 @@ def begin() -> None:
 
 
 def end() -> None:
-    """Take leave of the other ranks.
-
-    A process whose group is still open when Python ends may abort after all its work is done: "terminate called
-    without an active exception" (https://github.com/pytorch/pytorch/issues/190489).
-    """
+    """Take leave of the other ranks: a group still open when Python ends may abort it (pytorch issue 190489)."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
