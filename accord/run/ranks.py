@@ -205,8 +205,7 @@ def end() -> None:
 def leave(work: Callable[[], int]) -> NoReturn:
     """Do the work, then end this process with its status, one of several at once and without Python's own farewell.
 
-    Shared weights keep the group, and with it gloo's threads, alive beyond `end`. Such a thread may still let go of a
-    tensor, which takes Python's lock; if Python is ending by then the process aborts (see `end`).
+    With shared weights gloo's threads outlive `end`; one that lets go of a tensor while Python ends aborts the process.
     """
     if count() == 1:
         sys.exit(work())
