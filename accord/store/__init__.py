@@ -5,8 +5,8 @@ from accord.store.errors import Conflict, Missing, Refused, StoreError
 from accord.store.exchange import Bad, Imported, Report, import_file, read, texts
 from accord.store.export import Exported, export
 from accord.store.files import Limits
-from accord.store.forms import split_of
 from accord.store.lineage import Lineage
+from accord.store.sides import split_of
 from accord.store.store import Store
 
 __all__ = [

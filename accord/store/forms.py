@@ -5,7 +5,6 @@ Ids are made from the content, so what is read twice is kept once. The same prom
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -32,6 +31,7 @@ from accord.records import (
     Text,
     named_id,
 )
+from accord.store.sides import own_side, split_of
 
 RowForm = Literal["accord", "preference", "completion", "unpaired", "votes", "prompt"]
 """What a row says; `auto` decides for each row by its names."""
@@ -60,20 +60,6 @@ class Origin:
     """Share of prompts held back for choosing settings."""
     split: Split | None = None
     """One side for all rows; None to use the row's own, or to draw by hash."""
-
-
-def split_of(prompt_text: str, test_share: float, validation_share: float = 0.0) -> Split:
-    """On which side of the fence a prompt stands: the same text always on the same side, on every machine.
-
-    u = SHA-256(text) / 2^256 is even over [0, 1): `test` below test_share, then `validation`, then `train`. A
-    larger test share only adds prompts to `test`, it never moves one out. White space at the ends does not count.
-    """
-    if min(test_share, validation_share) < 0 or test_share + validation_share > 1:
-        raise ValueError(f"shares must lie in 0..1 together; got test {test_share}, validation {validation_share}")
-    u = int.from_bytes(hashlib.sha256(prompt_text.strip().encode()).digest()[:7], "big") / 2**56
-    if u < test_share:
-        return "test"
-    return "validation" if u < test_share + validation_share else "train"
 
 
 def form_of(row: Mapping[str, Any]) -> RowForm:
@@ -230,14 +216,12 @@ def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
     if messages[-1].role == "assistant":
         raise ValueError("prompt ends with the assistant's turn; it should end with the one to be answered")
     opening = next((message.content for message in messages if message.role == "user"), messages[0].content)
-    own = row.get("split")
-    split = origin.split or (own if own in get_args(Split) else None)
     content = Text(messages=messages)
     tags = tuple(f"{name}:{row[name]}" for name in ("lang", "category", "subset") if isinstance(row.get(name), str))
     return Prompt(
         id=named_id("prompt", content.model_dump()),
         content=content,
-        split=split or split_of(opening, origin.test_share, origin.validation_share),
+        split=origin.split or own_side(row) or split_of(opening, origin.test_share, origin.validation_share),
         tags=tags,
         source=_source(row, origin),
         licence=str(row.get("licence", origin.licence)),

@@ -138,6 +138,19 @@ def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path
     assert (len(few.bad), few.bad_rows) == (3, len(bad))
 
 
+def test_sides_of_the_fence_have_known_names(store, tmp_path):
+    """A test row that calls its side by an unknown name must not be learned from."""
+    names = ["train", "test", "validation", "val", "dev", None, "held-out", 7]
+    rows = [{"prompt": f"what is {i} ?", "chosen": "a", "rejected": "b", "split": name} for i, name in enumerate(names)]
+    report = import_file(store, lines(tmp_path / "sides.jsonl", *rows))
+    assert [row.line for row in report.bad] == [7, 8]
+    assert "'held-out', which is none of train, validation, test" in report.bad[0].reason
+    found = {prompt.content.messages[0].content: prompt.split for prompt in store.all(Prompt)}
+    sides = ["train", "test", "validation", "validation", "validation", "train"]
+    assert found == {f"what is {i} ?": side for i, side in enumerate(sides)}
+    assert import_file(store, lines(tmp_path / "more.jsonl", *rows[-2:]), split="test").bad == []
+
+
 def test_a_conflicting_row_costs_only_itself(store, tmp_path):
     rows = [
         {"kind": "prompt", **Prompt(id=id, content=text(said)).model_dump(mode="json")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -62,6 +63,12 @@ def train_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()
         show_progress=False,
     )
     engine.train_from_iterator(texts, trainer)
+    if engine.get_vocab_size() == BYTES + len(marks):
+        warnings.warn(
+            f"the tokenizer knows single bytes alone ({BYTES} and {len(marks)} marks): there were no texts to learn "
+            "longer pieces from (data.texts), or vocabulary leaves no room; texts will be four times as long in tokens",
+            stacklevel=2,
+        )
     return _dressed(engine, special)
 
 

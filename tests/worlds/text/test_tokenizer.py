@@ -81,3 +81,11 @@ def test_a_dummy_space_is_not_put_before_what_stands_within_a_text():
     assert made("</s>a")["input_ids"] == [3, 2]
     assert made("a")["input_ids"] == [1]
     assert unprefixed(made).encode("a", add_special_tokens=False).ids == [2]
+
+
+def test_without_texts_it_is_said_that_there_are_only_bytes(recwarn):
+    with pytest.warns(UserWarning, match="single bytes alone"):
+        assert len(train_bpe([], 400).encode("fox", add_special_tokens=False)) == 3
+    recwarn.clear()
+    train_bpe(["the fox and the fox"] * 3, 300)
+    assert not recwarn.list
