@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
 
-test: $(VENV)/test ## every test (under 25 minutes on 2 cores)
+test: $(VENV)/test ## every test (about 13 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
 
 check: $(VENV)/check ## style, types, and who may import whom

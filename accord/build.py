@@ -152,7 +152,8 @@ def train_ppo(
     figures = ppo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
     figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **more)
+    kept = {**more, "reference": reference or start}
+    return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **kept)
 
 
 def acts(project: Project) -> dict[str, Any]:

@@ -54,12 +54,14 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         # By id: without questions every round learns from the same imported beliefs.
         every = [*believed(project, questions), *(belief for done in rounds for belief in done.beliefs)]
         beliefs = list({belief.id: belief for belief in every}.values())
+        say(f"round {number}: learning from {len(beliefs)} beliefs what answers are worth")
         reward = methods.train(
             project, project.recipe.reward_method, f"round{number}-reward", start=before.name, beliefs=beliefs
         )
         for beside in project.recipe.beside:
             build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
         method, given = project.recipe.method, {"start": policy.name, "reward": reward.name, "reference": before.name}
+        say(f"round {number}: {method}, from {policy.name}")
         policy = methods.train(project, method, f"round{number}-{method}", **given, beliefs=beliefs)
         rounds.append(Round(number, policy, reward, answers, questions, beliefs))
     return before, rounds

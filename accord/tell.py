@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from shlex import quote
 
 from accord import dialogues
 from accord.evaluate.diagnosis import Figures, diagnose
@@ -147,8 +148,8 @@ def _length(rows: Sequence[dict[str, float | None]]) -> float:
 def _stage(project: Project, name: str, rows: tuple[dict[str, float | None], ...]) -> Stage:
     version = project.version(name)
     method = version.method if version else ""
-    given = "".join(f" --{k} {v}" for k, v in _given(project, version).items())
-    command = f"accord train {method} --project {project.folder} --name {name}{given}"
+    given = "".join(f" --{k} {quote(v)}" for k, v in _given(project, version).items())
+    command = f"accord train {method} --project {quote(str(project.folder))} --name {quote(name)}{given}"
     figures = version.figures if version else {}
     lost = [f"{figures[key]:.0f} {said}" for key, said in LOST.items() if figures.get(key)]
     text = f"Of {figures['rows_encoded']:.0f} rows {', '.join(lost)}. " if lost else ""
@@ -177,10 +178,14 @@ def _given(project: Project, version: Version | None) -> dict[str, str]:
     if version.parent is None:
         return {"beside": beside[0]} if beside else {}
     above = project.store.get(Version, version.parent).name
-    reward = f"{version.name.removesuffix(f'-{version.method}')}-reward"
-    taught = project.version(reward) if version.method != "reward_model" else None
-    told = {"start": above, **({"reward": reward} if taught and taught.id in version.data else {})}
-    return told | ({"cost": ",".join(costs)} if isinstance(costs := version.config.get("costs"), dict) else {})
+    costs = version.config.get("costs")
+    priced = list(costs) if isinstance(costs, dict) else []
+    taught = {one.id: one.name for one in project.store.all(Version) if one.role == "reward"}
+    paid = [taught[one] for one in version.data if one in taught and taught[one] not in priced]
+    reference = version.config.get("reference")
+    told = {"start": above, **({"reward": paid[0]} if paid else {})}
+    told |= {"reference": str(reference)} if reference not in (None, above) else {}
+    return told | ({"cost": ",".join(priced)} if priced else {})
 
 
 def _asked(project: Project, questions: Sequence[Question]) -> list[Judged]:
@@ -277,8 +282,10 @@ def _limits(lab: bool) -> tuple[str, ...]:
 
 def _next(project: Project) -> tuple[str, ...]:
     last = [version.name for version in project.store.all(Version) if version.role == "policy"][-1]
+    here, further = quote(str(project.folder)), quote(f"{project.folder}-longer")
     return (
-        f"accord trace {last} --project {project.folder}",
-        f"accord loop {project.folder / 'project.yaml'} --project {project.folder}-two --rounds 2",
+        f"accord trace {quote(last)} --project {here}",
+        f"accord loop {quote(str(project.folder / 'project.yaml'))} --project {further} "
+        f"--rounds {project.recipe.rounds + 1}",
         "accord loop --help",
     )

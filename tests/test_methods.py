@@ -309,6 +309,9 @@ def test_the_circle_goes_round_with_any_method(
     page = (tmp_path / "p" / "report.html").read_text()
     assert f"--name round1-{method} --start sft{' --reward round1-reward' if method != 'dpo' else ''}" in page
     if two:
+        # What the reward and the reference were stands in the command, so that it makes the same version again.
+        priced = "" if method == "dpo" else " --reward round2-reward"
+        assert f"--name round2-{method} --start round1-{method}{priced} --reference sft" in page
         assert two.parent == one.id
         assert set(one.data) < set(two.data)
         assert read_log(project.folder / "runs" / two.name / "log.jsonl")[0]["drift"] > 0

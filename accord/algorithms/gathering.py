@@ -12,6 +12,9 @@ from accord.algorithms.joined import joined
 from accord.batches import Rollout
 from accord.protocols import Policy, Reward, World
 
+FLAT = 1e-8
+"""Spread of the rewards of a prompt's answers up to which they earned the same."""
+
 
 class Queue:
     """Prompts that were collected and not needed yet; they belong to the checkpoint."""
@@ -33,6 +36,16 @@ class Queue:
         self.stale = bool(state["stale"])
 
 
+def flat_groups(rollout: Rollout) -> float:
+    """Share of prompts whose answers all earned the same: judged by each other, they teach nothing.
+
+    Counted are prompts of two answers or more; without any it is 0.
+    """
+    assert rollout.reward is not None
+    size, _, spread = group_spread(rollout.reward.sum(1), rollout.group, len(rollout.observation_length))
+    return float((spread[size > 1] <= FLAT).float().mean()) if bool((size > 1).any()) else 0.0
+
+
 def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered: int = 0) -> Rollout:
     """As many prompts as one collection has, with rewards; with `filtered`, prompts that can teach something.
 
@@ -47,7 +60,7 @@ def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered:
         assert fresh.reward is not None
         wanted = len(fresh.observation_length)
         spread = group_spread(fresh.reward.sum(1), fresh.group, wanted)[2][fresh.group]
-        teaching = (spread > 1e-8) | torch.tensor(not filtered)
+        teaching = (spread > FLAT) | torch.tensor(not filtered)
         parts += [fresh.rows(teaching.nonzero()[:, 0])] if teaching.any() else []
         if sum(len(part.observation_length) for part in parts) >= wanted:
             break

@@ -21,7 +21,7 @@ from torch import Tensor
 from accord.algorithms import ppo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, group_spread, kl, mean, whiten
-from accord.algorithms.gathering import Queue, gather
+from accord.algorithms.gathering import Queue, flat_groups, gather
 from accord.algorithms.prices import Prices
 from accord.batches import Rollout, at_end, minibatches
 from accord.config import Settings, build
@@ -73,7 +73,7 @@ class Config(Settings):
     entropy: float = Field(default=0.0, ge=0)
     """Weight of the entropy bonus; with a target, its first value."""
     entropy_target: float | None = Field(default=None, gt=0)
-    """Nats per token below which the bonus grows and above which it shrinks."""
+    """Nats per token below which the bonus grows and above which it shrinks, between 1e-5 and 1."""
     sampler_cap: float | None = Field(default=2.0, ge=1)
     """Largest weight that corrects a token for a sampler that differs from the trainer; None corrects nothing."""
     drift_limit: float = Field(default=0.05, gt=0)
@@ -179,13 +179,14 @@ def train(
         with run.time("score"):
             looser = shared.model_copy(update={"drift_limit": math.inf}) if queue.stale else shared
             sampled = rollout.logprob
+            flat = flat_groups(rollout)
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)
             rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
         with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run, beside)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
-        figures = {**earned, **seen, "sampler_weight": weight, **learned}
+        figures = {**earned, **seen, "flat_groups": flat, "sampler_weight": weight, **learned}
         figures |= {"kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()

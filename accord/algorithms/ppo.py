@@ -80,7 +80,7 @@ class Config(Settings):
     entropy: float = Field(default=0.0, ge=0)
     """Weight of the entropy bonus; with a target, its first value."""
     entropy_target: float | None = Field(default=None, gt=0)
-    """Nats per token below which the bonus grows and above which it shrinks."""
+    """Nats per token below which the bonus grows and above which it shrinks, between 1e-5 and 1."""
     stop_kl: float | None = Field(default=None, gt=0)
     """Leave the rollout when an update moved the policy by more than this many nats per token."""
     drift_limit: float = Field(default=0.05, gt=0)

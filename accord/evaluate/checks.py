@@ -258,6 +258,18 @@ def _sampler_agrees(stage: str, rows: Rows, figures: Figures, limits: Thresholds
         )  # fmt: skip
 
 
+def _groups_teach(stage: str, rows: Rows, figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    """Do answers to one prompt earn differently, where nothing else tells a good one from a bad one?"""
+    flat = end(rows, "flat_groups", limits)
+    if flat is None:
+        return
+    yield judge(
+        stage, "groups that teach", flat, limits.flat_groups, flat <= limits.flat_groups,
+        f"Of {flat:.0%} of the prompts all answers earned the same; they teach nothing.",
+        "Let answers end (draw.max_tokens, missing_end_penalty); other prompts, more answers to each, or grpo.filter.",
+    )  # fmt: skip
+
+
 def _reward_is_real(stage: str, rows: Rows, figures: Figures, limits: Thresholds) -> Iterator[Finding]:
     """Does what the reward model likes go with what is good?"""
     first, last = begin(rows, "reward", limits), end(rows, "reward", limits)
@@ -302,6 +314,7 @@ CHECKS: Mapping[Method, tuple[Check, ...]] = {
         _still_ends,
         _steps_are_right,
         _critic_knows,
+        _groups_teach,
         _reward_is_real,
     ),
 }

@@ -46,6 +46,8 @@ class Thresholds(Settings):
     """Mean clip fraction above which updates are too large."""
     clip_low: float = Field(default=1e-5, ge=0)
     """Mean clip fraction below which updates never reach the clip: the learning rate may be too small."""
+    flat_groups: float = Field(default=0.8, ge=0, le=1)
+    """Share of prompts whose answers all earned the same, above which a method that compares them learns little."""
     explained_least: float = 0.0
     """Explained variance of the critic that its last iterations should exceed."""
     drift: float = Field(default=0.01, gt=0)

@@ -39,6 +39,7 @@ FAULTS = {
     "length collapse": ("ppo", "length of answers", {"length": lambda t, v: 9 - 7 * t}),
     "updates too large": ("ppo", "clip fraction", {"clip_fraction": lambda t, v: 0.6}),
     "useless critic": ("ppo", "critic", {"explained_variance": lambda t, v: -0.3}),
+    "groups that teach nothing": ("ppo", "groups that teach", {"flat_groups": lambda t, v: 0.95}),
     "sampler drift": ("ppo", "sampler drift", {"sampler_drift": lambda t, v: 0.03 if t > 0.7 else 1e-6}),
     "ratio not one": ("ppo", "first ratio", {"first_ratio": lambda t, v: 0.02 if t == 0 else 0.0}),
 }
