@@ -21,7 +21,7 @@ SHOWN = {
     "dpo": (("dpo",), "accuracy", "share of pairs in order"),
     "kto": (("kto",), "accuracy", "share of answers on their side"),
     "grpo": (("grpo",), "reward", "reward, normalised"),
-    "best_of_n": (("best_of_n",), "reward", "reward, normalised"),
+    "best_of_n": (("best_of_n",), "chosen_reward", "reward of what is kept, normalised"),
 }
 """Method -> the stages that it may be, newest first; the figure that is drawn; what stands above."""
 
