@@ -24,7 +24,7 @@ from tests.web.test_chat import echo
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--disable-dev-shm-usage"]
-PAIRS = 20
+PAIRS = 100
 
 if not CHROMIUM.exists():
     pytest.skip(f"no browser: {CHROMIUM} is absent (Debian's chromium)", allow_module_level=True)
@@ -108,7 +108,7 @@ def press(page: Any, key: str) -> None:
     page.wait_for_function("before => document.getElementById('prompt').innerText !== before", arg=before, timeout=3000)
 
 
-def test_twenty_pairs_by_keyboard_with_undo_and_a_reload(page: Any, served: Served, store: Store) -> None:
+def test_a_hundred_pairs_by_keyboard_with_undo_and_a_reload(page: Any, served: Served, store: Store) -> None:
     store.put(questions(PAIRS))
     come_in(page, served, "round1")
     for key in "1234567":
