@@ -152,7 +152,7 @@ def train_ppo(
     figures = ppo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
     figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    kept = {**more, "reference": reference or start}
+    kept = {**more, "given": {"reward": reward, "reference": reference or start}}
     return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **kept)
 
 

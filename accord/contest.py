@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from accord.algorithms.best_of_n import best
 from accord.algorithms.best_of_n import kl as kl_of_best
 from accord.config import SettingsError, laid
 from accord.evaluate.diversity import diversity
+from accord.evaluate.page import written
 from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, table
 from accord.judge import ANSWERS, Pairs, against, answers, kl, words
 from accord.lab import Gold
@@ -222,14 +222,3 @@ def seconds_of(project: Project, name: str) -> float:
     """Seconds of a stage, from the first to the last line of its log."""
     rows = read_log(project.folder / "runs" / name / "log.jsonl")
     return float((rows[-1]["time"] or 0) - (rows[0]["time"] or 0)) if len(rows) > 1 else 0.0
-
-
-def written(path: Path, text: str) -> None:
-    """A file that is whole at every instant."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)

@@ -56,7 +56,7 @@ def train_dpo(
     elif reference not in (None, start) and not dpo.free(config):
         before = frozen(project, policy.to(run.device), wanted(project, method, "reference", "policy", reference))
     figures = dpo.train(config, policy.to(run.device), learned, run, before, unseen, moving) | encoder.report.figures()
-    more["reference"] = reference or start
+    more["given"] = {"reference": reference or start}
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
@@ -93,7 +93,7 @@ def train_kto(
     if reference not in (None, start):
         before = frozen(project, policy, wanted(project, method, "reference", "policy", reference))
     figures = kto.train(config, policy, examples, good, run, before) | encoder.report.figures()
-    kept: dict[str, Any] = {"reference": reference or start}
+    kept: dict[str, Any] = {"given": {"reference": reference or start}}
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **kept)
 
 
@@ -175,7 +175,7 @@ def train_grpo(
     figures = grpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
     figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    more["reference"] = reference
+    more["given"] = {"reward": reward, "reference": reference}
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
@@ -204,6 +204,7 @@ def train_best_of_n(
     figures = best_of_n.train(config, policy, world, earned, run, beside) | paid.figures(run)
     figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
+    more["given"] = {"reward": reward}
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 

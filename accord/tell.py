@@ -178,14 +178,11 @@ def _given(project: Project, version: Version | None) -> dict[str, str]:
     if version.parent is None:
         return {"beside": beside[0]} if beside else {}
     above = project.store.get(Version, version.parent).name
-    costs = version.config.get("costs")
-    priced = list(costs) if isinstance(costs, dict) else []
-    taught = {one.id: one.name for one in project.store.all(Version) if one.role == "reward"}
-    paid = [taught[one] for one in version.data if one in taught and taught[one] not in priced]
-    reference = version.config.get("reference")
-    told = {"start": above, **({"reward": paid[0]} if paid else {})}
-    told |= {"reference": str(reference)} if reference not in (None, above) else {}
-    return told | ({"cost": ",".join(priced)} if priced else {})
+    costs, given = version.config.get("costs"), version.config.get("given")
+    told = {"start": above}
+    for option, named in (given if isinstance(given, dict) else {}).items():
+        told |= {option: str(named)} if named not in (None, above) else {}
+    return told | ({"cost": ",".join(costs)} if isinstance(costs, dict) else {})
 
 
 def _asked(project: Project, questions: Sequence[Question]) -> list[Judged]:

@@ -15,6 +15,7 @@ from accord import contest
 from accord.algorithms import grpo, kto, reward_model, sft
 from accord.config import SettingsError
 from accord.contest import BEST, DRAWN, best_of, prove_methods, together
+from accord.evaluate.page import written
 from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
 from accord.project import Project
@@ -78,7 +79,7 @@ def test_seeds_of_other_processes_are_joined_whenever_they_end(tmp_path: Path, m
     def ended(seed: int) -> None:
         rows = [{**dict.fromkeys(COLUMNS, 0.25), "seed": seed, "method": m, "win": w, "low": 0.4}
                 for m, w in (("ppo", 0.75), ("dpo", 0.5 + seed / 8))]  # fmt: skip
-        contest.written(tmp_path / f"methods-{seed}" / "rows.json", json.dumps(rows))
+        written(tmp_path / f"methods-{seed}" / "rows.json", json.dumps(rows))
 
     ended(2)
     write = contest.written

@@ -17,6 +17,7 @@ from accord.paid import costs
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.run import read_log
+from accord.tell import _given
 from tests.test_heads import files, project, say
 
 FAST = {"epochs": 2, "batch": 8, "optimiser": {"learning_rate": 1e-2, "weight_decay": 0.0}}
@@ -90,6 +91,8 @@ def test_costs_are_named_on_the_command_line_with_common_terms(
     assert main([*words, "harm,worth-2", "--cost.constraint.limit", "0.3", "--name", "doored"]) == 0
     told = made.version("doored").config["costs"]
     assert [told[name]["constraint"]["limit"] for name in ("harm", "worth-2")] == [0.3, 0.3]
+    shown = _given(made, made.version("doored"))
+    assert shown == {"start": "sft", "reward": "worth", "cost": "harm,worth-2"}
     assert {"price/harm", "price/worth-2"} < set(made.version("doored").figures)
     assert main([*words, "sft", "--name", "other"]) == 2
     assert "is a policy model" in capsys.readouterr().err

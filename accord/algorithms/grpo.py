@@ -179,14 +179,14 @@ def train(
         with run.time("score"):
             looser = shared.model_copy(update={"drift_limit": math.inf}) if queue.stale else shared
             sampled = rollout.logprob
-            flat = flat_groups(rollout)
+            flat = {} if config.baseline == "global" else {"flat_groups": flat_groups(rollout)}
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)
             rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
         with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run, beside)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
-        figures = {**earned, **seen, "flat_groups": flat, "sampler_weight": weight, **learned}
+        figures = {**earned, **seen, **flat, "sampler_weight": weight, **learned}
         figures |= {"kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()

@@ -66,7 +66,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()
     if engine.get_vocab_size() == BYTES + len(marks):
         warnings.warn(
             f"the tokenizer knows single bytes alone ({BYTES} and {len(marks)} marks): there were no texts to learn "
-            "longer pieces from (data.texts), or vocabulary leaves no room; texts will be four times as long in tokens",
+            "longer pieces from (data.texts), or vocabulary leaves no room; each byte of a text will be a token",
             stacklevel=2,
         )
     return _dressed(engine, special)
