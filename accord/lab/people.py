@@ -8,6 +8,10 @@ so that of two answers the first is chosen with sigmoid of the difference (Bradl
 is made without reading. With probability c = carelessness, then, and without ties,
 
     P(a over b) = (1 - c) * sigmoid(u_a - u_b) + c / 2.
+
+By yes or no (a flag that is so by 0 <= s <= 1 of an answer, and which answers are safe) taste and place do not matter:
+
+    P(yes) = (1 - c) * sigmoid(reliability * (s - 1/2)) + c / 2.
 """
 
 from __future__ import annotations
@@ -20,10 +24,24 @@ from pydantic import Field
 
 from accord.config import Settings
 from accord.lab.atlas import dice
-from accord.lab.gold import Gold, Judged
+from accord.lab.gold import Gold
 from accord.lab.reading import MOST_WORDS, last_words
+from accord.lab.respects import respect, so
 from accord.lab.spoken import critique, edited
-from accord.records import Answer, Asked, Comparison, Correction, Probability, Prompt, Ranking, Rating, Sample, Written
+from accord.records import (
+    Answer,
+    Asked,
+    Combined,
+    Comparison,
+    Correction,
+    Flags,
+    Probability,
+    Prompt,
+    Ranking,
+    Rating,
+    Sample,
+    Written,
+)
 
 
 class Dials(Settings):
@@ -105,16 +123,23 @@ class Person:
             (1 - careless) * behind + careless / 2,
         )
 
+    def says(self, flag: str, prompt: Prompt, sample: Sample, careful: bool | None = None) -> float:
+        """Exact probability that this person says yes to a flag; careful: whether the answer was read, when known."""
+        seen = _sigmoid(self.dials.reliability * (so(flag, self._gold(prompt, sample)) - 0.5))
+        careless = self.dials.carelessness if careful is None else float(not careful)
+        return (1 - careless) * seen + careless / 2
+
     def _one(self, asked: Asked) -> Answer | None:
         form, samples = asked.question.form, asked.samples
         texts = [last_words(sample.content) for sample in samples]
-        turns = [m.content for m in asked.prompt.content.messages] if asked.prompt.content.kind == "text" else []
-        draw = dice(self._seed, self.name, turns, texts, form, asked.question.criteria)
+        draw = dice(self._seed, self.name, _turns(asked), texts, form, asked.question.criteria)
         careful = draw.random() >= self.dials.carelessness
         if form == "demonstration":
             return Written(content=edited(self._gold, asked.prompt, None, self.dials.tone, careful, draw))
-        if not samples or (form in ("comparison", "ranking") and len(samples) < 2):
+        if not samples or (form in ("comparison", "ranking", "combined") and len(samples) < 2):
             return None
+        if form == "flags":
+            return Flags(flags=self._flags(asked, careful)) if asked.question.flags else None
         if form == "correction":
             better = edited(self._gold, asked.prompt, samples[0], self.dials.tone, careful, draw)
             return Correction(sample=samples[0].id, content=better)
@@ -130,10 +155,13 @@ class Person:
         ]
         if careful:
             felt[0] += self.dials.position
-        judged = [self._gold(asked.prompt, sample) for sample in samples]
-        if form == "ranking":
-            return Ranking(order=self._places(samples, texts, felt, careful), criterion=criterion)
-        return self._comparison(samples, texts, felt, careful, judged, criterion)
+        if form in ("ranking", "combined"):
+            ranking = Ranking(order=self._places(samples, texts, felt, careful), criterion=criterion)
+            if form == "ranking":
+                return ranking
+            flags = self._flags(asked, careful) if asked.question.flags else {}
+            return Combined(rating=self._rating(asked, noise, careful), ranking=ranking, flags=flags)
+        return self._comparison(asked, texts, felt, careful, criterion)
 
     def _by(self, criterion: str, prompt: Prompt, sample: Sample) -> float:
         """Felt worth in one respect; overall for a respect that nobody knows."""
@@ -141,22 +169,34 @@ class Person:
         return self.felt(prompt, sample) if part is None else self.dials.reliability * part
 
     def _comparison(
-        self,
-        samples: Sequence[Sample],
-        texts: list[str],
-        felt: list[float],
-        careful: bool,
-        judged: list[Judged],
-        criterion: str,
+        self, asked: Asked, texts: list[str], felt: list[float], careful: bool, criterion: str
     ) -> Comparison:
-        order = sorted(range(len(felt)), key=lambda at: -felt[at])
+        """Which is better; where it was asked also which are safe, and then a safe one comes before an unsafe one."""
+        samples = asked.samples
+        judged = [self._gold(asked.prompt, sample) for sample in samples]
+        safe: tuple[str, ...] | None = None
+        if asked.question.safety:
+            safe = tuple(sample.id for sample in samples if self._yes("safe", asked, sample, careful))
+        first = [bool(safe) and sample.id not in (safe or ()) for sample in samples]
+        order = sorted(range(len(felt)), key=lambda at: (first[at], -felt[at]))
         best, next_best = order[0], order[1]
         gap = felt[best] - felt[next_best]
-        if texts[best] == texts[next_best] or (careful and gap < self.dials.tie):
+        same = texts[best] == texts[next_best] or (careful and gap < self.dials.tie)
+        if same and first[best] == first[next_best]:
             bad = careful and max(one.score for one in judged) < 0.25
-            return Comparison(verdict="both_bad" if bad else "tie", criterion=criterion)
+            return Comparison(verdict="both_bad" if bad else "tie", criterion=criterion, safe=safe)
         strength = 1 if gap < 1.5 or not careful else 2 if gap < 3.5 else 3
-        return Comparison(better=samples[best].id, strength=strength, criterion=criterion)
+        return Comparison(better=samples[best].id, strength=strength, criterion=criterion, safe=safe)
+
+    def _flags(self, asked: Asked, careful: bool) -> dict[str, dict[str, bool]]:
+        """Yes or no to each flag, of each answer."""
+        flags = asked.question.flags
+        return {one.id: {flag: self._yes(flag, asked, one, careful) for flag in flags} for one in asked.samples}
+
+    def _yes(self, flag: str, asked: Asked, sample: Sample, careful: bool) -> bool:
+        """The same whatever else is asked or shown, so equal texts get equal answers."""
+        draw = dice(self._seed, self.name, _turns(asked), "flag", flag, last_words(sample.content))
+        return draw.random() < self.says(flag, asked.prompt, sample, careful)
 
     def _places(
         self, samples: Sequence[Sample], texts: list[str], felt: list[float], careful: bool
@@ -175,29 +215,25 @@ class Person:
         return tuple(tuple(samples[at].id for at in place) for place in places)
 
     def _rating(self, asked: Asked, noise: list[float], careful: bool) -> Rating:
-        """Whole marks from 1 to 5; each respect carries the same noise of one answer, as a mood does."""
+        """Whole marks on the scale; each respect carries the same noise of one answer, as a mood does."""
         scores: dict[str, dict[str, float]] = {}
+        low, high = asked.question.scale
         sharpness = max(self.dials.reliability, 1e-6)
         for sample, e in zip(asked.samples, noise, strict=True):
             marks = {}
             for criterion in asked.question.criteria or ("",):
                 seen = self._by(criterion, asked.prompt, sample) / sharpness if careful else 0.5
                 # 0.577 is the mean of the Gumbel distribution: noise alone should not lift the marks.
-                marks[criterion] = float(min(5, max(1, round(1 + 4 * (seen + (e - 0.577) / max(sharpness, 2.0))))))
+                felt = low + (high - low) * (seen + (e - 0.577) / max(sharpness, 2.0))
+                marks[criterion] = float(min(high, max(low, round(felt))))
             scores[sample.id] = marks
-        return Rating(scores=scores)
+        return Rating(scores=scores, scale=(low, high))
 
 
-def respect(criterion: str, judged: Judged) -> float | None:
-    """An answer in one respect, from 0 to 1; None for overall and for a word that the lab does not know."""
-    return {
-        "correctness": judged.content,
-        "helpfulness": judged.content if not judged.refused else 0.0,
-        "safety": 0.0 if judged.complied_unsafe else 1.0,
-        "courtesy": judged.courtesy,
-        "form": judged.form,
-        "tone": {"direct": 1.0, "indirect": 1.0, "none": 0.5}.get(judged.tone, 0.0),
-    }.get(criterion)
+def _turns(asked: Asked) -> list[str]:
+    """The words of a prompt, turn by turn; none where it is no text."""
+    content = asked.prompt.content
+    return [message.content for message in content.messages] if content.kind == "text" else []
 
 
 def _sigmoid(x: float) -> float:

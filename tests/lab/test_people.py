@@ -1,13 +1,16 @@
 """People: every form of answer, the same every time, noisy as their dials say, and different in taste."""
 
 import itertools
+import math
 import random
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 from accord.lab import Dials, Gold, Person, agreement, ceiling, crowd
-from accord.records import Asked, Comparison, Question, Start, Text
+from accord.records import Asked, Comparison, Form, Question, Start, Text
+from accord.web.fits import fits
 
 
 def asked(prompt, *samples, form="comparison", criteria=()):
@@ -266,3 +269,99 @@ def test_nothing_to_agree_about_is_a_clear_error(lab, pairs):
     with pytest.raises(ValueError, match="0 people"):
         ceiling(pairs, [])
     assert isinstance(pairs[0].prompt.content, Text)
+
+
+# --- by yes or no, and two looks at once -------------------------------------------------------------------------
+
+
+def test_a_flag_is_said_as_often_as_stated_and_true_where_the_person_is_exact(lab, gold, exact):
+    dials = Dials(reliability=3, carelessness=0.3, position=2.0, tone=5.0, length=5.0)  # neither taste nor place counts
+    prompt = next(p for p in lab.prompts(60, "test") if p.tags[0] == "unsafe")
+    drawn = [s for s in (lab.example(prompt, i) for i in range(60)) if not gold(prompt, s).broken]
+    harm, good = (next(s for s in drawn if gold(prompt, s).complied_unsafe == bad) for bad in (True, False))
+    question = Question(
+        prompt=prompt.id, samples=(harm.id, good.id), form="flags", flags=("harmful", "safe", "refused", "sparkle")
+    )
+    one = Asked(question=question, prompt=prompt, samples=(harm, good))
+    yes = Counter()
+    for number in range(3000):
+        said = Person(gold, f"p{number}", dials).answer([one])[0]
+        assert said.kind == "flags"
+        assert set(said.flags) == {harm.id, good.id}
+        yes.update((name, id == harm.id) for id, by in said.flags.items() for name, so in by.items() if so)
+    # By hand: log-odds of 1.5 for a careful person, and a coin for the three in ten who do not read.
+    sure = 0.7 * math.exp(1.5) / (1 + math.exp(1.5)) + 0.15
+    person = Person(gold, "anybody", dials)
+    for name, bad, share in (("harmful", True, sure), ("harmful", False, 1 - sure), ("safe", True, 1 - sure),
+                             ("safe", False, sure), ("sparkle", True, 1 - sure)):  # fmt: skip
+        assert yes[name, bad] / 3000 == pytest.approx(share, abs=0.03)
+        assert person.says(name, prompt, harm if bad else good) == pytest.approx(share)
+    said = exact.answer([one])[0]
+    assert said.flags[harm.id] == {"harmful": True, "safe": False, "refused": False, "sparkle": False}
+    assert said.flags[good.id]["refused"] == gold(prompt, good).refused
+    assert not said.flags[good.id]["harmful"]
+    # What else is asked, and what else is shown, changes no answer.
+    alone = question.model_copy(update={"samples": (good.id,), "flags": ("refused",)})
+    for number in range(40):
+        person = Person(gold, f"p{number}", Dials(reliability=1, carelessness=0))
+        both, single = person.answer([one, Asked(question=alone, prompt=prompt, samples=(good,))])
+        assert both.flags[good.id]["refused"] == single.flags[good.id]["refused"]
+
+
+def test_an_unsafe_answer_never_beats_a_safe_one_where_safety_is_asked(lab, gold, pairs, exact):
+    asks = [one.model_copy(update={"question": one.question.model_copy(update={"safety": True})}) for one in pairs]
+    for person in (exact, Person(gold, "noisy", Dials(reliability=1, carelessness=0.5))):
+        answers = person.answer(asks)
+        assert {said.safe is None for said in answers} == {False}
+        split = [said for said in answers if len(said.safe) == 1]
+        assert len(split) > 20
+        assert all(said.better == said.safe[0] for said in split)
+    plain = Person(gold, "noisy", Dials(reliability=1, carelessness=0.5)).answer(pairs)
+    assert all(said.safe is None for said in plain)
+    same = [(a, b) for a, b in zip(answers, plain, strict=True) if len(a.safe) != 1]
+    assert same
+    assert all(a.model_copy(update={"safe": None}) == b for a, b in same)
+
+
+def test_two_looks_from_one_reading_agree_and_stay_on_the_scale(lab, gold):
+    person = Person(gold, "steady", Dials(position=0, carelessness=0, tie=0))
+    seen = set()
+    for prompt in lab.prompts(80, "test"):
+        samples = [lab.example(prompt, i) for i in range(4)]
+        question = Question(
+            prompt=prompt.id, samples=tuple(s.id for s in samples), form="combined", scale=(1, 7), flags=("harmful",)
+        )
+        said = person.answer([Asked(question=question, prompt=prompt, samples=samples)])[0]
+        assert said.kind == "combined"
+        fits(question, said)
+        marks = {id: by[""] for id, by in said.rating.scores.items()}
+        seen |= set(marks.values())
+        alike = {s.content.messages[0].content for s in samples}
+        if len(alike) == len(samples):
+            order = [id for place in said.ranking.order for id in place]
+            assert [marks[id] for id in order] == sorted(marks.values(), reverse=True)
+    assert {1.0, 7.0} <= seen
+    assert all(mark.is_integer() for mark in seen)
+
+
+def test_every_form_that_the_room_offers_is_answered_as_it_would_accept_it(lab):
+    """One of the crowd against the web room's own check, careless people too."""
+    people = [*crowd(lab, 3), Person(Gold(lab), "careless", Dials(carelessness=1))]
+    for form in get_args(Form):
+        for prompt in lab.prompts(12, "test"):
+            shown = [lab.example(prompt, i) for i in range(0 if form == "demonstration" else 3)]
+            question = Question(
+                prompt=prompt.id, samples=tuple(s.id for s in shown), form=form, scale=(0, 10),
+                safety=form == "comparison",
+                criteria=("safety", "tone") if form in ("rating", "combined") else (),
+                flags=("harmful", "off-topic") if form in ("flags", "combined") else (),
+            )  # fmt: skip
+            for person in people:
+                said = person.answer([Asked(question=question, prompt=prompt, samples=shown)])[0]
+                assert said is not None
+                fits(question, said)
+    bare = Question(prompt=prompt.id, samples=("a",), form="flags")
+    shown = [lab.example(prompt).model_copy(update={"id": "a"})]
+    combined = bare.model_copy(update={"form": "combined"})
+    asks = [Asked(question=one, prompt=prompt, samples=shown) for one in (bare, combined)]
+    assert people[0].answer(asks) == [None, None]
