@@ -20,6 +20,7 @@ from torch.nn.functional import logsigmoid
 from accord.batches import Comparisons, Segment, pack
 from accord.config import Settings, SettingsError
 from accord.run import OptimiserConfig, Run
+from accord.run.layerwise import layerwise
 
 NORMALISED = 2000
 """Answers that the score normaliser is made from: the first so many."""
@@ -43,6 +44,9 @@ class Config(Settings):
     normalise: Literal["learned", "start"] = "learned"
     """Whose scores get mean 0 and variance 1: the answers that were learned from; or fresh answers of the version that
     the model starts from, whose spread is then made 1 before training too (Huang et al. 2024)."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each layer learns with the rate of the one above it times this, the words' vectors with the least; 1 for one rate
+    for all. For pretrained models; .65 to .95 are usual."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
     """How the parameters move."""
 
@@ -102,13 +106,24 @@ def train(
     config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
 ) -> tuple[Normaliser, dict[str, float]]:
     """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures."""
+    figures = fit(config, scorer, comparisons, run, held_out)
+    first = torch.arange(min(len(comparisons.segment), NORMALISED))
+    scores = scores_of(scorer, comparisons.segment.rows(first).to(run.device), config.micro_tokens)
+    return normaliser(scores), figures
+
+
+def fit(
+    config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
+) -> dict[str, float]:
+    """Fit the scores to the beliefs, and leave them raw. Returns the last figures."""
     groups = comparisons.groups()
     if not groups:
         raise SettingsError(
             "no comparisons to learn from: are the files empty, all their rows bad, or were no two answers asked about?"
         )
     total = steps(config, len(groups))
-    run.optimise(config.optimiser, total, scorer=scorer)
+    modules, rates = layerwise(scorer, "scorer", config.optimiser.learning_rate, config.layer_decay)
+    run.optimise(config.optimiser, total, rates, **modules)
     figures: dict[str, float] = {}
     for step in run.steps(total):
         chosen = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
@@ -129,9 +144,7 @@ def train(
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)
         run.log(**figures)
-    first = torch.arange(min(len(comparisons.segment), NORMALISED))
-    scores = scores_of(scorer, comparisons.segment.rows(first).to(run.device), config.micro_tokens)
-    return normaliser(scores), figures or run.last_figures()
+    return figures or run.last_figures()
 
 
 @torch.no_grad()
