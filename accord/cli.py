@@ -93,7 +93,7 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     """Split `WORD... [RECIPE] [--project DIR] [--setting value ...]` and read the recipe with its changes."""
     import tyro
 
-    from accord.config import SettingsError
+    from accord.config import SettingsError, opened
     from accord.recipe import Recipe, recipe
 
     split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
@@ -110,7 +110,7 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     source = plain[words] if len(plain) > words else None
     if source is None and folder is not None and (folder / "project.yaml").is_file():
         source = str(folder / "project.yaml")
-    start = recipe(source)
+    start = opened(recipe(source), options)
     made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")
     return Place(made, folder or Path("projects") / made.name, plain[:words])
 

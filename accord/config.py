@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -64,6 +65,14 @@ def laid(over: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def opened(settings: S, options: Sequence[str]) -> S:
+    """The same settings with every section begun that is empty and that an option such as `--model.lora.rank` is in."""
+    for option in options:
+        if option.startswith("--"):
+            settings = _opened(settings, option[2:].partition("=")[0].replace("-", "_").split(".")[:-1])
+    return settings
+
+
 def save(settings: Settings, path: str | Path) -> None:
     """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -74,6 +83,18 @@ def save(settings: Settings, path: str | Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, target)
+
+
+def _opened(settings: S, path: Sequence[str]) -> S:
+    """The same settings with the sections along a path begun."""
+    field = type(settings).model_fields.get(path[0]) if path else None
+    if field is None:
+        return settings
+    inside = getattr(settings, path[0])
+    if inside is None:
+        kinds = [one for one in get_args(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+        inside = kinds[0]() if len(kinds) == 1 else None
+    return settings.model_copy(update={path[0]: _opened(inside, path[1:])}) if isinstance(inside, Settings) else settings
 
 
 def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftConfig
 from pydantic import Field
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
 from accord.config import Settings, SettingsError
+from accord.worlds.text.adapters import base_of, is_adapter
 
 Family = Literal["llama", "qwen3", "gemma3_text", "gpt2", "gpt_neox"]
 PACKAGE = "package:"
@@ -95,18 +95,6 @@ def located(name: str) -> str:
 def is_encoder(config: Any) -> bool:
     """Whether a configuration belongs to a two-sided encoder (BERT, ModernBERT, DeBERTa) and not to a decoder."""
     return config.model_type in ENCODERS and not getattr(config, "is_decoder", False)
-
-
-def is_adapter(name: str) -> bool:
-    """Whether a folder holds a PEFT adapter."""
-    return (Path(name) / "adapter_config.json").is_file()
-
-
-def base_of(name: str) -> str:
-    """Name of the model that an adapter stands on: a folder beside it when the recorded place is not there any more."""
-    base = str(PeftConfig.from_pretrained(name).base_model_name_or_path)
-    beside = Path(name).parent / Path(base).name
-    return str(beside) if not Path(base).exists() and beside.is_dir() else base
 
 
 def new_config(settings: ModelSettings, tokenizer: Any) -> Any:

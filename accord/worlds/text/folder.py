@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 import transformers
-from peft import PeftModel
 from pydantic import JsonValue
 from safetensors.torch import save_file
 from torch import nn
+
+from accord.worlds.text.adapters import has_adapter
 
 HEAD = "head.safetensors"
 NOTES = "accord.json"
@@ -140,7 +141,7 @@ def quiet() -> Iterator[None]:
 
 def _write(model: Any, folder: Path) -> None:
     """The model's own files."""
-    if isinstance(model, PeftModel):
+    if has_adapter(model):
         base: Any = model.get_base_model()
         model.save_pretrained(
             str(folder),

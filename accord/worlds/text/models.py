@@ -1,4 +1,4 @@
-"""Models: any causal language model or scorer, new, pretrained or adapted; the door to transformers and PEFT."""
+"""Models: any causal language model or scorer, new, pretrained or adapted; the door to transformers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any, cast
 
 import torch
 import transformers
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from accord.config import SettingsError
+from accord.worlds.text import adapters
+from accord.worlds.text.adapters import base_of, has_adapter, is_adapter
 from accord.worlds.text.architecture import (
     PRECISION,
     LoraSettings,
     ModelSettings,
-    base_of,
-    is_adapter,
     is_encoder,
     located,
     new_config,
@@ -152,7 +151,7 @@ def parts(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
     With adapters in place both are still the ones that act in the forward pass.
     """
-    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain = adapters.without(model)
     trunk = plain.trunk if isinstance(plain, MeanScorer) else getattr(plain, plain.base_model_prefix)
     for name in ("score", "classifier"):
         if isinstance(head := getattr(plain, name, None), nn.Module):
@@ -163,9 +162,9 @@ def parts(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
 @contextlib.contextmanager
 def reference(model: nn.Module) -> Iterator[nn.Module]:
     """The model as it was before its adapter: switched off, not copied. Raises ValueError when there is no adapter."""
-    if not isinstance(model, PeftModel):
+    if not has_adapter(model):
         raise ValueError("only a model with an adapter holds its own reference; load a second copy otherwise")
-    with model.disable_adapter():
+    with cast(Any, model).disable_adapter():
         yield model
 
 
@@ -175,16 +174,17 @@ def with_reference(model: nn.Module, folder: str | Path) -> bool:
     It can when that is what this model's adapter stands on (then the adapter is switched off), or another adapter on
     the same base (then it is loaded beside, frozen, under the name "reference"). See Policy.reference.
     """
-    if not isinstance(model, PeftModel):
+    if not has_adapter(model):
         return False
-    base = str(model.peft_config["default"].base_model_name_or_path)
+    wrapped: Any = model
+    base = str(wrapped.peft_config["default"].base_model_name_or_path)
     if _same(base, str(folder)):
         return True
     if not is_adapter(str(folder)) or not _same(base, base_of(str(folder))):
         return False
     with quiet():
-        model.load_adapter(str(folder), "reference", is_trainable=False)
-        model.set_adapter("default")
+        wrapped.load_adapter(str(folder), "reference", is_trainable=False)
+        wrapped.set_adapter("default")
     return True
 
 
@@ -217,7 +217,7 @@ def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
         return cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"]), True
     if is_adapter(settings.name):
         whole = _adapted(settings.model_copy(update={"lora": None}))
-        if PeftConfig.from_pretrained(settings.name).task_type == "SEQ_CLS":
+        if adapters.task_of(settings.name) == "SEQ_CLS":
             return whole, False
         model = cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"])
         parts(model)[0].load_state_dict(parts(whole.merge_and_unload())[0].state_dict())
@@ -252,30 +252,33 @@ def _fit(model: nn.Module, tokenizer: Any) -> None:
         note(model, grown=False)
 
 
-def _adapted(settings: ModelSettings) -> PeftModel:
+def _adapted(settings: ModelSettings) -> Any:
     """A saved adapter on its base, ready to learn on."""
     assert settings.name is not None
-    adapter = PeftConfig.from_pretrained(settings.name)
+    scores = adapters.task_of(settings.name) == "SEQ_CLS"
     config = saved_config(settings)
     kind: Any = AutoModelForCausalLM
-    if adapter.task_type == "SEQ_CLS":
+    if scores:
         kind = AutoModelForSequenceClassification
         config.num_labels = 1
         told = noted(settings.name)
         config.get_text_config().pad_token_id = told.get("pad", config.get_text_config().pad_token_id)
         config.accord = told
-    base, _ = opened(kind, base_of(settings.name), _opening(settings, config), head=adapter.task_type == "SEQ_CLS")
-    return PeftModel.from_pretrained(base, settings.name, is_trainable=True)
+    base, _ = opened(kind, base_of(settings.name), _opening(settings, config), head=scores)
+    return adapters.saved(base, settings.name)
 
 
-def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list[str] | None) -> PeftModel:
+def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list[str] | None) -> Any:
     """The model with fresh adapters; the head of a scorer is trained and saved whole."""
     assert settings.lora is not None
     chosen = settings.lora
     heads = [name for name in heads or () if hasattr(model, name)] or None
-    config = LoraConfig(
+    if isinstance(model, MeanScorer):
+        raise SettingsError("lora with mean pooling is not offered for this family; use pooling='own' or no lora")
+    return adapters.fresh(
+        model,
         r=chosen.rank,
-        lora_alpha=cast(int, chosen.alpha),  # PEFT takes any number
+        lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
         target_modules=list(chosen.targets) or "all-linear",
         modules_to_save=heads,
@@ -283,17 +286,14 @@ def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list
         fan_in_fan_out=any(isinstance(part, transformers.pytorch_utils.Conv1D) for part in model.modules()),
         base_model_name_or_path=settings.name,
     )
-    if isinstance(model, MeanScorer):
-        raise SettingsError("lora with mean pooling is not offered for this family; use pooling='own' or no lora")
-    return get_peft_model(model, config)
 
 
 def _finished(model: nn.Module, settings: ModelSettings) -> nn.Module:
     """Eval mode, and checkpointing where asked."""
     if settings.checkpointing:
         cast(Any, model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if isinstance(model, PeftModel):
-            model.enable_input_require_grads()
+        if has_adapter(model):
+            cast(Any, model).enable_input_require_grads()
     return model.eval()
 
 
