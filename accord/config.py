@@ -94,7 +94,9 @@ def _opened(settings: S, path: Sequence[str]) -> S:
     if inside is None:
         kinds = [one for one in get_args(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
         inside = kinds[0]() if len(kinds) == 1 else None
-    return settings.model_copy(update={path[0]: _opened(inside, path[1:])}) if isinstance(inside, Settings) else settings
+    if not isinstance(inside, Settings):
+        return settings
+    return settings.model_copy(update={path[0]: _opened(inside, path[1:])})
 
 
 def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
