@@ -18,7 +18,7 @@ from torch import Tensor
 
 from accord.algorithms.functional import kl
 from accord.algorithms.referred import Actor, Reference, referred, whole, whole_of, with_reference
-from accord.batches import Segment, pack
+from accord.batches import Segment
 from accord.config import Settings
 from accord.run import OptimiserConfig, Run, seed_of
 
@@ -108,16 +108,15 @@ def train(
         if foreign is not None:
             expected = expectation(policy, foreign, dealt[other[dealt] >= 0], config.micro_tokens, run)
         batch, good_ones = examples.rows(dealt), labels[dealt]
-        mine = run.mine(batch)
-        count = run.total(batch.weight[mine].sum())
+        count = batch.weight.sum().clamp_min(1e-8)
         each, change = torch.zeros(len(dealt), device=run.device), torch.zeros(len(dealt), device=run.device)
-        for at in (mine[part] for part in pack(batch.rows(mine), config.micro_tokens)):
+        for at, counts in run.parts(batch, config.micro_tokens):
             micro = batch.rows(at)
             with run.learning(policy):
                 moved = whole(policy.evaluate(micro).logprob, micro.mask) - referred(micro)
                 loss = kto(moved, good_ones[at], expected, config)
-                run.backward((loss * micro.weight).sum() / count, micro.names)
-            each[at], change[at] = loss.detach(), moved.detach()
+                run.backward(counts * (loss * micro.weight).sum() / count, micro.names)
+            each[at], change[at] = each[at] + counts * loss.detach(), change[at] + counts * moved.detach()
         each, change = run.whole(each), run.whole(change)
         figures = {"loss": float((each * batch.weight).sum() / count), "expected": float(expected)}
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}

@@ -125,10 +125,10 @@ def train(
         chosen, times = torch.unique(dealt, return_counts=True)  # one round may end and the next begin with a prompt
         batch = replace(judged.of(chosen), weight=judged.weight[chosen] * times)
         push = away_from_length(config, scorer, columns, batch) if columns.length is not None else None
-        parts = shared(batch, config.micro_tokens)
-        count = run.total(sum((batch.weight[part].sum() for part in parts), torch.zeros(())))
+        parts = list(run.parts(batch, config.micro_tokens))
+        count = run.total(sum((counts * batch.weight[part].sum() for part, counts in parts), torch.zeros(())))
         each, tokens = torch.zeros(len(batch), device=run.device), 0
-        for part in parts:
+        for part, counts in parts:
             micro, rows = batch.of(part), batch.rows(part)
             with run.learning(scorer):
                 scores, longer = looked(scorer, columns, micro.segment)
@@ -137,10 +137,11 @@ def train(
                 summed = ((loss + level) * micro.weight).sum() / count
                 if push is not None:
                     summed = summed + (torch.stack([scores[:, 0], longer]) * push[:, rows]).sum()
-                run.backward(summed, micro.names)
-            each[part], tokens = loss.detach().to(each), tokens + micro.segment.tokens
-        if push is not None and ranks.leads():
-            run.backward(config.odin.orthogonality * crossing(scorer, columns), batch.names)
+                run.backward(counts * summed, micro.names)
+            each[part] += counts * loss.detach().to(each)
+            tokens += int(counts) * micro.segment.tokens
+        if push is not None:
+            run.backward(config.odin.orthogonality / ranks.count() * crossing(scorer, columns), batch.names)
         each = run.whole(each)
         figures = {"loss": float((each * batch.weight).sum() / count), **by_kind(each, batch)}
         figures |= {"judgements": float(len(batch)), **run.step(tokens=tokens), **scales.slopes()}
@@ -195,13 +196,6 @@ def heads_for(config: Config, scorer: Trunk, judged: Judged, held: Judged | None
 
 
 # --- inside the loop -------------------------------------------------------------------------------------------
-
-
-def shared(batch: Judged, micro_tokens: int) -> list[Tensor]:
-    """Judgement numbers of this process's micro-batches; all of them where there is one process."""
-    if (several := ranks.count()) > 1:
-        micro_tokens = min(micro_tokens, -(-batch.segment.tokens // several))
-    return list(batch.split(micro_tokens))[ranks.rank() :: several]
 
 
 def looked(scorer: Trunk, columns: Columns, segment: Segment) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from accord.batches import Comparisons, Segment
 from accord.config import SettingsError
 from accord.run.account import HERE, Counts, machine_rate, peak_memory, spent
+from accord.run.dealing import pairs, rows
 
 B = TypeVar("B", bound=Segment | Comparisons)
 PATIENCE = datetime.timedelta(hours=2)
@@ -230,53 +231,6 @@ def _where() -> torch.device:
 
 
 # --- mine --------------------------------------------------------------------------------------------------------
-
-
-def dealt(costs: Sequence[float], parts: int) -> list[list[int]]:
-    """Things dealt into parts of nearly equal cost: the dearest first, each to the part that has least so far.
-
-    At most 4/3 of the best possible largest part (Graham 1969). Each part keeps the order of the things.
-    """
-    loads = [0.0] * parts
-    found: list[list[int]] = [[] for _ in range(parts)]
-    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        part = loads.index(min(loads))
-        loads[part] += costs[i]
-        found[part].append(i)
-    return [sorted(part) for part in found]
-
-
-def rows(segment: Segment, parts: int) -> list[Tensor]:
-    """Row numbers of each of `parts` parts, dealt by tokens: whole groups, unless one is more than a fair part."""
-    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
-    groups = [members.tolist() for members in segment.members()]
-    fair = -(-sum(seen[g] + sum(cost[r] for r in members) for g, members in enumerate(groups) if members) // parts)
-    pieces: list[list[int]] = []
-    prices: list[float] = []
-    for g, members in enumerate(groups):
-        for row in members:
-            if row == members[0] or prices[-1] + cost[row] > fair:
-                pieces.append([])
-                prices.append(seen[g])
-            pieces[-1].append(row)
-            prices[-1] += cost[row]
-    device = segment.group.device
-    return [
-        torch.tensor(sorted(row for i in part for row in pieces[i]), dtype=torch.long, device=device)
-        for part in dealt(prices, parts)
-    ]
-
-
-def pairs(comparisons: Comparisons, parts: int) -> list[Tensor]:
-    """Pair numbers of each of `parts` parts, dealt by tokens, all pairs of a prompt together."""
-    segment, groups = comparisons.segment, comparisons.groups()
-    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
-    prices = []
-    for part in groups:
-        answers = torch.unique(torch.cat([comparisons.better[part], comparisons.worse[part]])).tolist()
-        prices.append(seen[int(segment.group[answers[0]])] + sum(cost[row] for row in answers))
-    none = torch.zeros(0, dtype=torch.long, device=comparisons.better.device)
-    return [torch.cat([none, *(groups[i] for i in part)]) for part in dealt(prices, parts)]
 
 
 def share(batch: B) -> B:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from accord.batches import Comparisons, Segment
 from accord.config import SettingsError
+from accord.judged import Judged
 from accord.run import ranks, shards
 from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
@@ -166,9 +167,10 @@ class Run:
         self._even = True
         return shards.split(batch, tokens)
 
-    def mine(self, segment: Segment) -> Tensor:
-        """[b] int64: the rows of a segment that `share` would leave with this rank."""
-        return ranks.rows(segment, ranks.count())[ranks.rank()] if ranks.count() > 1 else torch.arange(len(segment))
+    def parts(self, batch: Segment | Judged, tokens: int) -> Iterator[tuple[Tensor, float]]:
+        """Numbers of this rank's rows (or judgements) by micro-batch, each with what it counts: 1, a shadow 0."""
+        self._even = True
+        return shards.parts(batch, tokens)
 
     def whole(self, part: Tensor) -> Tensor:
         """A table in which each rank has filled in its own rows, the rest being zero, with the rows of all."""

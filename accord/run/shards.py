@@ -17,33 +17,45 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from accord.batches import Comparisons, Segment
-from accord.run import ranks
+from accord.batches import Comparisons, Segment, pack
+from accord.config import SettingsError
+from accord.judged import Judged
+from accord.run import dealing, ranks
 
 B = TypeVar("B", bound=Segment | Comparisons)
 PASSES = ("evaluate", "reference", "likely", "score", "states", "values", "each", "read")
 """Methods of a policy or scorer that read its weights."""
 _ROOTS: list[nn.Module] = []
 """What the run under way has shared; in the same order on every rank."""
+_SPARE: list[Any] = []
+"""The shadow of the batch that was shared last, for a rank that has no row of it."""
 
 
 def shard(modules: Mapping[str, nn.Module], device: torch.device, wanted: bool) -> None:
     """Leave each rank its share of these modules' parameters, where that is wanted and there are several ranks.
 
-    A module inside another one is sharded with that. Units are the items of lists of like modules (the layers of a
-    trunk); what is left of a module is one more unit.
-    Parameters that are single numbers stay whole on every rank.
+    A module inside another one is sharded with that; one without any of `PASSES` (heads, scales) stays whole. Units
+    are the items of lists of like modules (the layers of a trunk); what is left of a module is one more unit.
+    Parameters that are single numbers stay whole on every rank. Raises SettingsError for a model that makes as many
+    passes as its rows happen to need (`uneven`): the ranks would wait for each other in different places.
     """
     _ROOTS.clear()  # those of a run before this one
+    _SPARE.clear()
     if not wanted or ranks.count() == 1:
         return
+    if uneven := [name for name, module in modules.items() if getattr(module, "uneven", False)]:
+        raise SettingsError(
+            f"{', '.join(uneven)}: an encoder reads texts of like length together, in as many passes as they need, and "
+            "on shares of weights every rank must make as many passes as the others; set run.shard=false"
+        )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     ranks.begin()
     mesh = init_device_mesh(device.type, (ranks.count(),))
     inside = {id(part) for module in modules.values() for part in module.modules() if part is not module}
-    for root in dict.fromkeys(module for module in modules.values() if id(module) not in inside):
+    read = [module for module in modules.values() if any(hasattr(module, name) for name in PASSES)]
+    for root in dict.fromkeys(module for module in read if id(module) not in inside):
         numbers = {p for p in root.parameters() if p.ndim == 0}
         layers = [layer for part in root.modules() if isinstance(part, nn.ModuleList) for layer in _alike(part)]
         for layer in [*layers, root]:
@@ -213,16 +225,45 @@ def shadow(batch: B) -> B:
 
 
 def share(batch: B) -> B:
-    """This rank's part of a batch that all ranks have; with shared weights never an empty one."""
-    part = ranks.share(batch)
-    return part if len(part) or not sharded() else shadow(batch)
+    """This rank's part of a batch that all ranks have; a rank may have none of it."""
+    if sharded() and len(batch):
+        _SPARE[:] = [shadow(batch)]
+    return ranks.share(batch)
 
 
 def split(batch: B, tokens: int) -> Iterator[B]:
-    """A part's micro-batches; with shared weights followed by shadows until every rank has as many."""
+    """A part's micro-batches; with shared weights followed by shadows until every rank has as many.
+
+    The shadows of a rank that has no row are of the batch that was shared last.
+    """
     found = cast(Iterator[B], batch.split(tokens))
     if not sharded():
         return found
     parts = list(found)
     most = max(int(said) for said in ranks.gathered(str(len(parts))))
-    return iter([*parts, *(shadow(parts[-1]) for _ in range(most - len(parts)))])
+    spare = shadow(parts[-1]) if parts else cast(B, _SPARE[0].to(batch.weight.device))
+    return iter([*parts, *(spare for _ in range(most - len(parts)))])
+
+
+def parts(batch: Segment | Judged, tokens: int) -> Iterator[tuple[Tensor, float]]:
+    """Numbers of this rank's rows (of a Judged: judgements) by micro-batch, each with what it counts, which is 1.
+
+    With shared weights shadows that count 0 follow until every rank has as many. For loops that need to know which row
+    is which; `split` is for the others.
+    """
+    if ranks.count() == 1:
+        yield from ((part, 1.0) for part in _numbers(batch, tokens))
+        return
+    several = ranks.count()
+    every = dealing.judgements(batch, several) if isinstance(batch, Judged) else dealing.rows(batch, several)
+    mine = every[ranks.rank()]
+    own = _numbers(batch.of(mine) if isinstance(batch, Judged) else batch.rows(mine), tokens) if len(mine) else []
+    yield from ((mine[part], 1.0) for part in own)
+    if sharded():
+        most = max(int(said) for said in ranks.gathered(str(len(own))))
+        yield from ((torch.zeros(1, dtype=torch.long, device=mine.device), 0.0) for _ in range(most - len(own)))
+
+
+def _numbers(batch: Segment | Judged, tokens: int) -> list[Tensor]:
+    """Row or judgement numbers of micro-batches."""
+    return list(batch.split(tokens)) if isinstance(batch, Judged) else pack(batch, tokens)

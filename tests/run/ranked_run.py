@@ -13,15 +13,17 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import AutoModelForSequenceClassification, BertConfig, ModernBertConfig
 
-from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
+from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_heads, reward_model, sft
 from accord.batches import Comparisons, Rollout, Segment, at_end
+from accord.judged import Judged, Kind
 from accord.protocols import Sampling
 from accord.records import Message, Prompt, Text
 from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks, shards
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
-from accord.worlds.text.models import ModelSettings, language_model, scorer_model
+from accord.worlds.text.models import LoraSettings, ModelSettings, language_model, scorer_model
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import word_level
@@ -30,7 +32,9 @@ from accord.worlds.text.world import TextWorld
 WORDS = word_level(["where", "who", "is", "the", "fox", "dog", "?", "here", "there", "he", "gone", "and", "or", "not"])
 SETTINGS = ModelSettings(width=32, layers=2, heads=4, context=64)
 OPTIMISER = OptimiserConfig(learning_rate=2e-3, epsilon=1e-6)
-METHODS = ("sft", "reward_model", "ppo", "dpo", "kto", "grpo", "best_of_n")
+SHARED = ("sft", "reward_model", "few", "ppo", "kto", "reward_heads", "lora")
+METHODS = (*SHARED, "dpo", "grpo", "best_of_n", "bert", "modernbert")
+ENCODERS = {"bert": BertConfig, "modernbert": ModernBertConfig}
 
 
 def texts(groups: int = 9, each: int = 3) -> Segment:
@@ -62,6 +66,59 @@ def compared() -> Comparisons:
     return Comparisons(segment, better, worse, 0.9 * one, 0.5 + better % 3, 0 * one, names)
 
 
+def judged() -> Judged:
+    """Of each prompt a pair, of every second a ranking, of others ratings of its tone; each a weight of its own."""
+    segment, said = texts(), []
+    for group in range(9):
+        one, two, three = range(3 * group, 3 * group + 3)
+        said.append((0, [(one, 1.0), (two, 0.0)]))
+        said.append((1, [(three, 0.0), (two, 1.0), (one, 2.0)]) if group % 2 else (2, [(two, group % 5), (one, 1.0)]))
+    entries = [(j, row, value) for j, (_, about) in enumerate(said) for row, value in about]
+    owner, row, value = (torch.tensor(part) for part in zip(*entries, strict=True))
+    one = torch.ones(len(said))
+    return Judged(
+        segment=segment,
+        kinds=(Kind("pair"), Kind("ranking"), Kind("rating", "tone", 5)),
+        kind=torch.tensor([kind for kind, _ in said]),
+        probability=0.9 * one,
+        margin=0 * one,
+        weight=0.5 + torch.arange(len(said)) % 3,
+        said=owner,
+        row=row,
+        value=value.float(),
+        names=tuple(f"said{j}" for j in range(len(said))),
+    )
+
+
+def sees_all(kind: str) -> Scorer:
+    """A small model that sees each text whole."""
+    config = ENCODERS[kind](
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=1,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0),
+        **(dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0) if kind == "bert" else {}),
+    )
+    torch.manual_seed(2)
+    return Scorer(AutoModelForSequenceClassification.from_config(config).eval())
+
+
+def adapted(place: Path) -> Policy:
+    """A small model that was saved, with adapters whose product is not zero."""
+    base = language_model(SETTINGS, WORDS, 1)
+    ranks.once(lambda: base.save_pretrained(place))  # in several processes transformers lets rank 0 alone write
+    policy = Policy(language_model(ModelSettings(name=str(place), lora=LoraSettings(rank=4)), WORDS, 1))
+    draw = torch.Generator().manual_seed(4)
+    for name, weight in policy.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight, std=0.1, generator=draw)
+    return policy
+
+
 def prompts(count: int = 7) -> list[Prompt]:
     """Questions of several lengths."""
     said = [f"where is the fox {'? ' * i}".strip() for i in range(count)]
@@ -86,6 +143,21 @@ def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
     if method == "reward_model":
         reward_model.train(reward_model.Config(epochs=6, batch=4, **kept), scorer, compared(), run, compared())
         return scorer
+    if method == "few":  # one prompt a step, so that the other rank has nothing
+        reward_model.train(reward_model.Config(epochs=0.5, batch=1, **kept), scorer, compared(), run, compared())
+        return scorer
+    if method in ENCODERS:
+        scorer = sees_all(method)
+        reward_model.train(reward_model.Config(epochs=3, batch=4, **kept), scorer, compared(), run, compared())
+        return scorer
+    if method == "reward_heads":
+        settings = reward_heads.Config(epochs=3, batch=4, odin=reward_heads.Odin(correlation=1.0), **kept)
+        heads, _ = reward_heads.train(settings, scorer, judged(), run, judged())
+        return nn.ModuleDict({"scorer": scorer, "columns": heads.columns, "scales": heads.scales})
+    if method == "lora":
+        policy = adapted(folder.with_name("base"))
+        sft.train(sft.Config(epochs=2, batch=8, **kept), policy, texts(), run, texts(4))
+        return policy
     if method == "dpo":
         dpo.train(dpo.Config(epochs=4, batch=4, **kept), policy, compared(), run)
         return policy
@@ -140,8 +212,9 @@ def main() -> int:
     for method in sys.argv[2:]:
         made = learn(method, folder / method, shard)
         if shard:
-            held = sum(value.to_local().numel() for value in made.parameters())
-            (folder / method / f"held-{ranks.rank()}").write_text(str(held / sum(p.numel() for p in made.parameters())))
+            read = made["scorer"] if isinstance(made, nn.ModuleDict) else made  # heads beside it stay whole
+            held = sum(p.to_local().numel() for p in read.parameters())
+            (folder / method / f"held-{ranks.rank()}").write_text(str(held / sum(p.numel() for p in read.parameters())))
         with shards.gathered():
             weights = {name: value.detach().clone().contiguous() for name, value in made.state_dict().items()}
         save_file(weights, str(folder / method / f"weights-{ranks.rank()}.safetensors"))

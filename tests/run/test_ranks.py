@@ -13,12 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from accord.config import SettingsError
-from accord.run import MEASURED, newest, ranks, read_log
-from tests.run.ranked_run import METHODS, compared, learn, texts
+from accord.run import MEASURED, dealing, newest, ranks, read_log, shards
+from tests.run.ranked_run import METHODS, SHARED, compared, judged, learn, sees_all, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("ranked_run.py")
-MAIN = ("sft", "reward_model", "ppo")
 
 
 def start(processes: int, folder: Path, *methods: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +62,14 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
     return max(float((value - other[name]).abs().max()) for name, value in one.items())
 
 
+def same_figures(alone: Path, several: Path, method: str) -> None:
+    one, other = rows(alone), rows(several)
+    if method == "kto":  # before the first step nothing has moved, so that rounding decides what is above expectation
+        assert (one[0].pop("accuracy"), abs(other[0].pop("accuracy") - 0.5) < 0.2) == (0.5, True)
+    for before, after in zip(one, other, strict=True):
+        assert before == pytest.approx(after, abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
     """Every method in one process."""
@@ -90,9 +97,9 @@ def two(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Path:
-    """The main methods in two processes, each with its share of the weights."""
+    """Most methods in two processes, each with its share of the weights."""
     folder = tmp_path_factory.mktemp("shared")
-    done = start(2, folder, *MAIN, SHARD="1")
+    done = start(2, folder, *SHARED, SHARD="1")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -104,7 +111,7 @@ def test_dealing_is_complete_and_near_the_best():
     draw = torch.Generator().manual_seed(0)
     for parts in (1, 2, 3, 5):
         costs = torch.randint(1, 200, (23,), generator=draw).tolist()
-        dealt = ranks.dealt(costs, parts)
+        dealt = dealing.dealt(costs, parts)
         assert sorted(i for part in dealt for i in part) == list(range(23))
         loads = [sum(costs[i] for i in part) for part in dealt]
         assert max(loads) <= 4 / 3 * max(max(costs), sum(costs) / parts)
@@ -113,7 +120,7 @@ def test_dealing_is_complete_and_near_the_best():
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 40])
 def test_every_row_is_somebodys_and_groups_stay_together_where_they_can(parts):
     segment = texts()
-    found = ranks.rows(segment, parts)
+    found = dealing.rows(segment, parts)
     assert len(found) == parts
     assert sorted(torch.cat(found).tolist()) == list(range(len(segment)))
     if parts <= 3:
@@ -125,20 +132,32 @@ def test_every_row_is_somebodys_and_groups_stay_together_where_they_can(parts):
 
 def test_one_long_group_is_shared_by_its_rows():
     segment = texts(1, 12)
-    found = ranks.rows(segment, 3)
+    found = dealing.rows(segment, 3)
     assert all(len(part) for part in found)
     assert sorted(torch.cat(found).tolist()) == list(range(12))
 
 
 def test_every_pair_is_somebodys_with_its_prompt():
     batch = compared()
-    found = ranks.pairs(batch, 2)
+    found = dealing.pairs(batch, 2)
     assert sorted(torch.cat(found).tolist()) == list(range(len(batch)))
     prompts = [set(batch.segment.group[batch.better[part]].tolist()) for part in found]
     assert not prompts[0] & prompts[1]
-    none = ranks.pairs(batch.pairs(torch.tensor([0])), 2)
+    none = dealing.pairs(batch.pairs(torch.tensor([0])), 2)
     assert sorted(len(part) for part in none) == [0, 1]
     assert list(batch.pairs(none[1]).split(100)) == [], "who has no pair makes no pass"
+
+
+def test_every_judgement_is_somebodys_with_its_prompt():
+    batch = judged()
+    for parts in (1, 2, 3, 11):
+        found = dealing.judgements(batch, parts)
+        assert sorted(torch.cat(found).tolist()) == list(range(len(batch)))
+        prompts = [set(batch.segment.group[batch.rows(part)].tolist()) for part in found]
+        assert sum(map(len, prompts)) == len(set().union(*prompts)) == 9, "no prompt is read twice"
+        if parts <= 3:
+            read = [batch.of(part).segment.tokens for part in found]
+            assert max(read) <= 1.1 * sum(read) / parts, "no rank waits for another"
 
 
 def test_one_process_is_not_asked_to_meet_anybody(monkeypatch):
@@ -166,12 +185,8 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_learn_what_one_learns(method, alone, two):
-    one, other = rows(alone / method), rows(two / method)
-    assert len(one) == len(other) > 2
-    if method == "kto":  # before the first step nothing has moved, so that rounding decides what is above expectation
-        assert (one[0].pop("accuracy"), abs(other[0].pop("accuracy") - 0.5) < 0.2) == (0.5, True)
-    for before, after in zip(one, other, strict=True):
-        assert before == pytest.approx(after, abs=1e-5)
+    assert len(rows(alone / method)) > 2
+    same_figures(alone / method, two / method, method)
     assert apart(weights(alone / method), weights(two / method)) < 1e-5
     assert apart(weights(two / method), weights(two / method, 1)) == 0, "ranks end with the very same weights"
 
@@ -215,10 +230,19 @@ def test_a_rank_that_stops_says_why_and_another_number_of_ranks_goes_on(alone, t
 # --- weights in shares -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", MAIN)
+def test_an_encoder_on_shares_is_refused(monkeypatch):
+    """Its passes differ in number from rank to rank; gloo would end the process without a word."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"scorer: an encoder reads .* as many passes .* set run.shard=false"):
+        shards.shard({"scorer": sees_all("bert")}, torch.device("cpu"), True)
+    shards.shard({"scorer": sees_all("bert")}, torch.device("cpu"), False)
+    assert not shards.sharded()
+
+
+@pytest.mark.parametrize("method", SHARED)
 def test_two_processes_with_half_the_weights_each_learn_what_one_learns(method, alone, shared):
-    for before, after in zip(rows(alone / method), rows(shared / method), strict=True):
-        assert before == pytest.approx(after, abs=1e-5)
+    same_figures(alone / method, shared / method, method)
     assert apart(weights(alone / method), weights(shared / method)) < 1e-5
     assert apart(weights(shared / method), weights(shared / method, 1)) == 0
     held = [float((shared / method / f"held-{rank}").read_text()) for rank in (0, 1)]

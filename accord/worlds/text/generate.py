@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
-from accord.run import ranks, shards
+from accord.run import dealing, ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.layers import reader
 from accord.worlds.text.shape import count_sampling
@@ -107,7 +107,7 @@ class _Work:
         cuts = range(0, sampling.count, self.limit)
         asked = [(p, list(answers[c : c + self.limit])) for p in order for c in cuts]
         prices = [len(prompts[p]) + len(some) * sampling.max_tokens for p, some in asked]
-        self.mine = [asked[i] for i in ranks.dealt(prices, ranks.count())[ranks.rank()]]
+        self.mine = [asked[i] for i in dealing.dealt(prices, ranks.count())[ranks.rank()]]
         self.queue = deque(self.mine)
         self.memory = Slots(self.limit, sampling.max_tokens, self.device)
         self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)

@@ -43,6 +43,11 @@ class Scorer(nn.Module):
         self.trunk: Trunk | None = Trunk(model) if self.decoder else None
         self._dropouts = Dropouts(model)
 
+    @property
+    def uneven(self) -> bool:
+        """Whether the number of its passes depends on how long its rows are: see `shards.shard`."""
+        return self.trunk is None
+
     def score(self, segment: Segment) -> Tensor:
         """[B] fp32: the score of each row; without gradient several processes share the rows, see `ranks.read`.
 
