@@ -18,10 +18,10 @@ def renamed(row: Mapping[str, Any]) -> dict[str, Any]:
     Alpaca). A prompt of `Human:` and `Assistant:` turns that ends where the assistant is to speak (HH).
     """
     values = dict(row)
-    if "prompt" in values:
+    if values.get("prompt") is not None:
         told = _dialogue(values["prompt"])
         return values if told is None else {**values, "prompt": told, **_trimmed(values)}
-    if "chosen" in values:
+    if values.get("chosen") is not None:
         return values
     turns = values.get("messages") or _spoken(values.get("conversations"))
     if isinstance(turns, list):
@@ -29,7 +29,10 @@ def renamed(row: Mapping[str, Any]) -> dict[str, Any]:
         if "assistant" in roles[1:] and roles[0] != "assistant":
             first = roles.index("assistant")
             return {**values, "prompt": turns[:first], "completion": turns[first:]}
-    asked, said = values.get("instruction"), values.get("response", values.get("output"))
+    asked, said = (
+        values.get("instruction"),
+        next((values[name] for name in ("response", "output") if values.get(name) is not None), None),
+    )
     if isinstance(asked, str) and said is not None:
         beside = values.get("context") or values.get("input") or ""
         values.pop("response", None)

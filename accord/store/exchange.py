@@ -17,6 +17,7 @@ from accord.store.columns import renamed
 from accord.store.errors import Refused, StoreError
 from accord.store.files import Limits
 from accord.store.forms import Origin, RowForm, form_of, records_of, voter
+from accord.store.sides import split_of
 from accord.store.store import Store
 
 LIMITS = Limits()
@@ -58,7 +59,8 @@ class Report:
         if self.bad_rows:
             first = f"line {self.bad[0].line}: {self.bad[0].reason}" if self.bad else "no reason kept"
             warnings.warn(
-                f"{file}: {self.bad_rows} of {self.rows} rows cannot be used ({first}); `accord import` names them all",
+                f"{file}: {self.bad_rows} of {self.rows} rows cannot be used ({first}); "
+                f"`accord import FILE --bad {self.bad_rows}` names them all",
                 stacklevel=3,
             )
 
@@ -133,6 +135,7 @@ def import_file(
     Raises Refused for files that cannot be read or are too large.
     """
     origin = Origin(source, licence, project, annotator, test_share, validation_share, split)
+    split_of("", test_share, validation_share)  # shares that cannot be are the caller's fault and not that of each row
     report = Report()
     with store.writing() as connection:
         chunk: list[_Row] = []

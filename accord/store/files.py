@@ -115,6 +115,8 @@ def _parsed(name: str, number: int, line: bytes) -> Raw:
         return Raw(name, number, {}, "nested too deeply")
     except ValueError as error:
         return Raw(name, number, {}, f"not JSON: {error}"[:200])
+    if isinstance(values, list) and number == 1:
+        return Raw(name, number, {}, f"a list of {len(values)}; write one row a line: jq -c '.[]' {name} > rows.jsonl")
     if not isinstance(values, dict):
         return Raw(name, number, {}, f"a row is a mapping of names to values, not {type(values).__name__}")
     return Raw(name, number, values)
@@ -147,7 +149,7 @@ def _parquet_rows(path: Path, limits: Limits) -> Iterator[Raw]:
                     if values is None:
                         yield Raw(path.name, number, {}, f"row is longer than {limits.line} bytes (setting `line`)")
                     else:
-                        yield Raw(path.name, number, {k: v for k, v in values.items() if v is not None})
+                        yield Raw(path.name, number, values)
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, StoreError):
             raise

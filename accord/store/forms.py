@@ -63,8 +63,12 @@ class Origin:
 
 
 def form_of(row: Mapping[str, Any]) -> RowForm:
-    """What a row says, by the names in it. Raises ValueError naming what was expected."""
-    names = set(row)
+    """What a row says, by the names that have a value. Raises ValueError naming what was expected.
+
+    A null is a value that is missing, not a row of another form: half of a pair is no bare prompt, and an answer
+    whose verdict is missing is no demonstration.
+    """
+    names = {name for name, value in row.items() if value is not None}
     if row.get("kind") in KINDS and names & {"id", "record"}:
         return "accord"
     if {"chosen", "rejected"} <= names:
@@ -72,8 +76,14 @@ def form_of(row: Mapping[str, Any]) -> RowForm:
     if {"prompt", "response_a", "response_b", "label"} <= names:
         return "votes"
     if "prompt" in names and names & {"completion", "response"} and "scale" not in names:
-        return "unpaired" if names & set(VERDICTS) else "completion"
+        if names & set(VERDICTS):
+            return "unpaired"
+        if lost := sorted(set(VERDICTS) & set(row)):
+            raise ValueError(f"{lost[0]} is null: whether the answer is good is not said (form=completion imitates it)")
+        return "completion"
     if "prompt" in names and not names & {"response_a", "response_b", "response"}:
+        if {"chosen", "rejected"} & set(row):
+            raise ValueError(f"a pair without {' and '.join(sorted({'chosen', 'rejected'} - names))}")
         return "prompt"
     shown = ", ".join(sorted(names)[:8]) or "nothing"
     raise ValueError(f"no known form: it has {shown}; expected prompt with chosen and rejected, completion or messages")
@@ -84,9 +94,10 @@ def records_of(row: Mapping[str, Any], form: RowForm, origin: Origin, voters: Ma
 
     `voters` says how many people answered each question of a file of votes; a question wants so many answers.
     """
+    if form == "accord":
+        return [_accord(row)]
+    row = {name: value for name, value in row.items() if value is not None}  # many writers put a null for what is not
     match form:
-        case "accord":
-            return [_accord(row)]
         case "preference":
             return _preference(row, origin)
         case "completion":
@@ -109,7 +120,8 @@ def _accord(row: Mapping[str, Any]) -> Record:
         raise ValueError(f"kind {row.get('kind')!r} is none of {', '.join(KINDS)}")
     if isinstance(row.get("record"), str):
         return kind.model_validate_json(row["record"])
-    return kind.model_validate({name: value for name, value in row.items() if name != "kind"})
+    needed = {name for name, field in kind.model_fields.items() if field.is_required()}  # there a null has a meaning
+    return kind.model_validate({k: v for k, v in row.items() if k != "kind" and (v is not None or k in needed)})
 
 
 def _preference(row: Mapping[str, Any], origin: Origin) -> list[Record]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from accord.records import Split
+from accord.store.errors import Refused
 
 SIDES: dict[str, Split] = {"val": "validation", "valid": "validation", "dev": "validation"}
 """How others call the sides of the fence."""
@@ -19,7 +20,7 @@ def split_of(prompt_text: str, test_share: float, validation_share: float = 0.0)
     larger test share only adds prompts to `test`, it never moves one out. White space at the ends does not count.
     """
     if min(test_share, validation_share) < 0 or test_share + validation_share > 1:
-        raise ValueError(f"shares must lie in 0..1 together; got test {test_share}, validation {validation_share}")
+        raise Refused(f"shares must lie in 0..1 together; got test {test_share}, validation {validation_share}")
     u = int.from_bytes(hashlib.sha256(prompt_text.strip().encode()).digest()[:7], "big") / 2**56
     if u < test_share:
         return "test"
