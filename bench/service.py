@@ -1,10 +1,10 @@
-"""How many answers a second the service takes: a load that speaks the public contract only, and checks what was kept.
+"""How many answers a second the service takes: each cell a store of its own, a load, and a look at what was kept.
 
-`make bench-service` writes bench/results/service.json: rows of store, items, clients, workers, answers_per_s,
-claim_p95_ms, answer_p95_ms, start_s, memory_mb, errors, surplus, lost, and more beside. Server and clients share the
-machine; with `--core N` they share one core of it. Clients without pace send as soon as they were answered; paced
-clients wait, at random, as people would. Afterwards the store is opened: an answer that was acknowledged and is not
-kept is `lost`, one that is kept twice is `doubled`, one for which no slot was free is `surplus`.
+`make bench-service` writes bench/results/service.json. `rows`: store, items, clients, workers, paced, answers_per_s,
+claim_p95_ms, answer_p95_ms, start_s, memory_mb, errors, surplus, lost, and more beside; `exports`: a hundred thousand
+answered pairs taken out with their texts. Server, data base and clients share the machine; with `--core N` they share
+one core of it. A row is written as soon as it is measured and takes the place of the one of the same cell, so the grid
+can be measured piece by piece (`--only`) and gone on with (`--go-on`).
 """
 
 from __future__ import annotations
@@ -13,241 +13,188 @@ import argparse
 import asyncio
 import json
 import os
-import platform
-import random
-import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Literal
 
-import psutil
-
-from accord.records import Message, Prompt, Question, Record, Sample, Text, new_id
 from accord.store import Store
-from accord.store.people import People
-from accord.web.people import grant
-from accord.web.settings import WebSettings
-from bench.postgres import cluster, why_not
+from bench import crowd, filled
+from bench.postgres import Cluster, cluster, why_not
 
-PROJECT = "bench"
-SENTENCE = "a model learns from what people say of it and every lesson can be traced to the one who taught it so"
-WORDS = re.findall(r"\w+", SENTENCE)
-RESULTS = Path(__file__).parent / "results" / "service.json"
-
-
-def items(count: int, words: int = 150) -> Iterator[Record]:
-    """Prompts of 30 words with two answers of 150, as Label Studio and Potato were given, all in one queue."""
-    draw = random.Random(0)
-    for i in range(count):
-        yield Prompt(id=f"p{i}", content=_text("user", f"Item {i}", draw, words // 5))
-        for side in "ab":
-            yield Sample(id=f"s{i}{side}", prompt=f"p{i}", content=_text("assistant", side, draw, words))
-        yield Question(id=f"q{i}", prompt=f"p{i}", samples=(f"s{i}a", f"s{i}b"), project=PROJECT)
-
-
-def _text(role: str, first: str, draw: random.Random, words: int) -> Text:
-    said = f"{first} " + " ".join(draw.choices(WORDS, k=words))
-    return Text(messages=(Message(role=role, content=said),))  # type: ignore[arg-type]
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results" / "service.json"
+OURS = ("accord/records.py", "accord/store", "accord/web", "accord/serve.py", "bench/*.py")
+"""What a row depends on: a change of these that is not in a commit is told with the row."""
+STORES, SIZES, WORKERS = ("sqlite", "postgresql"), (1000, 100_000, 1_000_000), (1, 4)
+CLIENTS, PACED, PACE = 16, 200, 10.0
+"""Clients without pause; clients who read, and for how many seconds on average."""
+PAIRS = 100_000
+"""Answered pairs of an export."""
+Row = dict[str, Any]
+Kind = Literal["rows", "exports"]
+KEYS: dict[Kind, tuple[str, ...]] = {
+    "rows": ("store", "items", "clients", "workers", "paced"),
+    "exports": ("store", "pairs"),
+}
 
 
-def people_of(store: Store, count: int) -> list[str]:
-    """Bearer tokens of so many new annotators."""
-    people, settings = People(store), WebSettings()
-    return [grant(people, people.add(f"load {new_id()}", "annotator"), "token", settings) for _ in range(count)]
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table."""
+
+    store: str
+    items: int
+    clients: int = 0
+    workers: int = 1
+    paced: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """In which list the row stands; who has no clients takes pairs out."""
+        return "rows" if self.clients else "exports"
+
+    @property
+    def name(self) -> str:
+        """As in `sqlite-100000-16-1`, `postgresql-1000-200-4-paced`, `export-sqlite`."""
+        if not self.clients:
+            return f"export-{self.store}"
+        return f"{self.store}-{self.items}-{self.clients}-{self.workers}" + "-paced" * self.paced
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What no two rows of the file share, in the order of `KEYS`."""
+        whole = (self.store, self.items, self.clients, self.workers, self.paced)
+        return whole if self.clients else whole[:2]
 
 
-# --- the client ------------------------------------------------------------------------------------------------
+def grid(
+    stores: Sequence[str] = STORES,
+    sizes: Sequence[int] = SIZES,
+    workers: Sequence[int] = WORKERS,
+    clients: int = CLIENTS,
+    paced: int = PACED,
+    pairs: int = PAIRS,
+) -> list[Cell]:
+    """All cells; those of one prepared store stand together."""
+    found = []
+    for store in stores:
+        for size in sizes:
+            for number in workers:
+                found += [Cell(store, size, clients, number)] * bool(clients)
+                found += [Cell(store, size, paced, number, True)] * bool(paced)
+        found += [Cell(store, pairs)] * bool(pairs)
+    return found
 
 
-class Line:
-    """One connection that is kept open; as little HTTP as will do, so that the load takes little of the machine."""
-
-    def __init__(self, port: int, token: str) -> None:
-        self.port, self.head = port, f"Host: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-        self.reader: asyncio.StreamReader | None = None
-
-    async def send(self, method: str, path: str, body: dict[str, object]) -> tuple[int, bytes]:
-        """Status and body of the reply. Raises OSError when the connection breaks."""
-        try:
-            if self.reader is None:
-                self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
-            content = json.dumps(body).encode()
-            more = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-            self.writer.write(f"{method} {path} HTTP/1.1\r\n{self.head}{more}".encode() + content)
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            return int(head[9:12]), await self.reader.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError, IndexError) as error:
-            self.close()
-            raise OSError(str(error)) from error
-
-    def close(self) -> None:
-        if self.reader is not None:
-            self.reader = None
-            self.writer.close()
+# --- the file --------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Seen:
-    """What the clients saw."""
-
-    claims: list[float] = field(default_factory=list)
-    answers: list[float] = field(default_factory=list)
-    acknowledged: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-
-async def client(port: int, token: str, end: float, pace: float, seen: Seen, draw: random.Random) -> None:
-    """One person: claim, perhaps read for a while, answer, again; what fails is sent again, as the contract says."""
-    line = Line(port, token)
-    await asyncio.sleep(draw.random() * pace)
-
-    async def sent(method: str, path: str, body: dict[str, object], times: list[float]) -> dict[str, list[dict]] | None:
-        begun = time.perf_counter()
-        try:
-            status, reply = await line.send(method, path, body)
-        except OSError as error:
-            seen.errors.append(str(error))
-            await asyncio.sleep(0.05)
-            return None
-        times.append(time.perf_counter() - begun)
-        if status != 200:
-            seen.errors.append(f"{method} {status} {reply[:200]!r}")
-            return None
-        return json.loads(reply)
-
-    while time.perf_counter() < end:
-        found = await sent("POST", "/api/claims", {"project": PROJECT, "count": 1}, seen.claims)
-        if found is None:
-            continue
-        if not found["claims"]:
-            break
-        claim = found["claims"][0]
-        if pace:
-            await asyncio.sleep(draw.uniform(0.5, 1.5) * pace)
-        better = {"kind": "comparison", "better": draw.choice(claim["shown"]), "strength": draw.randint(1, 3)}
-        body = {"id": new_id(), "answer": better, "seconds": 1.0, "made": time.time()}
-        while time.perf_counter() < end + 5:
-            if await sent("PUT", f"/api/claims/{claim['id']}/answer", body, seen.answers) is not None:
-                seen.acknowledged.append(str(body["id"]))
-                break
-    line.close()
+def read(path: Path) -> dict[str, Any]:
+    """What was measured so far."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found.setdefault("rows", [])
+    found.setdefault("exports", [])
+    for row in found["rows"]:  # rows of before there was the word
+        row.setdefault("paced", bool(row.get("pace_s")))
+    return found
 
 
-async def load(port: int, tokens: list[str], seconds: float, pace: float) -> tuple[Seen, float]:
-    """All clients at once; what they saw, and for how long."""
-    seen, begun = Seen(), time.perf_counter()
-    ends = begun + seconds
-    await asyncio.gather(*(client(port, t, ends, pace, seen, random.Random(i)) for i, t in enumerate(tokens)))
-    return seen, time.perf_counter() - begun
+def key(kind: Kind, row: Row) -> tuple[Any, ...]:
+    """What tells a row from the others."""
+    return tuple(row[name] for name in KEYS[kind])
 
 
-# --- the server ------------------------------------------------------------------------------------------------
+def join(path: Path, kind: Kind, row: Row) -> None:
+    """Put a row into the file, in the place of the one of the same cell; the file is whole at every moment."""
+    found = read(path)
+    rows = [one for one in found[kind] if key(kind, one) != key(kind, row)]
+    found[kind] = sorted([*rows, row], key=lambda one: (*map(str, key(kind, one)[:1]), *key(kind, one)[1:]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    os.replace(fresh, path)
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+# --- stores ----------------------------------------------------------------------------------------------------
 
 
-class Server:
-    """`accord serve` over a store, as people start it."""
+class Shelf:
+    """Prepared stores: each is filled once and copied for every cell that wants it."""
 
-    def __init__(self, store: str, workers: int = 1, core: int | None = None, port: int = 0) -> None:
-        self.port = port or free_port()
-        run = [sys.executable, "-m", "accord", "serve", "--store", store, "--port", str(self.port)]
-        begun = time.perf_counter()
-        self.process = subprocess.Popen(
-            [*run, "--workers", str(workers)],
-            stderr=subprocess.DEVNULL,
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-            start_new_session=True,
-        )
-        while not self.answers():
-            if self.process.poll() is not None:
-                raise RuntimeError(f"accord serve ended with {self.process.returncode}")
-            time.sleep(0.01)
-        self.start = time.perf_counter() - begun
+    def __init__(self, folder: Path, server: Cluster | None) -> None:
+        self.folder, self.server = folder, server
+        self._made: dict[tuple[str, int, bool], str] = {}
 
-    def answers(self) -> bool:
-        """Whether anybody is at home."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
+    @contextmanager
+    def copy(self, cell: Cell) -> Iterator[str]:
+        """Where a copy of the cell's store is; on the disk before, gone afterwards."""
+        made = self._prepared(cell)
+        if self.server is not None and cell.store == "postgresql":
+            where = self.server.base(f"cell{time.monotonic_ns()}", made)
+            try:
+                yield where
+            finally:
+                self.server.drop(where)
+        else:
+            with tempfile.TemporaryDirectory(prefix="cell-", dir=self.folder) as here:
+                where = str(Path(here) / "store.db")
+                shutil.copyfile(made, where)
+                os.sync()
+                yield where
 
-    def memory(self) -> float:
-        """Resident megabytes of all its processes."""
-        top = psutil.Process(self.process.pid)
-        return sum(one.memory_info().rss for one in (top, *top.children(recursive=True))) / 1e6
+    def _prepared(self, cell: Cell) -> str:
+        """Path of the file, or name of the data base; the one before of the same kind of store is thrown away."""
+        which = (cell.store, cell.items, not cell.clients)
+        if which not in self._made:
+            self.clear(cell.store)
+            name = f"made{time.monotonic_ns()}"
+            if cell.store == "postgresql":
+                assert self.server is not None
+                made, where = name, self.server.base(name)
+            else:
+                made = where = str(self.folder / f"{name}.db")
+            answers = 1 if not cell.clients else filled.wanted(cell.items)
+            filled.fill(where, cell.items, wanted=answers, answered=not cell.clients)
+            self._made[which] = made
+        return self._made[which]
 
-    def stop(self, kill: bool = False) -> None:
-        """End it, in good order or at once (every process of it)."""
-        os.killpg(self.process.pid, signal.SIGKILL if kill else signal.SIGINT)
-        self.process.wait(30)
-
-
-def exported(port: int, token: str) -> tuple[float, int]:
-    """Seconds for all pairs with texts, and their number."""
-    asked = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/projects/{PROJECT}/preferences", headers={"Authorization": f"Bearer {token}"}
-    )
-    begun = time.perf_counter()
-    with urllib.request.urlopen(asked, timeout=600) as reply:
-        lines = sum(1 for _ in reply)
-    return time.perf_counter() - begun, lines
-
-
-def percentile(times: list[float], share: float) -> float:
-    """In milliseconds; 0 when nothing was timed."""
-    ordered = sorted(times)
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 2) if ordered else 0.0
+    def clear(self, store: str) -> None:
+        """Throw prepared stores of a kind away."""
+        for which in [which for which in self._made if which[0] == store]:
+            made = self._made.pop(which)
+            if self.server is not None and store == "postgresql":
+                self.server.drop(made)
+            else:
+                Path(made).unlink()
 
 
-def kept(store: Store, acknowledged: list[str]) -> tuple[int, int, int]:
-    """How many acknowledged answers are lost, how many questions have two that stand, how many answers are surplus."""
-    states: dict[str, str] = {}
-    for at in range(0, len(acknowledged), 500):
-        states.update(store.feedback_state(acknowledged[at : at + 500]))
-    questions = [said.question for said in store.feedback(project=PROJECT)]
-    surplus = sum(state == "surplus" for state in states.values())
-    return len(set(acknowledged) - set(states)), len(questions) - len(set(questions)), surplus
+# --- measuring -------------------------------------------------------------------------------------------------
 
 
-def measure(
-    where: str, count: int, clients: int, workers: int, seconds: float, pace: float = 0, core: int | None = None
-) -> dict[str, object]:
+def measure(where: str, cell: Cell, seconds: float, pace: float = PACE, core: int | None = None) -> Row:
     """One row: serve a filled store, load it, look at what was kept."""
     with Store.open(where) as store:
-        tokens = people_of(store, clients)
-        people = People(store)
-        auditor = grant(people, people.add(f"load {new_id()}", "auditor"), "token", WebSettings())
-    server = Server(where, workers, core)
+        tokens = crowd.people_of(store, cell.clients)
+    server = crowd.Server(where, cell.workers, core)
     try:
-        seen, took = asyncio.run(load(server.port, tokens, seconds, pace))
+        seen, took = asyncio.run(crowd.load(server.port, tokens, seconds, pace * cell.paced))
         memory = server.memory()
-        export, pairs = exported(server.port, auditor)
     finally:
         server.stop()
     with Store.open(where) as store:
-        lost, doubled, surplus = kept(store, seen.acknowledged)
-    row: dict[str, object] = {
-        "store": "postgresql" if where.startswith("postgresql") else "sqlite",
-        "items": count,
-        "clients": clients,
-        "workers": workers,
-        "pace_s": pace,
+        lost, doubled, surplus = crowd.kept(store, seen.acknowledged)
+    row: Row = dict(zip(KEYS["rows"], cell.key, strict=True)) | {
+        "pace_s": pace * cell.paced,
+        "wanted": filled.wanted(cell.items),
+        "seconds": round(took, 1),
         "answers": len(seen.acknowledged),
         "answers_per_s": round(len(seen.acknowledged) / took, 1),
         "start_s": round(server.start, 2),
@@ -256,54 +203,105 @@ def measure(
         "surplus": surplus,
         "lost": lost,
         "doubled": doubled,
-        "export_s": round(export, 2),
-        "export_pairs": pairs,
     }
     for name, times in (("claim", seen.claims), ("answer", seen.answers)):
-        row |= {f"{name}_p{p}_ms": percentile(times, p / 100) for p in (50, 95, 99)}
+        row |= {f"{name}_p{p}_ms": crowd.percentile(times, p / 100) for p in (50, 95, 99)}
     if seen.errors:
         row["first_error"] = seen.errors[0][:300]
     return row
 
 
-def main(given: list[str] | None = None) -> list[dict[str, object]]:
-    """All rows that were asked for; written to the file and printed one by one."""
-    read = argparse.ArgumentParser(prog="bench.service", description=__doc__)
-    read.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"])
-    read.add_argument("--items", nargs="+", type=int, default=[1000, 100_000, 1_000_000])
-    read.add_argument("--workers", nargs="+", type=int, default=[1, 4])
-    read.add_argument("--clients", type=int, default=16, help="clients without pause")
-    read.add_argument("--paced", type=int, default=200, help="clients with pace; 0 for none")
-    read.add_argument("--pace", type=float, default=10.0, help="mean seconds that a paced client reads")
-    read.add_argument("--seconds", type=float, default=20.0)
-    read.add_argument("--core", type=int, default=None, help="share this one core between server and clients")
-    read.add_argument("--note", default="", help="kept with the rows, as in: the machine was not quiet")
-    read.add_argument("--out", type=Path, default=RESULTS)
-    asked = read.parse_args(given)
-    if asked.core is not None:
-        os.sched_setaffinity(0, {asked.core})
-    rows: list[dict[str, object]] = []
-    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="accord-bench-") as folder:
-        if "postgresql" in asked.stores and (why := why_not()):
-            print(f"without postgresql: {why}")
-            asked.stores.remove("postgresql")
-        server = stack.enter_context(cluster()) if "postgresql" in asked.stores else None
-        for kind in asked.stores:
-            for count in asked.items:
-                where = str(Path(folder) / f"{count}.db") if kind == "sqlite" else server.base(f"items{count}")  # type: ignore[union-attr]
-                with Store.open(where, Path(folder) / "blobs") as store:
-                    store.put(items(count))
-                for workers in asked.workers:
-                    for clients, pace in ((asked.clients, 0.0), (asked.paced, asked.pace)):
-                        if clients:
-                            rows.append(measure(where, count, clients, workers, asked.seconds, pace, asked.core))
-                            print(json.dumps(rows[-1]), flush=True)
-                shutil.rmtree(where, ignore_errors=True)
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "core": asked.core, "python": sys.version[:6]}
-    asked.out.parent.mkdir(exist_ok=True)
-    asked.out.write_text(json.dumps({**machine, "note": asked.note, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+def take_out(where: str, cell: Cell, core: int | None = None) -> Row:
+    """One row: all pairs of an answered store with their texts, and what memory that took."""
+    with Store.open(where) as store:
+        (token,) = crowd.people_of(store, 1, "auditor")
+    server = crowd.Server(where, 1, core)
+    try:
+        before = server.memory()
+        taken = crowd.exported(server, token)
+    finally:
+        server.stop()
+    return {
+        "store": cell.store,
+        "pairs": taken.pairs,
+        "seconds": round(taken.seconds, 2),
+        "megabytes": round(taken.megabytes, 1),
+        "memory_before_mb": round(before, 1),
+        "memory_peak_mb": round(taken.memory, 1),
+    }
+
+
+def about(core: int | None, note: str) -> Row:
+    """Under what conditions a row was measured."""
+
+    def git(*words: str) -> str:
+        run = subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT, check=False)
+        return run.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *OURS)
+    commit = git("rev-parse", "--short", "HEAD") + "-dirty" * bool(changed)
+    now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    return {"core": core, "cores": os.cpu_count(), "commit": commit, "at": now, "note": note}
+
+
+def asked(given: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says."""
+    said = argparse.ArgumentParser(
+        prog="bench.service", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    said.add_argument("--stores", nargs="+", default=list(STORES), choices=STORES)
+    said.add_argument("--items", nargs="+", type=int, default=list(SIZES))
+    said.add_argument("--workers", nargs="+", type=int, default=list(WORKERS))
+    said.add_argument("--clients", type=int, default=CLIENTS, help="clients without pause; 0 for none")
+    said.add_argument("--paced", type=int, default=PACED, help="clients who read; 0 for none")
+    said.add_argument("--pace", type=float, default=PACE, help="mean seconds that a paced client reads")
+    said.add_argument("--pairs", type=int, default=PAIRS, help="answered pairs of an export; 0 for none")
+    said.add_argument("--seconds", type=float, default=30.0, help="of one cell")
+    said.add_argument("--only", nargs="+", default=["*"], help="cells by name, as in 'sqlite-*' export-postgresql")
+    said.add_argument("--go-on", action="store_true", help="leave out cells that this commit has a row of")
+    said.add_argument("--list", action="store_true", help="name the cells and measure nothing")
+    said.add_argument("--core", type=int, default=None, help="share this one core between server and clients")
+    said.add_argument("--folder", type=Path, default=None, help="where stores lie while they are measured")
+    said.add_argument("--note", default="", help="kept with the rows, as in: the machine was not quiet")
+    said.add_argument("--out", type=Path, default=RESULTS)
+    return said.parse_args(given)
+
+
+def main(given: list[str] | None = None) -> list[Row]:
+    """All rows that were asked for; each is printed and put into the file as soon as it is measured."""
+    want = asked(given)
+    if want.core is not None:
+        os.sched_setaffinity(0, {want.core})
+    cells = grid(want.stores, want.items, want.workers, want.clients, want.paced, want.pairs)
+    cells = [cell for cell in cells if any(fnmatch(cell.name, pattern) for pattern in want.only)]
+    if (why := why_not()) and any(cell.store == "postgresql" for cell in cells):
+        print(f"without postgresql: {why}")
+        cells = [cell for cell in cells if cell.store == "sqlite"]
+    if want.go_on:
+        commit, done = about(None, "")["commit"], read(want.out)
+        there = {(kind, key(kind, row)) for kind in KEYS for row in done[kind] if row.get("commit") == commit}
+        cells = [cell for cell in cells if (cell.kind, cell.key) not in there]
+    if want.list:
+        print("\n".join(cell.name for cell in cells))
+        return []
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="accord-bench-", dir=want.folder)))
+        needs = any(cell.store == "postgresql" for cell in cells)
+        shelf = Shelf(folder, stack.enter_context(cluster()) if needs else None)
+        for cell in cells:
+            begun = time.perf_counter()
+            with shelf.copy(cell) as where:
+                row = (
+                    measure(where, cell, want.seconds, want.pace, want.core)
+                    if cell.clients
+                    else take_out(where, cell, want.core)
+                )
+            rows.append({**row, **about(want.core, want.note)})
+            join(want.out, cell.kind, rows[-1])
+            print(json.dumps({**rows[-1], "took_s": round(time.perf_counter() - begun, 1)}), flush=True)
     return rows
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from accord.store import Store, desk
-from bench import service
+from bench import crowd, filled
 from bench.postgres import Cluster
 from tests.store.test_tally import kept as counted
 from tests.store.test_tally import walked
@@ -28,11 +28,11 @@ KILLS = {"sqlite": 50 if NIGHTLY else 3, "service": 50 if NIGHTLY else 2, "datab
 PEOPLE, SECONDS = 6, 1.5
 
 
-def filled(where: str, kills: int) -> list[str]:
+def ready(where: str, kills: int) -> list[str]:
     """A store with more questions than can be answered meanwhile; tokens of those who answer."""
     with Store.open(where) as store:
-        store.put(service.items(300 * (kills + 1), words=10))
-        return service.people_of(store, PEOPLE)
+        store.put(filled.items(300 * (kills + 1), words=10))
+        return crowd.people_of(store, PEOPLE)
 
 
 def fought(port: int, tokens: list[str], fall: Callable[[], None], seed: int) -> list[str]:
@@ -43,8 +43,8 @@ def fought(port: int, tokens: list[str], fall: Callable[[], None], seed: int) ->
         await asyncio.sleep(moment)
         await asyncio.to_thread(fall)
 
-    async def both() -> service.Seen:
-        (seen, _), _ = await asyncio.gather(service.load(port, tokens, SECONDS, 0), falls())
+    async def both() -> crowd.Seen:
+        (seen, _), _ = await asyncio.gather(crowd.load(port, tokens, SECONDS, 0), falls())
         return seen
 
     seen = asyncio.run(both())
@@ -57,9 +57,9 @@ def sound(where: str, acknowledged: list[str]) -> None:
     """Nothing lost, nothing doubled, nothing surplus; counters as a walk finds them; the file whole."""
     assert len(acknowledged) == len(set(acknowledged)) > 0
     with Store.open(where) as store:
-        assert service.kept(store, acknowledged) == (0, 0, 0)
+        assert crowd.kept(store, acknowledged) == (0, 0, 0)
         assert counted(store) == walked(store)
-        assert desk.progress(store, service.PROJECT).answered >= len(acknowledged)
+        assert desk.progress(store, filled.PROJECT).answered >= len(acknowledged)
         if not where.startswith("postgresql"):
             with store.reading() as connection:
                 assert connection.scalar(text("PRAGMA integrity_check")) == "ok"
@@ -67,12 +67,12 @@ def sound(where: str, acknowledged: list[str]) -> None:
 
 def test_kills_of_the_service_on_sqlite(tmp_path: Path) -> None:
     where = str(tmp_path / "store.db")
-    tokens, acknowledged = filled(where, KILLS["sqlite"]), list[str]()
-    server = [service.Server(where)]
+    tokens, acknowledged = ready(where, KILLS["sqlite"]), list[str]()
+    server = [crowd.Server(where)]
 
     def fall() -> None:
         server[0].stop(kill=True)
-        server[0] = service.Server(where, port=server[0].port)
+        server[0] = crowd.Server(where, port=server[0].port)
 
     for number in range(KILLS["sqlite"]):
         acknowledged += fought(server[0].port, tokens, fall, number)
@@ -83,12 +83,12 @@ def test_kills_of_the_service_on_sqlite(tmp_path: Path) -> None:
 def test_kills_of_the_service_and_of_postgresql(postgresql: Cluster) -> None:  # noqa: F811
     kills = KILLS["service"] + KILLS["database"]
     where = postgresql.base(f"kills{time.monotonic_ns()}")
-    tokens, acknowledged = filled(where, kills), list[str]()
-    server = [service.Server(where, workers=2)]
+    tokens, acknowledged = ready(where, kills), list[str]()
+    server = [crowd.Server(where, workers=2)]
 
     def service_falls() -> None:
         server[0].stop(kill=True)
-        server[0] = service.Server(where, 2, None, server[0].port)
+        server[0] = crowd.Server(where, 2, None, server[0].port)
 
     def database_falls() -> None:
         postgresql.stop(True)
@@ -107,8 +107,8 @@ def test_kills_of_the_service_and_of_postgresql(postgresql: Cluster) -> None:  #
 def test_a_disk_that_fills_up_under_load_is_told_and_loses_nothing(tmp_path: Path) -> None:
     """The kernel itself refuses to let the files grow (RLIMIT_FSIZE); then there is room again."""
     where = str(tmp_path / "store.db")
-    tokens = filled(where, 2)
-    server = service.Server(where)
+    tokens = ready(where, 2)
+    server = crowd.Server(where)
 
     def allow(size: int) -> None:
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
@@ -121,8 +121,8 @@ def test_a_disk_that_fills_up_under_load_is_told_and_loses_nothing(tmp_path: Pat
         await asyncio.sleep(1.2)
         allow(resource.RLIM_INFINITY)
 
-    async def both() -> service.Seen:
-        (seen, _), _ = await asyncio.gather(service.load(server.port, tokens, 3.0, 0), squeeze())
+    async def both() -> crowd.Seen:
+        (seen, _), _ = await asyncio.gather(crowd.load(server.port, tokens, 3.0, 0), squeeze())
         return seen
 
     try:

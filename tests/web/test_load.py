@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accord.store import Store
-from bench import service
+from bench import crowd, filled
 from bench.postgres import Cluster, cluster, why_not
 
 
@@ -33,35 +32,20 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return made.base(f"load{time.monotonic_ns()}")
 
 
-def test_the_load_writes_its_rows_and_finds_nothing_wrong(tmp_path: Path) -> None:
-    words = "--stores sqlite --items 1000 --workers 1 --clients 4 --paced 4 --pace 0.2 --seconds 1.5"
-    rows = service.main([*words.split(), "--out", str(tmp_path / "service.json")])
-    kept = json.loads((tmp_path / "service.json").read_text())
-    assert kept["rows"] == rows
-    assert [row["pace_s"] for row in rows] == [0, 0.2]
-    for row in rows:
-        assert (row["errors"], row["surplus"], row["lost"], row["doubled"]) == (0, 0, 0, 0), row
-        assert row["answers"] > 10
-        assert row["export_pairs"] == sum(r["answers"] for r in rows[: rows.index(row) + 1])
-        assert 0 < row["claim_p50_ms"] <= row["claim_p95_ms"] <= row["claim_p99_ms"]
-        assert row["start_s"] > 0
-        assert row["memory_mb"] > 20
-
-
 def test_two_workers_and_a_kill_in_the_middle_lose_nothing_that_was_acknowledged(where: str) -> None:
     """Clients go on through the fall of the server, with the same ids, as the contract says."""
     with Store.open(where) as store:
-        store.put(service.items(400, words=10))
-        tokens = service.people_of(store, 6)
-    first = service.Server(where, workers=2)
+        store.put(filled.items(400, words=10))
+        tokens = crowd.people_of(store, 6)
+    first = crowd.Server(where, workers=2)
 
-    async def fall() -> service.Server:
+    async def fall() -> crowd.Server:
         await asyncio.sleep(1.2)
         first.stop(kill=True)
-        return await asyncio.to_thread(service.Server, where, 2, None, first.port)
+        return await asyncio.to_thread(crowd.Server, where, 2, None, first.port)
 
-    async def both() -> tuple[service.Seen, service.Server]:
-        (seen, _), second = await asyncio.gather(service.load(first.port, tokens, 5.0, 0), fall())
+    async def both() -> tuple[crowd.Seen, crowd.Server]:
+        (seen, _), second = await asyncio.gather(crowd.load(first.port, tokens, 5.0, 0), fall())
         return seen, second
 
     seen, second = asyncio.run(both())
@@ -70,24 +54,24 @@ def test_two_workers_and_a_kill_in_the_middle_lose_nothing_that_was_acknowledged
     refused = [one for one in seen.errors if one.startswith(("POST", "PUT"))]
     assert refused == [], "connections broke, but whoever was answered was answered well"
     with Store.open(where) as store:
-        assert service.kept(store, seen.acknowledged) == (0, 0, 0)
+        assert crowd.kept(store, seen.acknowledged) == (0, 0, 0)
 
 
 def test_a_database_server_that_falls_is_met_again(postgresql: Cluster) -> None:
     """Answers that were acknowledged before PostgreSQL was killed are there after it came back."""
     where = postgresql.base(f"fall{time.monotonic_ns()}")
     with Store.open(where) as store:
-        store.put(service.items(300, words=10))
-        tokens = service.people_of(store, 4)
-    server = service.Server(where)
+        store.put(filled.items(300, words=10))
+        tokens = crowd.people_of(store, 4)
+    server = crowd.Server(where)
 
     async def fall() -> None:
         await asyncio.sleep(1.0)
         await asyncio.to_thread(postgresql.stop, True)
         await asyncio.to_thread(postgresql.start)
 
-    async def both() -> service.Seen:
-        (seen, _), _ = await asyncio.gather(service.load(server.port, tokens, 4.0, 0), fall())
+    async def both() -> crowd.Seen:
+        (seen, _), _ = await asyncio.gather(crowd.load(server.port, tokens, 4.0, 0), fall())
         return seen
 
     seen = asyncio.run(both())
@@ -96,4 +80,4 @@ def test_a_database_server_that_falls_is_met_again(postgresql: Cluster) -> None:
     assert len(seen.acknowledged) > 4
     assert all(" 503 " in one for one in seen.errors), [one for one in seen.errors if " 503 " not in one][:3]
     with Store.open(where) as store:
-        assert service.kept(store, seen.acknowledged) == (0, 0, 0)
+        assert crowd.kept(store, seen.acknowledged) == (0, 0, 0)
