@@ -13,7 +13,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from accord.project import Project
 
-Proof = Literal["lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised"]
+Proof = Literal["lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised", "believed"]
 
 
 def import_(
@@ -22,6 +22,7 @@ def import_(
     project: Path = Path("projects/mine"),
     form: str = "auto",
     test_share: float = 0.1,
+    bad: int = 20,
 ) -> int:
     """Bring records into a project: JSONL, JSONL.gz or Parquet; the forms are those of docs/data.md.
 
@@ -32,6 +33,7 @@ def import_(
         project: Folder of the project; made when it is not there.
         form: Form of the rows; `auto` looks at each.
         test_share: Share of prompts put aside for the test.
+        bad: How many bad rows of each file are named.
     """
     from accord.config import SettingsError
     from accord.store import Store
@@ -40,17 +42,17 @@ def import_(
     if not files:
         raise SettingsError("name at least one file to import: accord import FILE ... [--project DIR]")
     project.mkdir(parents=True, exist_ok=True)
-    bad = 0
+    refused = 0
     with Store.open(project / "store.db") as store:
         for file in files:
             found = import_file(store, file, form, test_share=test_share)  # type: ignore[arg-type]
-            bad += found.bad_rows
+            refused += found.bad_rows
             print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
-            for row in found.bad[:20]:
+            for row in found.bad[: max(0, bad)]:
                 print(f"  line {row.line}: {row.reason}")
-            if found.bad_rows > 20:
-                print(f"  and {found.bad_rows - 20} more bad rows")
-    return 1 if bad else 0
+            if found.bad_rows > max(0, bad):
+                print(f"  and {found.bad_rows - max(0, bad)} more bad rows; --bad {found.bad_rows} names them")
+    return 1 if refused else 0
 
 
 def export(
@@ -166,15 +168,15 @@ def prove(
     Args:
         name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
             every method from the same start on the same beliefs. `overoptimisation`: where gold turns down while the
-            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`: each beside its control
-            (docs/experiments.md).
+            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`, `believed`: each beside
+            its control (docs/experiments.md).
         seeds: How many seeds.
         folder: Where the projects are made.
         small: The small size of an experiment: minutes, to see that it runs. Not for `lab` and `methods`.
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
         source: For `transfer`: file with preferences of the old domain, instead of the lab.
         target: For `transfer`: file with preferences of the new domain.
-        first: For `methods`: the first seed.
+        first: For `methods` and `believed`: the first seed.
         entrants: For `methods`: those that take part, with commas between them; without it all (docs/methods.md).
     """
     from accord.proofs.named import prove as run

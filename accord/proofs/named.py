@@ -9,6 +9,8 @@ from pathlib import Path
 from accord.config import SettingsError, read
 from accord.proofs.ground import Said
 
+BY_SEED = ("methods", "believed")
+"""Proofs whose seeds can be made one by one."""
 LONG = {"lab": "accord.prove", "methods": "accord.contest"}
 """Proofs that have one size and no settings: where they are."""
 
@@ -26,8 +28,8 @@ def prove(
 ) -> int:
     """Run it. Raises SettingsError for what this proof does not have. files: of `transfer`, by side.
 
-    first, entrants: of `methods`, the first seed and names with commas between them. Returns the exit status: 1 when a
-    bound was promised and missed.
+    first: the first seed, of `BY_SEED`. entrants: of `methods`, names with commas between them. Returns the exit
+    status: 1 when a bound was promised and missed.
     """
     given = {side: str(file) for side, file in files.items() if file is not None}
     if name in LONG and (small or settings is not None):
@@ -38,9 +40,12 @@ def prove(
         **({"entrants": tuple(entrants.split(","))} if entrants else {}),
         **({"first": first} if first != 1 else {}),
     }
-    if part and name != "methods":
-        raise SettingsError(f"accord prove {name} has neither --first nor --entrants; methods has")
+    if "first" in part and name not in BY_SEED:
+        raise SettingsError(f"accord prove {name} has no --first; {', '.join(BY_SEED)} have")
+    if "entrants" in part and name != "methods":
+        raise SettingsError(f"accord prove {name} has no --entrants; methods has")
     if name in LONG:
         return int(getattr(importlib.import_module(LONG[name]), f"prove_{name}")(seeds, folder, say, **part))
     found = importlib.import_module(f"accord.proofs.{name}")
-    return int(found.prove(seeds, folder, say, small, {**(read(settings) if settings else {}), **given}))
+    chosen = {**(read(settings) if settings else {}), **given}
+    return int(found.prove(seeds, folder, say, small, chosen, **part))

@@ -6,7 +6,6 @@ Gao et al. 2022; Coste et al. 2023 (ensembles, 25 % of labels flipped). docs/ove
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,21 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
 
 from accord.algorithms import ppo
 from accord.config import Settings
 from accord.evaluate.overoptimisation import Track, plain, read
 from accord.project import Project
 from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Member, Proxy, Said, Two, compared, lab, right, taught
-from accord.proofs.pressed import Press, Watched, by_gold
+from accord.proofs.pressed import Press, Watched, by_gold, with_critic
 from accord.proofs.turned import ONE, Condition, Runs, told
 from accord.records import Prompt
 from accord.rewards.ensemble import Rule
 from accord.rewards.learned import Learned
-from accord.worlds.text.models import parts
-from accord.worlds.text.policy import Policy
-from accord.worlds.text.scorer import Scorer
 
 
 class Config(Settings):
@@ -175,10 +170,7 @@ def climbed(here: Setting, way: str, price: float, name: str) -> dict[str, Any]:
     project, recipe = press.project, press.project.recipe
     chosen = recipe.ppo.model_copy(update={"iterations": config.iterations, "kl": ppo.KL(coefficient=price)})
     run = project.run(name, chosen, proof=config.model_dump(mode="json"))
-    critic = Scorer(copy.deepcopy(proxy.members[0].scorer.model))
-    nn.init.zeros_(parts(critic.model)[1].weight)  # as build.critic says
-    model = project.language_model(press.start, press.encoder.tokenizer)
-    policy = Policy(model, recipe.draw.temperature, critic).to(run.device)
+    policy = with_critic(project, press.start, press.encoder, proxy.members[0].scorer).to(run.device)
     world = project.world(policy, press.encoder, project.prompts("train"), name)
     watched = Watched(world, lambda now: press.look(now, proxy), config.every)
     ppo.train(chosen, policy, watched, Learned(world.keep, proxy), run, press.reference)

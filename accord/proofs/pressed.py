@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.algorithms.best_of_n import curve, kl
 from accord.batches import Comparisons, Rollout, Segment, pack
@@ -18,7 +19,10 @@ from accord.proofs.ground import answered, by_prompt
 from accord.records import Demonstration, Preference, Prompt, Sample
 from accord.rewards.learned import Answers
 from accord.run import newest, read_state
+from accord.worlds.text.encode import Encoder
+from accord.worlds.text.models import parts
 from accord.worlds.text.policy import Policy
+from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.world import TextWorld
 
 Worth = Callable[[Answers], Tensor]
@@ -125,6 +129,13 @@ class Watched:
         """Go on from there."""
         self.world.load_state_dict(state["world"])
         self.seen = dict(state["seen"])
+
+
+def with_critic(project: Project, start: str, encoder: Encoder, scorer: Scorer) -> Policy:
+    """A version ready for PPO, with a critic from a reward model whose head starts at zero, as build.critic says."""
+    critic = Scorer(copy.deepcopy(scorer.model))
+    nn.init.zeros_(parts(critic.model)[1].weight)
+    return Policy(project.language_model(start, encoder.tokenizer), project.recipe.draw.temperature, critic)
 
 
 def along(project: Project, names: Sequence[str]) -> list[tuple[str, Callable[[], Policy]]]:
