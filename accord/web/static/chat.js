@@ -127,7 +127,7 @@ byId("fresh").addEventListener("click", () => {
   mine();
 });
 
-outbox = new Outbox(await openShelf(person), send, tell);
+outbox = new Outbox(await openShelf(person), send, tell, person);
 await outbox.load();
 mine();
 document.body.dataset.ready = "yes";

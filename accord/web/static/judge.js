@@ -19,9 +19,9 @@ const current = () => state.tasks[0];
 
 // --- the server ------------------------------------------------------------------------------------------------
 
-function ask(method, path, body) {
+function ask(method, path, body, keepalive = false) {
   const headers = { "X-CSRF-Token": csrf, ...(body ? { "Content-Type": "application/json" } : {}) };
-  return fetch(path, { method, headers, body: body && JSON.stringify(body), credentials: "same-origin" });
+  return fetch(path, { method, headers, body: body && JSON.stringify(body), credentials: "same-origin", keepalive });
 }
 
 async function send(act) {
@@ -278,7 +278,7 @@ byId("leave").addEventListener("click", () => {
 async function begin() {
   wireDialogs();
   shelf = await openShelf(person);
-  outbox = new Outbox(shelf, send, tell);
+  outbox = new Outbox(shelf, send, tell, person);
   await outbox.load();
   state.history = (await shelf.all("history")).filter((one) => one.task.project === project).sort((a, b) => (a.id < b.id ? -1 : 1));
   for (const one of outbox.waiting) if (one.kind === "answer") state.answered.add(one.claim);
@@ -288,6 +288,7 @@ async function begin() {
   await refill();
   await desk();
   counts();
+  addEventListener("pagehide", () => outbox.leave((act) => ask("PUT", `/api/claims/${act.claim}/answer`, act.body, true).catch(() => {})));
   addEventListener("online", () => { outbox.failures = 0; outbox.pump(); refill(); });
   setInterval(() => { tell(outbox); learned(); if (state.owed && !document.hidden) refill(); }, 1000);
   setInterval(() => { if (!document.hidden && !current()) refill().then(desk); }, 10_000);

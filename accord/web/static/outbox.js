@@ -47,23 +47,74 @@ function memory() {
   };
 }
 
-/** Sends what lies in the outbox, in order, again and again until the server has it. */
-export class Outbox {
-  constructor(shelf, send, told) {
-    Object.assign(this, { shelf, send, told, waiting: [], flying: null, failures: 0, refused: [], timer: 0 });
+/**
+ * What the base has not confirmed yet, in localStorage, which is written before the key's event ends: a page that is left
+ * or loaded again at that instant takes its unfinished transactions with it.
+ */
+class Journal {
+  constructor(person) {
+    this.prefix = `accord-out-${person}-`;
   }
 
-  /** What an earlier page left. */
+  /** "kept": an act on its way into the base; "gone": one on its way out. Returns what to call when the base has done it. */
+  write(what, act) {
+    const name = `${this.prefix}${what}-${act.kind}-${act.id}`;
+    try {
+      localStorage.setItem(name, JSON.stringify(act));
+    } catch {
+      return () => {}; // full or forbidden: the base alone keeps it, as it does an instant later anyway
+    }
+    return () => localStorage.removeItem(name);
+  }
+
+  /** The acts of an earlier page, with what its base did not come to. */
+  async mend(shelf) {
+    const names = Array.from({ length: localStorage.length }, (_, at) => localStorage.key(at)).filter((name) => name.startsWith(this.prefix));
+    const noted = names.map((name) => ({ name, gone: name.startsWith(`${this.prefix}gone-`), act: JSON.parse(localStorage.getItem(name)) }));
+    const same = (one, other) => one.id === other.id && one.kind === other.kind;
+    const gone = noted.filter((one) => one.gone).map((one) => one.act);
+    const left = [];
+    for (const act of await shelf.all("outbox")) {
+      if (gone.some((one) => same(one, act))) await shelf.drop("outbox", act.seq);
+      else left.push(act);
+    }
+    for (const { act } of noted.filter((one) => !one.gone).sort((one, other) => one.act.since - other.act.since)) {
+      if ([...left, ...gone].some((one) => same(one, act))) continue;
+      left.push({ ...act, seq: await shelf.put("outbox", { ...act }) });
+    }
+    for (const { name } of noted) localStorage.removeItem(name);
+    return left;
+  }
+}
+
+/** Sends what lies in the outbox, in order, again and again until the server has it. */
+export class Outbox {
+  constructor(shelf, send, told, person) {
+    const journal = new Journal(person);
+    Object.assign(this, { shelf, send, told, journal, waiting: [], flying: null, failures: 0, refused: [], timer: 0 });
+  }
+
+  /** What an earlier page left. It may have gone out as that page was left, so it is no longer simply taken back. */
   async load() {
-    this.waiting = await this.shelf.all("outbox");
+    this.waiting = (await this.journal.mend(this.shelf)).map((one) => ({ ...one, due: 0, out: true }));
     this.pump();
+  }
+
+  /** The page is being left: send at once, in a way that outlives it. What arrives twice counts once. */
+  leave(send) {
+    for (const one of this.waiting) {
+      if (one.kind !== "answer" || one === this.flying) continue;
+      one.out = true;
+      send(one);
+    }
   }
 
   /** Keep an act; it goes out after `delay` milliseconds, so that a quick undo leaves no trace. */
   async add(act, delay = 0) {
     const one = { ...act, since: Date.now(), due: Date.now() + delay };
+    const settled = this.journal.write("kept", one);
     this.waiting.push(one);
-    one.kept = this.shelf.put("outbox", { ...one }).then((seq) => { one.seq = seq; });
+    one.kept = this.shelf.put("outbox", { ...one }).then((seq) => { one.seq = seq; settled(); });
     this.told(this);
     await one.kept.catch(() => {});
     this.pump();
@@ -72,9 +123,10 @@ export class Outbox {
   /** Take an answer back before it went. Whether that was still possible. */
   recall(id) {
     const at = this.waiting.findIndex((one) => one.id === id && one.kind === "answer");
-    if (at < 0 || this.waiting[at] === this.flying) return false;
+    if (at < 0 || this.waiting[at] === this.flying || this.waiting[at].out) return false;
     const [one] = this.waiting.splice(at, 1);
-    Promise.resolve(one.kept).then(() => this.shelf.drop("outbox", one.seq));
+    const settled = this.journal.write("gone", one);
+    Promise.resolve(one.kept).then(() => this.shelf.drop("outbox", one.seq)).then(settled).catch(() => {});
     this.told(this);
     return true;
   }
