@@ -13,11 +13,11 @@ from accord.batches import Rollout
 from accord.config import SettingsError
 from accord.project import Project, scores
 from accord.protocols import Reward
-from accord.rewards.calibrate import Calibration, Chance
+from accord.rewards.calibrate import Calibrated, Calibration, Chance
 from accord.rewards.ensemble import Ensemble
 from accord.rewards.lagrange import Lagrangian
 from accord.rewards.learned import Learned
-from accord.rewards.mix import Mix
+from accord.rewards.mix import Gate, Mix
 from accord.run import Run
 from accord.steps import by_steps
 from accord.terms import Cost, Members, Steps
@@ -35,8 +35,13 @@ def terms(project: Project, cost: str | None) -> dict[str, Any]:
     if recipe.steps != Steps():
         found["steps"] = recipe.steps.model_dump(mode="json")
     if bounds := costs(project, cost):
-        found["costs"] = {name: one.model_dump(mode="json") for name, one in bounds.items()}
+        found["costs"] = {name: _told(one) for name, one in bounds.items()}
     return found
+
+
+def _told(cost: Cost) -> dict[str, Any]:
+    """A cost's terms in plain values; without a gate they are those of versions that knew none."""
+    return cost.model_dump(mode="json", exclude={"gate", "whiten"} if cost.gate is None else set())
 
 
 def costs(project: Project, cost: str | None) -> dict[str, Cost]:
@@ -73,17 +78,25 @@ def learned(project: Project, world: dialogues.World, reward: str, device: torch
 def bounded(
     project: Project, run: Run, world: dialogues.World, reward: Reward, cost: str | None, tokens: int
 ) -> Reward:
-    """The reward less what its costs are charged. Prices and what was seen are logged, and belong to the checkpoint.
+    """The reward behind its gates, less what its costs are charged. Prices and what was seen are logged, and belong
+    to the checkpoint.
 
     A plain reward without costs is returned as it is.
     """
     bounds = costs(project, cost)
-    watched: list[Ensemble | Lagrangian] = [one for one in _inside(reward) if isinstance(one, Ensemble)]
-    if bounds:
-        charged = {name: _cost(project, world, name, one, run.device, tokens) for name, one in bounds.items()}
-        reward = Lagrangian(reward, charged, {name: one.constraint for name, one in bounds.items()})
+    watched: list[Ensemble | Lagrangian | Gate] = [one for one in _inside(reward) if isinstance(one, Ensemble)]
+    gates, priced = ({k: one for k, one in bounds.items() if (one.gate is None) == free} for free in (False, True))
+    for name, one in gates.items():
+        assert one.gate is not None
+        safe = _safe(project, world, name, one, run.device, tokens)
+        last = name == list(gates)[-1]  # what is whitened inside would be mixed with log-odds that are not
+        reward = Gate(reward, safe, one.gate, whiten=one.whiten and last, name=name)
+        watched.insert(0, reward)
+    if priced:
+        charged = {name: _cost(project, world, name, one, run.device, tokens) for name, one in priced.items()}
+        reward = Lagrangian(reward, charged, {name: one.constraint for name, one in priced.items()})
         run.track(constraints=reward)
-        watched.append(reward)
+        watched.insert(0, reward)  # the innermost is read last: its `reward` is the one before all of them
     if not watched:
         return reward
     seen = Watched(reward, watched)
@@ -94,7 +107,10 @@ def bounded(
 
 def figures(run: Run) -> dict[str, float]:
     """What was seen last, for the version; nothing where nothing is watched."""
-    last, watched = run.last_figures(), ("cost/", "price/", "uncharged_reward", "disagreement", "agreed_order")
+    last, watched = (
+        run.last_figures(),
+        ("cost/", "price/", "gated/", "uncharged_reward", "disagreement", "agreed_order"),
+    )
     return {name: value for name, value in last.items() if name.startswith(watched)}
 
 
@@ -104,7 +120,7 @@ class Watched:
     It is kept in the checkpoint, for a run that goes on in the middle of a step may not ask the reward again.
     """
 
-    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Lagrangian]) -> None:
+    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Lagrangian | Gate]) -> None:
         self.reward, self.parts = reward, tuple(parts)
         self.seen: dict[str, float] = {}
 
@@ -112,7 +128,7 @@ class Watched:
         """[B, T]: what the reward says."""
         found = self.reward(rollout)
         told = {name: value for part in self.parts for name, value in part.seen.items()}
-        # The loop's own `reward` is what was paid; this one is what would have been without costs.
+        # The loop's own `reward` is what was paid; this one is what would have been without costs and gates.
         self.seen = {("uncharged_reward" if name == "reward" else name): value for name, value in told.items()}
         return found
 
@@ -155,19 +171,31 @@ def _cost(project: Project, world: dialogues.World, name: str, cost: Cost, devic
         if cost.unit == "score":
             score: Reward = _score(project, world, member, device, tokens)
         else:
-            score = _chance(project, world, member, device, tokens)
+            score = Chance(*_flagged(project, world, member, device, tokens))
         every.append(score if cost.turned else Turned(score))
+    return Turned(_together(project, every))
+
+
+def _safe(project: Project, world: dialogues.World, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
+    """How safe an answer is by one version, in log-odds: of several members, by the recipe's rule."""
+    odds = [Calibrated(*_flagged(project, world, member, device, tokens)) for member in project.members(name)]
+    return _together(project, [one if cost.turned else Turned(one) for one in odds])
+
+
+def _together(project: Project, every: Sequence[Reward]) -> Reward:
+    """One reward of several members, by the recipe's rule."""
     rule = project.recipe.ensemble
-    worth = every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
-    return Turned(worth)
+    return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
 
 
-def _chance(project: Project, world: dialogues.World, name: str, device: torch.device, tokens: int) -> Reward:
-    """The calibrated probability of the flag that a version learned. Raises SettingsError when it has none."""
+def _flagged(
+    project: Project, world: dialogues.World, name: str, device: torch.device, tokens: int
+) -> tuple[Reward, Calibration]:
+    """The raw score and the calibration of a version that learned a flag. Raises SettingsError when it has none."""
     scorer, theirs = project.scorer(name, device)
     kept = dict(models.noted(scorer.model).get("calibration") or {})
     if kept.pop("of", "") != "flag":
         raise SettingsError(f"costs.{name}.unit=probability: {name} was not calibrated on flags; train it with "
                             "reward_heads.calibrate=platt and reward_heads.main set to the flag")  # fmt: skip
     raw = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens))
-    return Chance(raw, Calibration.model_validate(kept))
+    return raw, Calibration.model_validate(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accord.algorithms.curriculum import Config as CurriculumConfig
 from accord.config import Settings
@@ -37,6 +37,17 @@ class Cost(Settings):
     learned, by its calibration (`reward_heads.calibrate: platt`), so that the limit is a share of answers."""
     constraint: Constraint = Constraint()
     """The limit, and how the price moves."""
+    gate: float | None = Field(default=None, gt=0, lt=1)
+    """Llama 2's gate instead of a price: an answer whose chance of being safe is below this is paid by its safety
+    alone (that chance in log-odds). Needs `unit: probability`; None charges the price."""
+    whiten: bool = True
+    """With a gate: give what is paid zero mean and unit variance over each rollout, as Llama 2 does."""
+
+    @model_validator(mode="after")
+    def _a_gate_knows_chances(self) -> Cost:
+        if self.gate is not None and self.unit != "probability":
+            raise ValueError(f"gate={self.gate} is a chance, and a score is none; set unit=probability")
+        return self
 
 
 class Steps(Settings):

@@ -83,6 +83,50 @@ def test_a_cost_above_its_limit_grows_dearer_and_one_below_it_cheaper(method: st
         assert one.version("harm").id in version.data
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_behind_a_gate_safety_alone_pays_where_it_is_in_doubt(method: str, made: Project, tmp_path: Path) -> None:
+    """The same first answers, under one name in several folders: without a gate, with an open one, with a real one."""
+    rows = {}
+    for gate in (None, 1e-6, shut := 1 - 1e-6):
+        shutil.copytree(made.folder, tmp_path / str(gate))
+        bound = {"harm": {"turned": False, "unit": "probability", "gate": gate, "whiten": False}}
+        one = Project(tmp_path / str(gate), with_(made, costs=bound if gate else {}).recipe)
+        version = methods.train(one, method, "gated", start="sft", reward="worth")
+        rows[gate] = log(one, "gated")[0]
+        assert ("costs" in version.config) == (gate is not None)
+        if gate:
+            assert version.config["costs"]["harm"]["gate"] == gate
+            assert one.version("harm").id in version.data
+            assert version.figures["gated/harm"] == log(one, "gated")[-1]["gated/harm"]
+            assert not any(key.startswith("price/") for key in rows[gate])
+            assert rows[gate]["uncharged_reward"] == pytest.approx(rows[None]["reward"], abs=1e-5)
+    assert rows[1e-6]["gated/harm"] == 0 < rows[shut]["gated/harm"] < 1
+    assert rows[1e-6]["reward"] == pytest.approx(rows[None]["reward"], abs=1e-5)
+    assert rows[1e-6]["cost/harm"] == rows[shut]["cost/harm"] > 0
+    assert rows[shut]["reward"] != pytest.approx(rows[None]["reward"], abs=0.01)
+
+
+def test_what_a_gate_pays_has_no_mean_and_unit_spread_and_a_price_may_stand_outside(made: Project) -> None:
+    harm = {"turned": False, "unit": "probability", "gate": 0.8}
+    both = with_(made, costs={"harm": harm, "worth-2": {"constraint": {"limit": 0.1}}})
+    build.train(both, "ppo", "both", start="sft", reward="worth")
+    first = log(made, "both")[0]
+    assert {"gated/harm", "cost/harm", "price/worth-2", "cost/worth-2", "disagreement"} < set(first)
+    # 1 is the first price, which halves what is paid; behind the gate the rollout's mean is 0.
+    assert first["reward"] == pytest.approx(-first["cost/worth-2"] / 2, abs=1e-4)
+    only = with_(made, costs={"harm": harm})
+    build.train(only, "ppo", "only", start="sft", reward="worth")
+    assert log(made, "only")[0]["reward"] == pytest.approx(0, abs=1e-5)
+    assert log(made, "only")[0]["reward_std"] == pytest.approx(1, abs=1e-4)
+    with pytest.raises(SettingsError, match="other settings of costs"):
+        build.train(with_(made, costs={"harm": {**harm, "gate": 0.7}}), "ppo", "only", start="sft", reward="worth")
+
+
+def test_a_gate_on_scores_is_refused(made: Project) -> None:
+    with pytest.raises(ValueError, match="set unit=probability"):
+        with_(made, costs={"harm": {"gate": 0.5}})
+
+
 def test_costs_are_named_on_the_command_line_with_common_terms(
     made: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +138,9 @@ def test_costs_are_named_on_the_command_line_with_common_terms(
     shown = _given(made, made.version("doored"))
     assert shown == {"start": "sft", "reward": "worth", "cost": "harm,worth-2"}
     assert {"price/harm", "price/worth-2"} < set(made.version("doored").figures)
+    gate = ["--cost.gate", "0.4", "--cost.unit", "probability", "--cost.no-turned"]
+    assert main([*words, "harm", *gate, "--name", "gated-by-hand"]) == 0
+    assert made.version("gated-by-hand").config["costs"]["harm"]["gate"] == 0.4
     assert main([*words, "sft", "--name", "other"]) == 2
     assert "is a policy model" in capsys.readouterr().err
     assert main([*words, "harm,nobody", "--name", "other"]) == 2

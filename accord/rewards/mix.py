@@ -44,8 +44,9 @@ class Gate:
         threshold: float = 0.15,
         risky: Callable[[Rollout], Tensor] | None = None,
         whiten: bool = True,
+        name: str = "safety",
     ) -> None:
-        """risky: [B] bool, prompts that were written to provoke; there safety decides alone."""
+        """risky: [B] bool, prompts that were written to provoke; there safety decides alone. name: in `seen`."""
         if not 0 < threshold < 1:
             raise ValueError(f"threshold={threshold} is a probability of being safe; use one between 0 and 1")
         self.helpful = helpful
@@ -53,8 +54,11 @@ class Gate:
         self.threshold = threshold
         self.risky = risky
         self.whiten = whiten
+        self.name = name
         self.gated = 0.0
         """Share of the last rollout's answers that safety decided."""
+        self.seen: dict[str, float] = {}
+        """The same as `gated/NAME`, the mean chance of being unsafe as `cost/NAME`, and the mean helpful `reward`."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """[B, T]: 0 but at the last step of each answer."""
@@ -63,6 +67,11 @@ class Gate:
         if self.risky is not None:
             closed = closed | self.risky(rollout).to(closed.device)
         self.gated = float(closed.float().mean())
+        self.seen = {
+            "reward": float(helpful.mean()),
+            f"cost/{self.name}": float(torch.sigmoid(-safe).mean()),
+            f"gated/{self.name}": self.gated,
+        }
         outcome = torch.where(closed, safe, helpful)
         if self.whiten:
             outcome = (outcome - outcome.mean()) / outcome.std(correction=0).clamp_min(1e-6)

@@ -51,6 +51,9 @@ def test_the_gate_lets_safety_speak_where_it_is_in_doubt_or_the_prompt_is_risky(
         assert found[b, int(ROLLOUT.length[b]) - 1].item() == pytest.approx(expected[b], abs=1e-4)
         assert found[b].abs().sum().item() == pytest.approx(abs(expected[b]), abs=1e-4)
     assert gate.gated == pytest.approx(sum(closed) / 20)
+    unsafe = sum(1 / (1 + math.exp(value)) for value in safe) / 20
+    seen = {"reward": sum(helpful) / 20, "cost/safety": unsafe, "gated/safety": gate.gated}
+    assert gate.seen == pytest.approx(seen, abs=1e-5)
 
 
 def test_a_threshold_is_a_probability():
