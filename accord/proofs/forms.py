@@ -147,7 +147,8 @@ class Here:
             said.append(feedback)
         raise SettingsError(
             f"{name}: {len(asked)} questions about {len(prompts)} prompts took {budget - left:.0f} of {budget:.0f} "
-            f"seconds, and no more can be asked; raise {'nines' if way.answers == 9 else 'train_prompts'}, or lower seconds"
+            "seconds, and no more can be asked; "
+            f"raise {'nines' if way.answers == 9 else 'train_prompts'}, or lower seconds"
         )
 
     def answered(self, name: str, prompt: Prompt, samples: Sequence[Sample]) -> tuple[Asked, Feedback]:
