@@ -169,4 +169,4 @@ def test_options_of_one_proof_are_refused_by_the_others(capsys):
     assert main(["prove", "lab", "--small"]) == 2
     assert "neither --small nor --settings" in capsys.readouterr().err
     assert main(["prove", "curriculum", "--source", "x"]) == 2
-    assert "neither --source nor --target" in capsys.readouterr().err
+    assert "curriculum has no --source" in capsys.readouterr().err
