@@ -8,13 +8,15 @@ same to the last bit, and the modules are the model's own, LoRA layers included.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from accord.worlds.text.attention import Layout, Rule
-from accord.worlds.text.trunk import Trunk
+
+if TYPE_CHECKING:
+    from accord.worlds.text.trunk import Trunk
 
 FAMILIES = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 """Bodies of `transformers` whose layers are those of Llama; heads may be normalised (Qwen 3) or see a window."""
@@ -29,11 +31,15 @@ def reader(trunk: Trunk) -> Read:
     Modules with hooks (weights in shares, somebody's probes) want to be called by their own names.
     """
     body = trunk.body
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in body.modules())
-    if type(body).__name__ not in FAMILIES or not trunk.shares or hooked:
+    if not known(body) or not trunk.shares:
         return trunk.read
     rules = [rule_of(layer.self_attn, body.config) for layer in body.layers]
     return lambda ids, position, layout: read(body, rules, ids, position, layout)
+
+
+def known(body: Any) -> bool:
+    """Whether a body has the layers of a family above, and nobody listens to its modules."""
+    return type(body).__name__ in FAMILIES and not any(m._forward_hooks or m._forward_pre_hooks for m in body.modules())
 
 
 def rule_of(own: Any, config: Any) -> Rule:

@@ -63,7 +63,7 @@ class Policy(nn.Module):
         """This process's own pass over these rows."""
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
-        hidden = self.trunk.hidden(row)[row.before[there]]
+        hidden = self.trunk.hidden(row, row.before[there])
         logprob, entropy = logprobs(
             hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature
         )
@@ -101,7 +101,7 @@ class Policy(nn.Module):
         """[B, T] log-probabilities alone."""
         row = self.trunk.packed(segment, whole=False)
         there = self._there(segment, row)
-        hidden = self.trunk.hidden(row)[row.before[there]]
+        hidden = self.trunk.hidden(row, row.before[there])
         found, _ = logprobs(hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature)
         return spread(found, there)
 

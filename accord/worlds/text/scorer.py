@@ -68,7 +68,7 @@ class Scorer(nn.Module):
         if self.trunk is None:
             return self._encoded(segment, self._caught)
         row = self.trunk.packed(segment)
-        return self.trunk.hidden(row)[row.last]
+        return self.trunk.hidden(row, row.last)
 
     def read(self, states: Tensor) -> Tensor:
         """[B, D] -> [B] fp32: the score that the last linear layer reads off states."""
@@ -91,7 +91,7 @@ class Scorer(nn.Module):
             raise ValueError(f"{type(unwrapped(self.model)).__name__} sees whole texts and has no value before a step")
         row = self.trunk.packed(segment, whole=False)
         there = row.before >= 0
-        return spread(self._read(self.trunk.hidden(row)[row.before[there]]), there)
+        return spread(self._read(self.trunk.hidden(row, row.before[there])), there)
 
     def each(self, segment: Segment) -> Tensor:
         """[B, T] fp32: read at each step itself, so of all up to and with it; 0 where no step is.
@@ -111,7 +111,7 @@ class Scorer(nn.Module):
         row = self.trunk.packed(segment)
         behind = segment.length[:, None] - 1 - torch.arange(segment.action.shape[1], device=segment.length.device)
         there = segment.present
-        return spread(self._read(self.trunk.hidden(row)[(row.last[:, None] - behind)[there]]), there)
+        return spread(self._read(self.trunk.hidden(row, (row.last[:, None] - behind)[there])), there)
 
     def _read(self, hidden: Tensor) -> Tensor:
         """[m, D] -> [m]: the score layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from accord.worlds.text.attention import Rule, additive, attended
+from accord.worlds.text.slices import WORTH, Slices, back, forth, slices
 
 SHRINK = 0.8
 """Stretches down to this share of the longest are padded to it and computed together."""
@@ -84,6 +86,25 @@ class Tree:
     """All stretches, those of like length together."""
     home: Tensor
     """[N] int64: where each place of the row stands in the blocks' places laid end to end."""
+    trunks: Tensor
+    """[n, 2] int64: start and length of each trunk."""
+    branches: Tensor
+    """[m, 4] int64: start and length of each branch and of its prompt."""
+
+    @cached_property
+    def _slices(self) -> Slices:
+        return slices(self.trunks, self.branches)
+
+    @cached_property
+    def _longest(self) -> int:
+        """Tokens of the longest text."""
+        texts = [self.trunks[:, 1], self.branches[:, 1] + self.branches[:, 3]]
+        return int(torch.cat(texts).max()) if len(self.trunks) else 0
+
+    def sliced(self, query: Tensor, rule: Rule) -> Slices | None:
+        """The row as slices, where that is exact and quicker than gathering. query: [N, H, d]."""
+        whole = rule.window is None or rule.window >= self._longest
+        return self._slices if whole and len(query) >= WORTH * self._slices.calls else None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
@@ -110,59 +131,84 @@ class Tree:
 
 
 class TreeAttention(torch.autograd.Function):
-    """The same on CPU, keeping queries, keys and values once for backward and not once per answer.
-
-    Backward gathers again, block by block. A padded place repeats a real one, so its gradient is set to zero on the
-    way in; nothing else has to be undone, for padded keys are seen by padded queries alone.
-    """
+    """The same on CPU, keeping queries, keys and values once for backward and not once per answer."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, tree: Tree, rule: Rule) -> Tensor:
         """q [N, H, d], k and v [N, K, d] -> [N, H, d]."""
-        found, sums = [], []
-        for block in tree.blocks:
-            mask = block.mask(rule.window, q.dtype)
-            answer, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                block.asked(q), *_grouped(q, block.known(k), block.known(v)),
-                is_causal=mask is None, attn_mask=mask, scale=rule.scaling,
-            )  # fmt: skip
-            found.append(answer)
-            sums.append(total)
+        answer, kept = seen(tree, rule, q, k, v)
         ctx.tree, ctx.rule = tree, rule
-        ctx.save_for_backward(q, k, v, *found, *sums)
-        return tree.gathered(found)
+        ctx.save_for_backward(q, k, v, answer, *kept)
+        return answer
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """The gradients of queries, keys and values."""
-        tree, rule = ctx.tree, ctx.rule
-        q, k, v, *kept = ctx.saved_tensors
-        grad = grad.contiguous()
-        parts: list[list[Tensor]] = [[], [], []]
-        shared: list[tuple[Block, Tensor, Tensor]] = []
-        for block, answer, total in zip(tree.blocks, kept, kept[len(tree.blocks) :], strict=False):
-            mask = block.mask(rule.window, q.dtype)
-            into = _rows(grad, block.place)
-            if (padding := block.padding) is not None:
-                into[padding] = 0
-            keys, values = _grouped(q, block.known(k), block.known(v))
-            by = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                into.transpose(1, 2), block.asked(q), keys, values, answer, total,
-                0.0, mask is None, attn_mask=mask, scale=rule.scaling,
-            )  # fmt: skip
-            by_key, by_value = (_ungrouped(t, k.shape[1]) for t in by[1:])
-            if block.prompt is not None:
-                width = block.prompt.shape[1]
-                shared.append((block, by_key[:, :, :width], by_value[:, :, :width]))
-                by_key, by_value = by_key[:, :, width:], by_value[:, :, width:]
-            for part, new in zip(parts, (by[0], by_key, by_value), strict=True):
-                part.append(new)
-        by_query, by_keys, by_values = (tree.gathered(part) for part in parts)
-        for block, more_key, more_value in shared:
-            _add(by_keys, block, more_key)
-            _add(by_values, block, more_value)
-        return by_query, by_keys, by_values, None, None
+        q, k, v, answer, *kept = ctx.saved_tensors
+        return *unseen(ctx.tree, ctx.rule, grad.contiguous(), q, k, v, answer, kept), None, None
+
+
+def seen(tree: Tree, rule: Rule, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Attention on CPU: q [N, H, d], k and v [N, K, d] -> [N, H, d], and what `unseen` needs beside all these."""
+    if (whole := tree.sliced(q, rule)) is not None:
+        return whole.forward(q, _each_head(k, q), _each_head(v, q), rule.scaling)
+    found, sums = [], []
+    for block in tree.blocks:
+        mask = block.mask(rule.window, q.dtype)
+        answer, total = forth(
+            block.asked(q), *_grouped(q, block.known(k), block.known(v)),
+            is_causal=mask is None, attn_mask=mask, scale=rule.scaling,
+        )  # fmt: skip
+        found.append(answer)
+        sums.append(total)
+    return tree.gathered(found), sums
+
+
+def unseen(
+    tree: Tree, rule: Rule, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, answer: Tensor, sums: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v from that of the answer [N, H, d].
+
+    Where rows were gathered, they are gathered again, block by block. A padded place repeats a real one, so its
+    gradient is set to zero on the way in; nothing else has to be undone, for padded keys are seen by padded queries
+    alone.
+    """
+    if (whole := tree.sliced(q, rule)) is not None:
+        by_query, *both = whole.backward(grad, q, _each_head(k, q), _each_head(v, q), answer, sums, rule.scaling)
+        if k.shape[1] < q.shape[1]:
+            both = [t.view(*k.shape[:2], -1, k.shape[2]).sum(2) for t in both]
+        return by_query, both[0], both[1]
+    parts: list[list[Tensor]] = [[], [], []]
+    shared: list[tuple[Block, Tensor, Tensor]] = []
+    for block, total in zip(tree.blocks, sums, strict=True):
+        mask = block.mask(rule.window, q.dtype)
+        into = _rows(grad, block.place)
+        if (padding := block.padding) is not None:
+            into[padding] = 0
+        keys, values = _grouped(q, block.known(k), block.known(v))
+        by = back(
+            into.transpose(1, 2), block.asked(q), keys, values, block.asked(answer), total,
+            0.0, mask is None, attn_mask=mask, scale=rule.scaling,
+        )  # fmt: skip
+        by_key, by_value = (_ungrouped(t, k.shape[1]) for t in by[1:])
+        if block.prompt is not None:
+            width = block.prompt.shape[1]
+            shared.append((block, by_key[:, :, :width], by_value[:, :, :width]))
+            by_key, by_value = by_key[:, :, width:], by_value[:, :, width:]
+        for part, new in zip(parts, (by[0], by_key, by_value), strict=True):
+            part.append(new)
+    by_query, by_keys, by_values = (tree.gathered(part) for part in parts)
+    for block, more_key, more_value in shared:
+        _add(by_keys, block, more_key)
+        _add(by_values, block, more_value)
+    return by_query, by_keys, by_values
+
+
+def _each_head(known: Tensor, query: Tensor) -> Tensor:
+    """Keys or values [N, K, d] repeated for the H heads of the queries [N, H, d]."""
+    times = query.shape[1] // known.shape[1]
+    return known if times == 1 else known.repeat_interleave(times, 1)
 
 
 def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,7 +272,12 @@ def tree(
         row, place = (torch.arange(width, device=start.device) < block.length[:, None]).nonzero(as_tuple=True)
         home[block.place[row, place]] = laid + row * width + place
         laid += block.place.numel()
-    return Tree(tuple(blocks), home)
+    return Tree(
+        tuple(blocks),
+        home,
+        torch.stack([trunk_start, trunk_length], 1),
+        torch.stack([start, length, prompt_start, prompt_length], 1),
+    )
 
 
 def buckets(length: Tensor, shrink: float = SHRINK) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.batches import Segment, padded
+from accord.worlds.text import llama
 from accord.worlds.text.attention import NAME, Layout
 from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
@@ -43,6 +44,7 @@ class Trunk:
         self.scale = float(getattr(config, "logit_scale", None) or 1) / float(
             getattr(config, "logits_scaling", None) or 1
         )
+        self.whole_layers = False
         self.shares = _shares(base, self)
         self._base = base
 
@@ -57,12 +59,14 @@ class Trunk:
         count_segment(self.shape, segment, whole, self.shares)
         return packed(segment, whole) if self.shares else plain(segment)
 
-    def hidden(self, row: Packed) -> Tensor:
-        """[R * N, D]: the last hidden state of every place of the row."""
-        if row.tree is not None:
-            return self.read(row.ids, row.position, row.tree).flatten(0, 1)
-        state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
-        return state.flatten(0, 1)
+    def hidden(self, row: Packed, at: Tensor) -> Tensor:
+        """[m, D]: the last hidden states at those flat places [m] of the row."""
+        if row.tree is None:
+            state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
+            return state.flatten(0, 1)[at]
+        if self.whole_layers and llama.fits(self.body):
+            return llama.read(self.body, row.ids, row.position, row.tree, at)
+        return self.read(row.ids, row.position, row.tree)[0, at]
 
     def read(self, ids: Tensor, position: Tensor, layout: Layout) -> Tensor:
         """[R, N, D] hidden states of ids [R, N] at their positions, each layer's attention as the layout says."""
@@ -147,8 +151,10 @@ def _shares(base: Any, trunk: Trunk) -> bool:
                 raise ValueError("it attends in chunks")
             base.set_attn_implementation(NAME)
             tried = packed(_tried(rows).to(device))
-            found = trunk.hidden(tried)
-            same = _close(found[tried.last], torch.stack([state[-1] for state in wanted]))
+            ends = torch.stack([state[-1] for state in wanted])
+            same = _close(trunk.hidden(tried, tried.last), ends)
+            trunk.whole_layers = True  # from now on asked of `llama.fits`, unless its states differ
+            trunk.whole_layers = _close(trunk.hidden(tried, tried.last), ends)
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
             same, reason = False, f"{type(error).__name__}: {error}"
