@@ -13,7 +13,9 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from accord.project import Project
 
-Proof = Literal["lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised", "believed", "real"]
+Proof = Literal[
+    "lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised", "believed", "forms", "real"
+]
 
 
 def import_(
@@ -168,15 +170,15 @@ def prove(
     Args:
         name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
             every method from the same start on the same beliefs. `overoptimisation`: where gold turns down while the
-            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`, `believed`: each beside
-            its control (docs/experiments.md). `real`: reward models and a verifier on real files (docs/real.md).
+            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`, `believed` and `forms`:
+            each beside its control (docs/experiments.md). `real`: reward models on real files (docs/real.md).
         seeds: How many seeds.
         folder: Where the projects are made.
         small: The small size of an experiment: minutes, to see that it runs. Not for `lab` and `methods`.
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
         source: For `transfer`: file with preferences of the old domain, not the lab's. For `real`: folder of the files.
         target: For `transfer`: file with preferences of the new domain.
-        first: For `methods` and `believed`: the first seed.
+        first: For `methods`, `believed` and `forms`: the first seed.
         entrants: For `methods` and `real`: those that take part (rows), with commas between them; without it all.
     """
     from accord.proofs.named import prove as run
