@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, insert, literal_column, select, update
 
 from accord.records import (
     Answer,
@@ -19,76 +19,145 @@ from accord.records import (
     Rating,
 )
 from accord.store import schema
-from accord.store.claims import Lease, find, free_slot, sweep
+from accord.store.claims import Lease, free_slot, sweep
 from accord.store.errors import Conflict, Missing, Refused
+from accord.store.prepared import Prepared
 from accord.store.tally import Counts, gave, stands
 
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
 _asked = schema.RECORDS["question"]
 
-# Built once: building a statement costs more than running it.
-_STANDING = (
-    select(_queue.project, _queue.open, _asked.c.payload)
-    .join(_asked, _asked.c.id == _queue.question)
-    .where(_queue.question == bindparam("question"))
-    .with_for_update(of=schema.queue)
+_PLACE = select(_queue.project, _queue.open, _asked.c.payload).join(_asked, _asked.c.id == _queue.question)
+_STANDING = Prepared(_PLACE.where(_queue.question == bindparam("question")).with_for_update(of=schema.queue))
+_HELD = Prepared(
+    _PLACE.join(schema.claim, _claim.question == _queue.question)
+    .add_columns(_claim.id, _claim.question, _claim.annotator, _claim.until, _claim.state)
+    .where(_claim.id == bindparam("id"))
+    .with_for_update(of=[schema.claim, schema.queue])
 )
-_KEPT = select(_feedback.payload).where(_feedback.id == bindparam("id"))
-_SAID = (
-    select(_feedback.id)
-    .where(_feedback.question == bindparam("question"), _feedback.annotator == bindparam("annotator"))
-    .where(_feedback.state == "standing")
-    .limit(1)
+_said = select(_feedback.id).where(
+    _feedback.question == bindparam("question"),
+    _feedback.annotator == bindparam("annotator"),
+    _feedback.state == literal_column("'standing'"),
 )
-_KEEP = insert(schema.feedback)
-_ANSWERED = update(schema.claim).where(_claim.id == bindparam("of")).values(state="answered", feedback=bindparam("by"))
-_TAKE = update(schema.queue).where(_queue.question == bindparam("of")).values(answers=_queue.answers + 1)
-_TAKE_LEASED = _TAKE.values(leases=_queue.leases - 1)
-_TAKE_FREE = _TAKE.values(open=_queue.open - 1)
+_SAID = Prepared(_said.limit(1))
+_kept = schema.feedback.alias("kept")
+# Asked when the rows above are locked and not with them: on PostgreSQL a statement that waits sees what stood before.
+_KNOWN = Prepared(
+    select(
+        select(_kept.c.payload).where(_kept.c.id == bindparam("id")).scalar_subquery(),
+        select(_kept.c.state).where(_kept.c.id == bindparam("id")).scalar_subquery(),
+        exists(_said.correlate(None)),
+    )
+)
+_COLUMNS = ("id", "question", "annotator", "project", "replaces", "state", "payload")
+_KEEP = Prepared(insert(schema.feedback).inline(), *_COLUMNS)
+_ANSWERED = Prepared(
+    update(schema.claim)
+    .where(_claim.id == bindparam("of"))
+    .values(state=literal_column("'answered'"), feedback=bindparam("by"))
+)
+_one: ColumnElement[int] = literal_column("1")
+_take = update(schema.queue).where(_queue.question == bindparam("of")).values(answers=_queue.answers + _one)
+_TAKE_LEASED = Prepared(_take.values(leases=_queue.leases - _one))
+_TAKE_FREE = Prepared(_take.values(open=_queue.open - _one))
 
 
-def answer(connection: Connection, id: str, said: Feedback, now: float, counts: Counts | None = None) -> Feedback:
+class Place(NamedTuple):
+    """Where a question stands, locked until the transaction ends."""
+
+    project: str
+    open: int
+    question: Question
+
+
+class Kept(NamedTuple):
+    """What became of feedback."""
+
+    feedback: Feedback
+    new: bool
+    state: str
+
+
+def held(connection: Connection, claim: str) -> tuple[Lease, Place] | None:
+    """A lease and where its question stands; None when there is no such lease."""
+    row = _HELD.first(connection, id=claim)
+    return None if row is None else (Lease(*row[3:]), _place(row[:3]))
+
+
+def answer(connection: Connection, id: str, said: Feedback, now: float, counts: Counts | None = None) -> Kept:
     """Keep an answer given under a lease. Raises Refused when lease and answer do not belong together."""
-    lease = find(connection, id)
+    found = held(connection, id)
+    if found is None:
+        raise Missing("claim", [id], "take one with `claim`; its id is not the question's")
+    return settle(connection, *found, said, now, counts)
+
+
+def settle(
+    connection: Connection, lease: Lease, place: Place, said: Feedback, now: float, counts: Counts | None = None
+) -> Kept:
+    """The same where lease and place were looked up before."""
     if lease.annotator != said.annotator:
-        raise Refused(f"claim {id} is held by {lease.annotator!r}, not by {said.annotator!r}: take a claim of your own")
+        raise Refused(
+            f"claim {lease.id} is held by {lease.annotator!r}, not by {said.annotator!r}: take a claim of your own"
+        )
     if lease.question != said.question:
-        raise Refused(f"claim {id} is for question {lease.question}, the answer is for {said.question}")
-    if sweep(connection, now, lease.question):
-        lease = find(connection, id, lock=False)
-    return keep(connection, said, lease, counts)[0]
+        raise Refused(f"claim {lease.id} is for question {lease.question}, the answer is for {said.question}")
+    late = lease.state != "live" or lease.until <= now
+    if late and sweep(connection, now, lease.question):
+        again = held(connection, lease.id)
+        assert again is not None
+        lease, place = again
+    return keep(connection, said, lease, counts, place)
 
 
 def keep(
-    connection: Connection, said: Feedback, lease: Lease | None, counts: Counts | None = None
-) -> tuple[Feedback, bool]:
-    """Write feedback and count it. Returns what is kept, and whether it is new.
+    connection: Connection,
+    said: Feedback,
+    lease: Lease | None,
+    counts: Counts | None = None,
+    place: Place | None = None,
+) -> Kept:
+    """Write feedback and count it. Returns what is kept, whether it is new, and its state.
 
     counts: where a transaction that keeps several gathers what it will count; without it the count is written here.
+    place: where the question stands, if that was looked up (and locked) already.
 
     A standing answer takes a slot: that of the lease when it is live, else a free one. Where none is free it is
     kept as `surplus`. A skip takes none. Raises Conflict, Missing, Refused.
     """
-    place = connection.execute(_STANDING, {"question": said.question}).one_or_none()
-    kept = connection.scalar(_KEPT, {"id": said.id})
-    if kept is not None:
-        before = Feedback.model_validate_json(kept)
-        if before != said:
+    if place is None:
+        found = _STANDING.first(connection, question=said.question)
+        place = None if found is None else _place(found)
+    known = _KNOWN.first(connection, id=said.id, question=said.question, annotator=said.annotator)
+    assert known is not None
+    payload, before, standing = known
+    if payload is not None:
+        kept = Feedback.model_validate_json(payload)
+        if kept != said:
             raise Conflict("feedback", said.id)
-        return before, False
+        return Kept(kept, False, before)
     if place is None:
         raise Missing("question", [said.question], "put the question before what was said to it")
-    _check(said, place.payload)
+    _check(said, place.question)
     old = _taken_back(connection, said)
-    held = lease is not None and lease.state == "live"
+    leased = lease is not None and lease.state == "live"
     if lease is not None:
-        connection.execute(_ANSWERED, {"of": lease.id, "by": said.id})
-    state = _state(connection, said, old, held, int(place.open))
+        _ANSWERED.run(connection, of=lease.id, by=said.id)
+    state = _state(connection, said, old, leased, place.open, bool(standing))
     fields = {"question": said.question, "annotator": said.annotator, "replaces": said.replaces}
-    values = {"id": said.id, "project": place.project, "state": state, "payload": said.model_dump_json(), **fields}
-    connection.execute(_KEEP, values)
+    _KEEP.run(connection, id=said.id, project=place.project, state=state, payload=said.model_dump_json(), **fields)
     _count(connection, counts, place.project, said, state, old)
-    return said, True
+    return Kept(said, True, state)
+
+
+def said_before(connection: Connection, question: str, annotator: str) -> bool:
+    """Whether this annotator has a standing answer to this question already."""
+    return _SAID.value(connection, question=question, annotator=annotator) is not None
+
+
+def _place(row: tuple[Any, ...]) -> Place:
+    return Place(row[0], int(row[1]), Question.model_validate_json(row[2]))
 
 
 def _count(
@@ -104,21 +173,21 @@ def _count(
         gathered.write(connection)
 
 
-def _state(connection: Connection, said: Feedback, old: Row[Any] | None, held: bool, free: int) -> str:
-    """Decide what the feedback is, and move the slots accordingly."""
+def _state(connection: Connection, said: Feedback, old: Row[Any] | None, held: bool, free: int, standing: bool) -> str:
+    """Decide what the feedback is, and move the slots accordingly. standing: they have an answer that stands."""
     vacated = old is not None and old.state == "standing" and _counts(Feedback.model_validate_json(old.payload))
     if old is not None:
         connection.execute(update(schema.feedback).where(_feedback.id == old.id).values(state="replaced"))
-    again = old is None and _said(connection, said)
+    again = old is None and standing
     takes = _counts(said) and not again and (vacated or held or free > 0)
     if vacated and not takes:
         free_slot(connection, said.question, lease=False)
     if held and (vacated or not takes):
         free_slot(connection, said.question, lease=True)
     elif held:
-        connection.execute(_TAKE_LEASED, {"of": said.question})
+        _TAKE_LEASED.run(connection, of=said.question)
     elif takes and not vacated:
-        connection.execute(_TAKE_FREE, {"of": said.question})
+        _TAKE_FREE.run(connection, of=said.question)
     if said.answer is None and said.replaces is not None:
         return "withdrawal"
     if again or (_counts(said) and not takes):
@@ -129,11 +198,6 @@ def _state(connection: Connection, said: Feedback, old: Row[Any] | None, held: b
 def _counts(said: Feedback) -> bool:
     """Whether it is an answer: a skip and a withdrawal leave the slot to somebody else."""
     return said.answer is not None
-
-
-def _said(connection: Connection, said: Feedback) -> bool:
-    """Whether this annotator has a standing answer to this question already."""
-    return connection.scalar(_SAID, {"question": said.question, "annotator": said.annotator}) is not None
 
 
 def _taken_back(connection: Connection, said: Feedback) -> Row[Any] | None:
@@ -156,12 +220,11 @@ def _taken_back(connection: Connection, said: Feedback) -> Row[Any] | None:
     return old
 
 
-def _check(said: Feedback, payload: str) -> None:
+def _check(said: Feedback, question: Question) -> None:
     """An answer may only speak of the samples that were asked about."""
     named = set(_samples(said.answer)) | set(said.shown)
     if not named:
         return
-    question = Question.model_validate_json(payload)
     stray = sorted(named - set(question.samples))
     if stray:
         raise Refused(

@@ -11,70 +11,76 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, select, text, update
+from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, literal_column, select, text, update
 
 from accord.records import Asked, Question, Record, new_id
 from accord.store import schema
 from accord.store.errors import Missing
+from accord.store.prepared import Among, Prepared, Row
 
 _queue, _claim, _feedback = schema.queue.c, schema.claim.c, schema.feedback.c
+_asked, _passed = schema.RECORDS["question"].c, schema.passed.c
 _SWEEP = 500
 LONGEST = 7 * 86_400.0
 """Seconds of the longest lease. One that ends later than that was given while the clock was wrong."""
 
-# Statements of the common path are built once: building them costs more than running them.
 _FIND = select(_claim.id, _claim.question, _claim.annotator, _claim.until, _claim.state).where(
     _claim.id == bindparam("id")
 )
-_FIND_LOCKED = _FIND.with_for_update()
-_LATE = (
+_FIND_LOCKED = Prepared(_FIND.with_for_update())
+_LATE_ROWS = (
     select(_claim.id, _claim.question)
     .where(_claim.state == "live", _claim.until <= bindparam("now"))
     .order_by(_claim.until)
     .limit(_SWEEP)
     .with_for_update(skip_locked=True)
 )
-_STRAY = (
+_LATE = Prepared(_LATE_ROWS)
+_LATE_OF_ONE = Prepared(_LATE_ROWS.where(_claim.question == bindparam("question")))
+_STRAY = Prepared(
     select(_claim.id, _claim.question)
     .where(_claim.state == "live", _claim.until > bindparam("end"))
     .limit(_SWEEP)
     .with_for_update(skip_locked=True)
 )
-_LATE_OF_ONE = _LATE.where(_claim.question == bindparam("question"))
-_passed = schema.passed.c
-_HERE = (_passed.project == bindparam("of")) & (_passed.annotator == bindparam("who"))
-_PLACE = select(_passed.place).where(_HERE).with_for_update()
+_HERE = (_passed.project == bindparam("project")) & (_passed.annotator == bindparam("annotator"))
+_PLACE = Prepared(select(_passed.place).where(_HERE).with_for_update())
 # Two first claims of one person may come at once.
-_ARRIVE = text(
-    "INSERT INTO passed (project, annotator, place) VALUES (:project, :annotator, :place) "
-    "ON CONFLICT (project, annotator) DO UPDATE SET place = excluded.place WHERE passed.place < excluded.place"
+_ARRIVE = Prepared(
+    text(
+        "INSERT INTO passed (project, annotator, place) VALUES (:project, :annotator, :place) "
+        "ON CONFLICT (project, annotator) DO UPDATE SET place = excluded.place WHERE passed.place < excluded.place"
+    )
 )
 _WHO: BindParameter[str] = bindparam("annotator")
-_OPEN = (
-    select(_queue.question, _queue.place)
+_OPEN_ROWS = (
+    select(_queue.question, _queue.place, _asked.payload)
+    .join(schema.RECORDS["question"], _asked.id == _queue.question)
     .where(_queue.project == bindparam("project"), _queue.place > bindparam("at"), _queue.open > 0)
     .where(
         ~exists().where(_claim.question == _queue.question, _claim.annotator == _WHO, _claim.state == "live"),
         ~exists().where(
             _feedback.question == _queue.question,
             _feedback.annotator == _WHO,
-            _feedback.state.in_(("standing", "surplus")),
+            _feedback.state.in_([literal_column("'standing'"), literal_column("'surplus'")]),
         ),
     )
     .order_by(_queue.place)
     .limit(bindparam("count"))
 )
+_OPEN = Prepared(_OPEN_ROWS)
 """Open questions behind a place that the annotator neither holds nor has answered (a skip is an answer here)."""
 # Rows that another worker is taking at this moment are skipped, not waited for.
-_NEXT = _OPEN.with_for_update(skip_locked=True, of=schema.queue)
-_THOSE: BindParameter[str] = bindparam("questions", expanding=True)
-_LEASE = update(schema.queue).where(_queue.question.in_(_THOSE)).values(leases=_queue.leases + 1, open=_queue.open - 1)
-_KEEP = insert(schema.claim)
-_ASKED = select(schema.RECORDS["question"].c.id, schema.RECORDS["question"].c.payload).where(
-    schema.RECORDS["question"].c.id.in_(_THOSE)
+_NEXT = Prepared(_OPEN_ROWS.with_for_update(skip_locked=True, of=schema.queue))
+_LEASE = Among(
+    lambda those: (
+        update(schema.queue)
+        .where(_queue.question.in_(those))
+        .values(leases=_queue.leases + literal_column("1"), open=_queue.open - literal_column("1"))
+    )
 )
+_KEEP = Prepared(insert(schema.claim), "id", "question", "annotator", "project", "until", "state")
 
 
 class Claim(Record):
@@ -130,27 +136,28 @@ def take(
     connection: Connection, annotator: str, project: str, count: int, seconds: float, now: float
 ) -> list[tuple[Lease, Question]]:
     """Lease up to `count` questions that this annotator has not answered and does not hold."""
+    # SQLite has one writer, so nobody takes the one ahead meanwhile: it is read with the others.
+    alone = connection.dialect.name == "sqlite"
     while True:
         swept = sweep(connection, now)
-        start = connection.scalar(_PLACE, {"of": project, "who": annotator})
+        start = _PLACE.value(connection, project=project, annotator=annotator)
         here = {"project": project, "annotator": annotator, "at": start or 0}
-        rows = connection.execute(_NEXT, {**here, "count": count}).all()
+        rows = _NEXT.rows(connection, **here, count=count + alone)
         if len(rows) >= count or (swept < _SWEEP and not strays(connection, now)):
             break
     if not rows:
         return []
-    taken = [row.question for row in rows]
-    leases = [Lease(new_id(), id, annotator, now + seconds, "live") for id in taken]
-    connection.execute(_LEASE, {"questions": taken})
-    connection.execute(_KEEP, [{**vars(lease), "project": project} for lease in leases])
+    taken, ahead = rows[:count], rows[count:]
+    leases = [Lease(new_id(), id, annotator, now + seconds, "live") for id, _, _ in taken]
+    _LEASE.run(connection, [id for id, _, _ in taken])
+    _KEEP.run_all(connection, [{**vars(lease), "project": project} for lease in leases])
+    if not alone:
+        ahead = _OPEN.rows(connection, **here, count=1)
     # One that was skipped lies before the next that is open, so the place does not go past it.
-    ahead = connection.execute(_OPEN, {**here, "count": 1}).one_or_none()
-    place = rows[-1].place if ahead is None else ahead.place - 1
+    place = ahead[0][1] - 1 if ahead else taken[-1][1]
     if start is None or place > start:
-        connection.execute(_ARRIVE, {"project": project, "annotator": annotator, "place": place})
-    found = connection.execute(_ASKED, {"questions": taken})
-    questions = {id: Question.model_validate_json(payload) for id, payload in found}
-    return [(lease, questions[lease.question]) for lease in leases]
+        _ARRIVE.run(connection, project=project, annotator=annotator, place=place)
+    return [(lease, Question.model_validate_json(row[2])) for lease, row in zip(leases, taken, strict=True)]
 
 
 def hold(connection: Connection, question: Question, annotator: str, until: float, project: str = "") -> str:
@@ -159,30 +166,30 @@ def hold(connection: Connection, question: Question, annotator: str, until: floa
     project: the queue in which they meet it, where it is not that of the question.
     """
     lease = Lease(new_id(), question.id, annotator, until, "live")
-    connection.execute(_LEASE, {"questions": [question.id]})
-    connection.execute(_KEEP, [{**vars(lease), "project": project or question.project}])
+    _LEASE.run(connection, [question.id])
+    _KEEP.run(connection, **vars(lease), project=project or question.project)
     return lease.id
 
 
 def sweep(connection: Connection, now: float, question: str | None = None) -> int:
     """Free the slots of leases that have run out; at most a few hundred at a time."""
     if question is None:
-        rows = connection.execute(_LATE, {"now": now}).all()
+        rows = _LATE.rows(connection, now=now)
     else:
-        rows = connection.execute(_LATE_OF_ONE, {"now": now, "question": question}).all()
+        rows = _LATE_OF_ONE.rows(connection, now=now, question=question)
     return _expire(connection, rows)
 
 
 def strays(connection: Connection, now: float) -> int:
     """Free the slots of leases that end later than any lease can: the clock had jumped ahead and came back."""
-    return _expire(connection, connection.execute(_STRAY, {"end": now + LONGEST}).all())
+    return _expire(connection, _STRAY.rows(connection, end=now + LONGEST))
 
 
-def _expire(connection: Connection, rows: Sequence[Any]) -> int:
+def _expire(connection: Connection, rows: Sequence[Row]) -> int:
     if rows:
-        connection.execute(update(schema.claim).where(_claim.id.in_([r.id for r in rows])).values(state="expired"))
-        for row in rows:
-            free_slot(connection, row.question, lease=True)
+        connection.execute(update(schema.claim).where(_claim.id.in_([id for id, _ in rows])).values(state="expired"))
+        for _, question in rows:
+            free_slot(connection, question, lease=True)
     return len(rows)
 
 
@@ -196,9 +203,9 @@ def free_slot(connection: Connection, question: str, lease: bool) -> None:
     )
 
 
-def find(connection: Connection, id: str, lock: bool = True) -> Lease:
+def find(connection: Connection, id: str) -> Lease:
     """A lease by id. Raises Missing."""
-    row = connection.execute(_FIND_LOCKED if lock else _FIND, {"id": id}).one_or_none()
+    row = _FIND_LOCKED.first(connection, id=id)
     if row is None:
         raise Missing("claim", [id], "take one with `claim`; its id is not the question's")
     return Lease(*row)

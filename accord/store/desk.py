@@ -26,7 +26,6 @@ _CLAIMED = (
     .join(schema.claim, _claim.question == _question.id)
     .where(_claim.id == bindparam("id"), _claim.annotator == bindparam("annotator"))
 )
-_STATE = select(_feedback.state).where(_feedback.id == bindparam("id"))
 
 
 class Progress(Record):
@@ -175,12 +174,12 @@ def say(store: Store, claim: str, annotator: str, make: Callable[[Question], Fee
     Raises Missing when the claim is not theirs, what `make` raises, and whatever `Store.answer` raises.
     """
     with store.writing() as connection:
-        payload = connection.scalar(_CLAIMED, {"id": claim, "annotator": annotator})
-        if payload is None:
+        found = answers.held(connection, claim)
+        if found is None or found[0].annotator != annotator:
             raise Missing("claim", [claim], "take one with `claim`")
-        said = make(Question.model_validate_json(payload))
-        kept = answers.answer(connection, claim, said, time.time())
-        return kept, connection.scalar(_STATE, {"id": said.id}) or ""
+        said = make(found[1].question)
+        kept, _, state = answers.settle(connection, *found, said, time.time())
+        return kept, state
 
 
 def shown(question: Question, annotator: str) -> tuple[str, ...]:

@@ -215,12 +215,12 @@ class Office:
         with self._store.writing() as connection:
             if connection.scalar(select(settled.c.feedback).where(settled.c.question == said.question)):
                 raise Refused(f"question {said.question} was settled before")
-            if connection.scalar(answers._SAID, {"question": said.question, "annotator": said.annotator}):
+            if answers.said_before(connection, said.question, said.annotator):
                 raise Refused(f"question {said.question} has your own answer; let somebody else settle it")
             grown = update(schema.queue).where(c.question == said.question)
             connection.execute(grown.values(wanted=c.wanted + 1, open=c.open + 1))
             counts = Counts()
-            kept = answers.keep(connection, said, None, counts)[0]
+            kept = answers.keep(connection, said, None, counts).feedback
             project = connection.scalar(select(c.project).where(c.question == said.question)) or ""
             counts.add(project, wanted=1)
             counts.write(connection)

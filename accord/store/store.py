@@ -182,7 +182,7 @@ class Store:
         clock = time.time() if now is None else now
         with self._database.writing() as connection:
             counts = Counts()
-            kept = [answers.answer(connection, claim, said, clock, counts) for claim, said in given]
+            kept = [answers.answer(connection, claim, said, clock, counts).feedback for claim, said in given]
             counts.write(connection)
             return kept
 
@@ -196,7 +196,7 @@ class Store:
         old = self.get(Feedback, feedback)
         back = Feedback(question=old.question, annotator=old.annotator, answer=None, replaces=old.id, note=note)
         with self._database.writing() as connection:
-            return answers.keep(connection, back, lease=None)[0]
+            return answers.keep(connection, back, lease=None).feedback
 
     # --- where it went -----------------------------------------------------------------------------------------
 

@@ -14,16 +14,19 @@ from sqlalchemy import Connection, delete, func, select, text, update
 
 from accord.records import Feedback
 from accord.store import schema
+from accord.store.prepared import Prepared
 
 LONGEST = 900.0
 """Seconds that one answer counts for at most: a page that was left open all night is no work."""
 FIELDS = ("questions", "wanted", "answers", "standing", "surplus", "given", "seconds")
 _tally, _queue, _feedback = schema.tally.c, schema.queue.c, schema.feedback.c
-_ADD = text(
-    f"INSERT INTO tally (project, annotator, {', '.join(FIELDS)}) "
-    f"VALUES (:project, :annotator, {', '.join(f':{name}' for name in FIELDS)}) "
-    "ON CONFLICT (project, annotator) DO UPDATE SET "
-    + ", ".join(f"{name} = tally.{name} + excluded.{name}" for name in FIELDS)
+_ADD = Prepared(
+    text(
+        f"INSERT INTO tally (project, annotator, {', '.join(FIELDS)}) "
+        f"VALUES (:project, :annotator, {', '.join(f':{name}' for name in FIELDS)}) "
+        "ON CONFLICT (project, annotator) DO UPDATE SET "
+        + ", ".join(f"{name} = tally.{name} + excluded.{name}" for name in FIELDS)
+    )
 )
 
 
@@ -65,7 +68,7 @@ class Counts:
             if any(row.values())
         ]
         if rows:
-            connection.execute(_ADD, rows)
+            _ADD.run_all(connection, rows)
         self._rows.clear()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select
+from sqlalchemy import Connection, Table, insert, select
 
 from accord.records import KINDS, Demonstration, Feedback, Preference, Question, Record, Sample, Version
 from accord.store import answers, claims, schema
 from accord.store.errors import Conflict, Missing, Refused
+from accord.store.prepared import Among
 from accord.store.tally import Counts
 
 CHUNK = 1000
@@ -17,11 +18,12 @@ CHUNK = 1000
 
 _NAMES: Mapping[type[Record], str] = {kind: name for name, kind in KINDS.items()}
 
-# Built once: building a statement costs more than running it.
-_BY_ID = {
-    kind: select(table.c.id, table.c.payload).where(table.c.id.in_(bindparam("ids", expanding=True)))
-    for kind, table in schema.RECORDS.items()
-}
+
+def _by_id(table: Table) -> Among:
+    return Among(lambda ids: select(table.c.id, table.c.payload).where(table.c.id.in_(ids)))
+
+
+_BY_ID = {kind: _by_id(table) for kind, table in schema.RECORDS.items()}
 
 
 def kind_of(kind: type[Record]) -> str:
@@ -80,11 +82,7 @@ def same(kind: str, record: Record, payload: str) -> bool:
 
 def present(connection: Connection, table: Table, ids: Sequence[str]) -> dict[str, str]:
     """Payload by id, for those that are there."""
-    found: dict[str, str] = {}
-    for at in range(0, len(ids), 500):
-        rows = connection.execute(_BY_ID[table.name], {"ids": ids[at : at + 500]})
-        found.update((id, payload) for id, payload in rows)
-    return found
+    return dict(_BY_ID[table.name].rows(connection, ids))
 
 
 def _insert(connection: Connection, kind: str, records: Sequence[Record]) -> list[Any]:
@@ -148,7 +146,7 @@ def _put_feedback(connection: Connection, records: Sequence[Record], counts: Cou
     new = 0
     for record in records:
         assert isinstance(record, Feedback)
-        new += answers.keep(connection, record, None, counts)[1]
+        new += answers.keep(connection, record, None, counts).new
     return new
 
 
