@@ -1,7 +1,8 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed, then renamed.
 
 A checkpoint is a folder `step-00000012` with `tensors.safetensors`, `state.json` (everything that is no tensor,
-with places for the tensors) and `manifest.json` (SHA-256 of both). There is no pickle in it. A crash at any
+with places for the tensors) and `manifest.json` (SHA-256 of all others); where ranks share weights, also a file of
+pieces of each rank (`pieces.py`, `together.py`). There is no pickle in it. A crash at any
 instant leaves either the old ones or the old ones and a new one; a folder whose hashes do not fit is passed over.
 """
 
@@ -14,57 +15,63 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from accord.run.pieces import Piece, Pieces, pieces_in
+
 State = Mapping[str, Any]
+Parts = Mapping[str, tuple[Piece, ...]]
 
 
 class BrokenCheckpoint(ValueError):
     """A checkpoint whose files are missing, cut or changed."""
 
 
-def write_state(folder: Path, step: int, state: State, keep: int = 2) -> Path | None:
+def write_state(
+    folder: Path,
+    step: int,
+    state: State,
+    keep: int = 2,
+    begun: Path | None = None,
+    pieces: Mapping[str, str] = MappingProxyType({}),
+) -> Path | None:
     """Write `folder/step-N` atomically and drop all but the newest `keep`.
 
     state: nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. Returns the new folder,
     or None, with a warning, when the disk is full: the run can go on with the older checkpoint.
+    begun: a folder aside in which all ranks have put their pieces already, with their SHA-256 by name: see `together`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step:08d}"
-    aside = folder / f".writing-{step:08d}-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
+    final, aside = folder / f"step-{step:08d}", begun or aside_of(folder, step)
+    if begun is None:
+        shutil.rmtree(aside, ignore_errors=True)
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(state, tensors, {})
     try:
-        aside.mkdir()
+        aside.mkdir(exist_ok=begun is not None)
         save_file(tensors, str(aside / "tensors.safetensors"))
         (aside / "state.json").write_text(json.dumps(plain), encoding="utf-8")
         names = ("tensors.safetensors", "state.json")
-        manifest = {"step": step, "sha256": {name: _sha256(aside / name) for name in names}}
+        manifest = {"step": step, "sha256": {**{name: sha256(aside / name) for name in names}, **pieces}}
         (aside / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         for name in (*names, "manifest.json"):
-            _flush(aside / name)
-        _flush(aside)
+            flush(aside / name)
+        flush(aside)
         if final.exists():
             shutil.rmtree(final)
         os.rename(aside, final)
-        _flush(folder)
+        flush(folder)
     except Exception as error:
         shutil.rmtree(aside, ignore_errors=True)
-        if not _disk_full(error):
+        if not disk_full(error):
             raise
         needed = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-        free = shutil.disk_usage(folder).free / 2**20
-        warnings.warn(
-            f"no checkpoint at step {step}: the disk of {folder} is full "
-            f"({needed:.0f} MiB needed, {free:.0f} MiB free). The run goes on; free some space and "
-            "the next one is written.",
-            stacklevel=2,
-        )
+        no_checkpoint(folder, step, f"{needed:.0f} MiB needed")
         return None
     whole = sorted(path for path in folder.glob("step-*") if path.name <= final.name)
     passed_over = [path for path in folder.glob("step-*") if path.name > final.name]  # broken, or we would stand there
@@ -75,29 +82,48 @@ def write_state(folder: Path, step: int, state: State, keep: int = 2) -> Path | 
     return final
 
 
-def read_state(path: Path) -> tuple[int, dict[str, Any]]:
-    """(step, state) of one checkpoint folder. Raises BrokenCheckpoint when it is not whole."""
+def read_state(path: Path, whole: bool = True) -> tuple[int, dict[str, Any]]:
+    """(step, state) of one checkpoint folder. Raises BrokenCheckpoint when it is not whole.
+
+    whole: put tensors together that ranks have written in pieces; else they are `Pieces`, to be read from.
+    """
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         for name, expected in manifest["sha256"].items():
-            found = _sha256(path / name)
+            found = sha256(path / name)
             if found != expected:
                 raise BrokenCheckpoint(f"{path / name}: SHA-256 {found[:12]} where the manifest says {expected[:12]}")
         tensors = load_file(str(path / "tensors.safetensors"))
         plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        parts = pieces_in([path / name for name in sorted(manifest["sha256"]) if name.startswith("shard-")])
+        return int(manifest["step"]), _with_tensors(plain, tensors, parts, whole)
     except (OSError, ValueError, KeyError) as error:
         raise BrokenCheckpoint(f"checkpoint {path} is not whole: {error}") from error
-    return int(manifest["step"]), _with_tensors(plain, tensors)
 
 
-def newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
+def newest(folder: Path, whole: bool = True) -> tuple[int, dict[str, Any]] | None:
     """The newest whole checkpoint, or None. Broken ones are passed over with a warning."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            return read_state(path)
+            return read_state(path, whole)
         except BrokenCheckpoint as error:
             warnings.warn(f"{error}. Going back to the one before it.", stacklevel=2)
     return None
+
+
+def aside_of(folder: Path, step: int) -> Path:
+    """Where a checkpoint is written before it gets its name; what a crash leaves there is cleared away later."""
+    return folder / f".writing-{step:08d}-{os.getpid()}"
+
+
+def no_checkpoint(folder: Path, step: int, why: str) -> None:
+    """Warn that the disk is full."""
+    free = shutil.disk_usage(folder).free / 2**20
+    warnings.warn(
+        f"no checkpoint at step {step}: the disk of {folder} is full ({why}, {free:.0f} MiB free). "
+        "The run goes on; free some space and the next one is written.",
+        stacklevel=3,
+    )
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:
@@ -108,6 +134,8 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str
             seen[key] = name = f"t{len(tensors)}"
             tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"#tensor": seen[key]}
+    if isinstance(value, Pieces):
+        return {"#pieces": value.name, "shape": list(value.shape)}
     if isinstance(value, Mapping):
         if all(isinstance(k, str) and not k.startswith("#") for k in value):
             return {k: _without_tensors(v, tensors, seen) for k, v in value.items()}
@@ -121,27 +149,32 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str
     raise TypeError(f"a checkpoint cannot hold {type(value).__name__} ({value!r:.80})")
 
 
-def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor], parts: Parts, whole: bool) -> Any:
     """The inverse of `_without_tensors`."""
     if isinstance(value, list):
-        return [_with_tensors(v, tensors) for v in value]
+        return [_with_tensors(v, tensors, parts, whole) for v in value]
     if not isinstance(value, dict):
         return value
     if "#tensor" in value:
         return tensors[value["#tensor"]].clone()
+    if "#pieces" in value:
+        found = Pieces(value["#pieces"], tuple(value["shape"]), parts[value["#pieces"]]).check()
+        return found.whole() if whole else found
     if "#tuple" in value:
-        return tuple(_with_tensors(v, tensors) for v in value["#tuple"])
+        return tuple(_with_tensors(v, tensors, parts, whole) for v in value["#tuple"])
     if "#items" in value:
-        return {k: _with_tensors(v, tensors) for k, v in value["#items"]}
-    return {k: _with_tensors(v, tensors) for k, v in value.items()}
+        return {k: _with_tensors(v, tensors, parts, whole) for k, v in value["#items"]}
+    return {k: _with_tensors(v, tensors, parts, whole) for k, v in value.items()}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -149,7 +182,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _disk_full(error: Exception) -> bool:
+def disk_full(error: Exception) -> bool:
     """Whether an error, of Python or of safetensors (which hides the number in its text), means a full disk."""
     return (isinstance(error, OSError) and error.errno == 28) or "No space left" in str(error)
 

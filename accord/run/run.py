@@ -27,13 +27,14 @@ from accord.run import ranks, shards
 from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
 from accord.run.average import follow
-from accord.run.checkpoint import generator_states, newest, restore_generators, write_state
+from accord.run.checkpoint import generator_states, newest, restore_generators
 from accord.run.log import Log, read_log
 from accord.run.optimiser import OptimiserConfig, make_optimiser, pace
 from accord.run.order import Order, dealt, shuffled
 from accord.run.progress import steps_shown
 from accord.run.settings import RunConfig, seed_of
 from accord.run.stateful import Stateful, difference, load_state, state_of
+from accord.run.together import write_together
 
 T = TypeVar("T")
 B = TypeVar("B", bound=Segment | Comparisons)
@@ -273,7 +274,7 @@ class Run:
     def _save(self, force: bool = False) -> None:
         due = force or time.monotonic() - self._saved >= self.config.checkpoint_seconds
         if shards.sharded():
-            due = ranks.gathered(str(due))[0] == "True"  # all put their shares together, or none
+            due = ranks.gathered(str(due))[0] == "True"  # all write their shares, or none
         elif not ranks.leads():
             return
         if not due:
@@ -285,15 +286,14 @@ class Run:
             "held": self._held,
             "settings": json.dumps(self.settings, sort_keys=True),
             "random": generator_states(),
-            "tracked": {name: shards.whole(state_of(thing)) for name, thing in self._tracked.items()},
-            "optimiser": shards.whole(self._optimiser.state_dict()) if self._optimiser else None,
+            "tracked": {name: state_of(thing) for name, thing in self._tracked.items()},
+            "optimiser": self._optimiser.state_dict() if self._optimiser else None,
         }
-        if ranks.leads():
-            write_state(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
+        write_together(self.folder / "checkpoints", 2 * self.at + bool(self._held), state, self.config.keep)
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
-        found = newest(self.folder / "checkpoints")
+        found = newest(self.folder / "checkpoints", whole=not shards.sharded())
         ranks.agree(f"a checkpoint of half step {found[0]}" if found else "no checkpoint", "in " + str(self.folder))
         if found is None:
             return

@@ -21,6 +21,7 @@ from accord.batches import Comparisons, Segment, pack
 from accord.config import SettingsError
 from accord.judged import Judged
 from accord.run import dealing, ranks
+from accord.run.pieces import Pieces
 
 B = TypeVar("B", bound=Segment | Comparisons)
 PASSES = ("evaluate", "reference", "likely", "score", "states", "values", "each", "read")
@@ -152,36 +153,26 @@ def gathered() -> Iterator[None]:
 # --- what a checkpoint holds -------------------------------------------------------------------------------------
 
 
-def whole(value: Any) -> Any:
-    """The same with every shared tensor made whole, in the same order on all ranks; tied ones once."""
-    if not sharded():
-        return value
-    from torch.distributed.tensor import DTensor
-
-    seen: dict[int, Tensor] = {}
-
-    def made(one: Any) -> Any:
-        if isinstance(one, DTensor):
-            key = one.to_local().data_ptr()
-            if key not in seen or one.to_local().numel() == 0:
-                seen[key] = one.full_tensor().cpu()
-            return seen[key]
-        if isinstance(one, Mapping):
-            return {name: made(part) for name, part in one.items()}
-        return type(one)(made(part) for part in one) if isinstance(one, list | tuple) else one
-
-    return made(value)
-
-
 def like(value: Any, own: Any) -> Any:
-    """A whole tensor as the shares that `own` is in; anything else as it is."""
-    if not sharded():
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
+    """A tensor, whole or in pieces on the disk, as the shares that `own` is in; anything else as it is.
 
-    if isinstance(own, DTensor) and isinstance(value, Tensor) and value.shape == own.shape:
-        return distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
-    return value
+    Of pieces this rank reads its share alone.
+    """
+    if not isinstance(value, Tensor | Pieces):
+        return value
+    if sharded():
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if isinstance(own, DTensor) and tuple(value.shape) == tuple(own.shape):
+            if isinstance(value, Tensor):
+                return distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+            (chunk,) = cast(Any, own).__create_chunk_list__()
+            part = value.read(chunk.offsets, chunk.sizes).to(own.device)
+            shape, stride = own.shape, own.stride()
+            return DTensor.from_local(
+                part, own.device_mesh, own.placements, run_check=False, shape=shape, stride=stride
+            )
+    return value.whole() if isinstance(value, Pieces) else value
 
 
 def moments(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def state_of(thing: Stateful) -> Any:
 def load_state(thing: Stateful, state: Any) -> None:
     """Put it back. Raises ValueError when the checkpoint is of another model."""
     if not isinstance(thing, nn.Module):
-        thing.load_state_dict(state)
+        own = thing.state_dict() if isinstance(state, dict) else {}
+        thing.load_state_dict({k: like(v, own.get(k)) for k, v in state.items()} if own else state)
         return
     own = thing.state_dict()
     state = {name: like(value, own.get(name)) for name, value in state.items()}

@@ -1,6 +1,7 @@
 """Small runs for tests that start them in several processes: `torchrun ... ranked_run.py FOLDER METHOD ...`.
 
-DIE="METHOD UPDATE RANK HOW" in the environment ends one process in the middle: HOW is `kill` or `nonfinite`.
+DIE="METHOD UPDATE RANK HOW" in the environment ends one process in the middle: HOW is `kill`, `nonfinite`
+or `writing`, which is a kill while it writes its share of the next checkpoint.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForSequenceClassification, BertConfig, ModernBertConfig
 
 from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_heads, reward_model, sft
@@ -20,7 +22,7 @@ from accord.batches import Comparisons, Rollout, Segment, at_end
 from accord.judged import Judged, Kind
 from accord.protocols import Sampling
 from accord.records import Message, Prompt, Text
-from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks, shards
+from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks, shards, together
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.models import LoraSettings, ModelSettings, language_model, scorer_model
@@ -198,8 +200,10 @@ def mortal(run: Run, method: str) -> None:
         left[0] -= 1
         if left[0] < 0 and how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if left[0] < 0:
+        if left[0] < 0 and how == "nonfinite":
             raise NonFinite("the loss is nan at rows row7")
+        if left[0] < 0:
+            together.flush = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         return real(**parts)
 
     run.step = step  # type: ignore[method-assign]
@@ -209,6 +213,8 @@ def main() -> int:
     """Train by each method that was named."""
     torch.set_num_threads(1)
     folder, shard = Path(sys.argv[1]), os.environ.get("SHARD") == "1"
+    if shard:
+        DTensor.full_tensor = None  # type: ignore[assignment, method-assign]  # nobody puts a whole tensor together
     for method in sys.argv[2:]:
         made = learn(method, folder / method, shard)
         if shard:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint import HuggingFaceStorageReader
 
 from accord.config import SettingsError
 from accord.run import MEASURED, dealing, newest, ranks, read_log, shards
+from accord.run.pieces import file_name
 from tests.run.ranked_run import METHODS, SHARED, compared, judged, learn, sees_all, texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,13 +253,40 @@ def test_two_processes_with_half_the_weights_each_learn_what_one_learns(method, 
     assert max(held) < 0.56
 
 
-def test_a_checkpoint_of_shares_is_one_for_any_number(alone, shared, tmp_path):
-    died = start(2, tmp_path, "sft", SHARD="1", DIE="sft 6 1 kill")
+def test_each_rank_writes_its_share_of_a_checkpoint_and_torch_opens_it(shared):
+    path = sorted((shared / "sft" / "checkpoints").glob("step-*"))[-1]
+    shares = [path / file_name(rank) for rank in (0, 1)]
+    rest = [path / name for name in ("manifest.json", "state.json", "tensors.safetensors")]
+    assert set(path.iterdir()) == {*shares, *rest}
+    sizes = [file.stat().st_size for file in shares]
+    assert max(sizes) < 0.56 * sum(sizes)
+    assert rest[2].stat().st_size < 0.2 * sum(sizes), "steps and generators: nothing that was shared"
+    reader = HuggingFaceStorageReader(str(path))
+    there = reader.read_metadata().state_dict_metadata
+    final = {f"tracked.policy.{name}": value for name, value in weights(shared / "sft").items()}
+    tied = final.keys() - there.keys()
+    assert len(tied) <= 1, "tied weights are written once"
+    found = {name: torch.zeros_like(final[name]) for name in final.keys() - tied}
+    dcp.load(found, storage_reader=reader, no_dist=True)
+    assert apart(found, {name: final[name] for name in found}) == 0
+    for moment in ("exp_avg", "exp_avg_sq"):
+        held = sum(torch.Size(there[name].size).numel() for name in there if name.endswith(f".{moment}"))
+        assert held == sum(value.numel() for value in found.values()), "and the optimiser's memory of each weight"
+
+
+def test_a_checkpoint_of_shares_is_one_for_any_number_and_half_of_one_is_none(alone, shared, tmp_path):
+    died = start(2, tmp_path, "sft", SHARD="1", DIE="sft 6 1 writing")
     assert died.returncode != 0
+    kept = [path.name for path in (tmp_path / "sft" / "checkpoints").iterdir()]
+    assert "step-00000012" in kept, "that of the step before"
+    assert "step-00000014" not in kept
+    assert any(name.startswith(".writing-00000014") for name in kept), "killed in the middle of it"
     shutil.copytree(tmp_path / "sft", tmp_path / "single" / "sft")
     done = start(2, tmp_path, "sft", SHARD="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert apart(weights(tmp_path / "sft"), weights(shared / "sft")) == 0, "bit for bit with as many"
+    left = [path.name for path in (tmp_path / "sft" / "checkpoints").iterdir()]
+    assert not any(name.startswith(".") for name in left), "what was half written is cleared away"
     single = learn("sft", tmp_path / "single" / "sft").state_dict()
     assert apart(weights(alone / "sft"), single) < 1e-5, "and within rounding with another number, without shares"
 
