@@ -62,7 +62,7 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
             config = new_config(settings, tokenizer)
             model: Any = cast(Any, AutoModelForCausalLM).from_config(config, dtype=PRECISION[settings.dtype])
         elif is_adapter(settings.name):
-            return _finished(_adapted(settings), settings)
+            return _finished(_adapted(settings, tokenizer), settings)
         else:
             model, _ = opened(AutoModelForCausalLM, settings.name, _opening(settings, saved_config(settings)))
         _fit(model, tokenizer)
@@ -82,10 +82,10 @@ def scorer_model(settings: ModelSettings, tokenizer: Any, seed: int = 0, fresh_h
     with _seeded(seed):
         config = new_config(settings, tokenizer) if settings.name is None else saved_config(settings)
         config.num_labels = 1
-        config.get_text_config().pad_token_id = tokenizer.pad_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-        model, missing = _scorer(settings, config)
+        _pads(config, tokenizer.pad_token_id)
+        model, missing = _scorer(settings, config, tokenizer)
         _fit(model, tokenizer)
+        _pads(cast(Any, model).config, tokenizer.pad_token_id)
         if missing or fresh_head:
             head = parts(model)[1]
             torch.manual_seed(seed)  # again, so that the head is the same whatever was drawn before it
@@ -204,7 +204,7 @@ def _opening(settings: ModelSettings, config: Any) -> dict[str, Any]:
     return opening if settings.attention == "auto" else {**opening, "attn_implementation": settings.attention}
 
 
-def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
+def _scorer(settings: ModelSettings, config: Any, tokenizer: Any) -> tuple[nn.Module, bool]:
     """The scorer and whether its head has to be drawn."""
     opening = _opening(settings, config)
     mean = is_encoder(config) and settings.pooling == "mean"
@@ -216,10 +216,11 @@ def _scorer(settings: ModelSettings, config: Any) -> tuple[nn.Module, bool]:
     if settings.name is None:
         return cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"]), True
     if is_adapter(settings.name):
-        whole = _adapted(settings.model_copy(update={"lora": None}))
+        whole = _adapted(settings.model_copy(update={"lora": None}), tokenizer)
         if adapters.task_of(settings.name) == "SEQ_CLS":
             return whole, False
         model = cast(Any, AutoModelForSequenceClassification).from_config(config, dtype=opening["dtype"])
+        _fit(model, tokenizer)
         parts(model)[0].load_state_dict(parts(whole.merge_and_unload())[0].state_dict())
         return model, True
     model, missing = opened(AutoModelForSequenceClassification, settings.name, opening, head=True)
@@ -252,8 +253,14 @@ def _fit(model: nn.Module, tokenizer: Any) -> None:
         note(model, grown=False)
 
 
-def _adapted(settings: ModelSettings) -> Any:
-    """A saved adapter on its base, ready to learn on."""
+def _pads(config: Any, pad: int | None) -> None:
+    """Say which token is no text, as soon as the word table has a row for it: no model is built with one beyond."""
+    for part in (config.get_text_config(), config):
+        part.pad_token_id = pad if pad is not None and pad < part.vocab_size else None
+
+
+def _adapted(settings: ModelSettings, tokenizer: Any) -> Any:
+    """A saved adapter on its base, whose word table grows first as it grew when the adapter was made."""
     assert settings.name is not None
     scores = adapters.task_of(settings.name) == "SEQ_CLS"
     config = saved_config(settings)
@@ -262,9 +269,12 @@ def _adapted(settings: ModelSettings) -> Any:
         kind = AutoModelForSequenceClassification
         config.num_labels = 1
         told = noted(settings.name)
-        config.get_text_config().pad_token_id = told.get("pad", config.get_text_config().pad_token_id)
+        _pads(config, told.get("pad", config.get_text_config().pad_token_id))
         config.accord = told
     base, _ = opened(kind, base_of(settings.name), _opening(settings, config), head=scores)
+    _fit(base, tokenizer)
+    if scores:
+        _pads(base.config, told.get("pad", tokenizer.pad_token_id))
     return adapters.saved(base, settings.name)
 
 
