@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config import SettingsError
+from accord.run.online import asking_the_hub
 
 PREFIX = "hub:"
 """What a name begins with that is no file: `hub:OWNER/NAME`, with `:SPLIT` and `:CONFIG` behind it where wanted."""
@@ -37,7 +38,10 @@ def fetched(name: str, folder: Path) -> Path:
             f"{name}: data sets of the hub need the package `datasets` (pip install 'accord[hub]')"
         ) from error
     try:
-        rows = library.load_dataset(where, config or None, split=split or "train")
+        with asking_the_hub(where, getattr(library, "config", None)):
+            rows = library.load_dataset(where, config or None, split=split or "train")
+    except SettingsError:
+        raise
     except Exception as error:  # whatever the network, the hub or the data set's own files raise
         raise SettingsError(f"{name} cannot be had: {type(error).__name__}: {str(error)[:300]}") from error
     folder.mkdir(parents=True, exist_ok=True)

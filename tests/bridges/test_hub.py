@@ -16,6 +16,7 @@ from accord.config import SettingsError
 from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Preference, Prompt
+from accord.run import online
 from tests.flow.circle import TINY
 
 USER = {"role": "user", "content": "Name a colour."}
@@ -37,6 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return ROWS
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(online, "answers", lambda endpoint: True)
     return calls
 
 

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
 from accord.config import Settings, SettingsError
+from accord.run.online import asking_the_hub
 from accord.worlds.text.adapters import base_of, is_adapter
 
 Family = Literal["llama", "qwen3", "gemma3_text", "gpt2", "gpt_neox"]
@@ -143,7 +144,9 @@ def saved_config(settings: ModelSettings) -> Any:
     """Configuration in a folder, with our dropout in place of its own."""
     assert settings.name is not None
     name = base_of(settings.name) if is_adapter(settings.name) else settings.name
-    return _without_dropout(AutoConfig.from_pretrained(name), settings.dropout)
+    with asking_the_hub(name):
+        found = AutoConfig.from_pretrained(name)
+    return _without_dropout(found, settings.dropout)
 
 
 def _without_dropout(config: Any, rate: float) -> Any:

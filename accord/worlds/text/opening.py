@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from accord.config import SettingsError
+from accord.run.online import asking_the_hub
 
 OF_A_SCORER = re.compile(r"(^|\.)(score|classifier|pre_classifier|pooler|head)\.")
 """Weights that a model for scoring may lack, since they are drawn and learned with it."""
@@ -20,11 +21,12 @@ def opened(kind: Any, name: str, opening: dict[str, Any], head: bool = False) ->
     head: whether what stands on the trunk may be missing. Raises SettingsError when the files cannot be read, belong
     to another kind of model, lack other weights (transformers would take random ones), or hold what is no number.
     """
-    try:
-        model, told = kind.from_pretrained(name, output_loading_info=True, **opening)
-    except (SafetensorError, ValueError, RuntimeError, KeyError, EOFError) as error:
-        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise SettingsError(f"the model {name} cannot be opened: {why}") from error
+    with asking_the_hub(name):
+        try:
+            model, told = kind.from_pretrained(name, output_loading_info=True, **opening)
+        except (SafetensorError, ValueError, RuntimeError, KeyError, EOFError) as error:
+            why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise SettingsError(f"the model {name} cannot be opened: {why}") from error
     missing = set(told["missing_keys"])
     if lost := sorted(key for key in missing if not (head and OF_A_SCORER.search(key))):
         raise SettingsError(

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from accord.config import SettingsError
+from accord.run.online import asking_the_hub
 from accord.worlds.text.architecture import located
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -96,10 +97,11 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     `<pad>` of its own. Raises SettingsError when there is none, or it has no fast form, or no end-of-text and no [SEP].
     """
     none = f"{name} brings no tokenizer, so it knows no words; save the model's own beside it"
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(located(str(name)))
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{none} ({str(error).splitlines()[0][:120]})") from error
+    with asking_the_hub(place := located(str(name))):
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(place)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{none} ({str(error).splitlines()[0][:120]})") from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise SettingsError(none)  # transformers makes an empty one of the model's family where a folder brings none
     if not tokenizer.is_fast:
