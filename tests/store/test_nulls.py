@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from accord.cli import main
 from accord.records import KINDS, Feedback, Message, Prompt, Question, Sample, Text
 from accord.store import Refused, Store, import_file, read
 
@@ -112,3 +113,16 @@ def test_a_list_in_place_of_lines_is_told_how_to_become_lines(tmp_path):
     (tmp_path / "rows.json").write_text(json.dumps([{"prompt": "q", "completion": "a"}]))
     (bad,) = read(tmp_path / "rows.json").report.bad
     assert bad.reason == "a list of 1; write one row a line: jq -c '.[]' rows.json > rows.jsonl"
+
+
+def test_all_bad_rows_can_be_named(tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text("no\n" * 30)
+    command = ["import", str(tmp_path / "rows.jsonl"), "--project", str(tmp_path / "p")]
+    assert main(command) == 1
+    said = capsys.readouterr().out
+    assert said.count("not JSON") == 20
+    assert "and 10 more bad rows; --bad 30 names them" in said
+    assert main([*command, "--bad", "30"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("not JSON") == 30
+    assert "more bad rows" not in said

@@ -255,8 +255,8 @@ def _fit(model: nn.Module, tokenizer: Any) -> None:
 
 def _pads(config: Any, pad: int | None) -> None:
     """Say which token is no text, as soon as the word table has a row for it: no model is built with one beyond."""
-    for part in (config.get_text_config(), config):
-        part.pad_token_id = pad if pad is not None and pad < part.vocab_size else None
+    text = config.get_text_config()
+    text.pad_token_id = config.pad_token_id = pad if pad is not None and pad < text.vocab_size else None
 
 
 def _adapted(settings: ModelSettings, tokenizer: Any) -> Any:
