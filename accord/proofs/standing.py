@@ -42,7 +42,7 @@ def table(values: Values, control: str, kind: str) -> Table:
         cells = [way]
         for measure in measures:
             found, more = values.get(Cell(measure, way)), over.get(way, {}).get(measure)
-            cells += [shown(mean(found)) if found else "-", shown(more) if more else "-"]
+            cells += [shown(mean(found)) if found else "-", signed(more) if more else "-"]
         rows.append(cells)
     columns = [kind, *(name for measure in measures for name in (measure, f"less {control}"))]
     return Table(columns, rows)

@@ -155,7 +155,7 @@ def test_a_table_has_a_row_for_each_way_and_a_sentence_its_verdict():
     assert found.columns == ["way", "x", "less a", "y", "less a"]
     assert [row[0] for row in found.rows] == ["a", "b"]
     assert found.rows[0][2:] == ["-", "-", "-"]
-    assert found.rows[1][2] == "0.500 [0.500, 0.500]"
+    assert found.rows[1][2] == "+0.500 [+0.500, +0.500]"
     over = believed.gains(values, "a")
     assert list(over) == ["b"]
     assert sentence("b", "a", over["b"]) == "b against a: better in x (+0.500 [+0.500, +0.500])."
