@@ -92,6 +92,7 @@ class Row:
     """The row that it is compared with, pair by pair."""
 
 
+FEW = {"batch": 16}
 ROWS: Mapping[str, Row] = {
     "minilm": Row("MiniLM, 1 epoch", "hh"),
     "trl": Row("MiniLM by TRL, 1 epoch", "hh", "peer", beside="minilm"),
@@ -99,12 +100,12 @@ ROWS: Mapping[str, Row] = {
     "ultrafeedback-margin": Row("MiniLM, margin .2 a point", "ultrafeedback", learning={"margin": 0.2},
                                 beside="ultrafeedback"),
     "gsm8k": Row("MiniLM", "gsm8k", "verifier"),
-    "few": Row("MiniLM, few pairs: the control", "hh"),
-    "few-mean": Row("few pairs, mean pooling", "hh", model={"pooling": "mean"}, beside="few"),
-    "few-epochs": Row("few pairs, 3 epochs", "hh", learning={"epochs": 3.0}, beside="few"),
-    "few-slow": Row("few pairs, learning rate 1e-5", "hh", learning={"optimiser": {"learning_rate": 1e-5}},
+    "few": Row("MiniLM, few pairs", "hh", learning=FEW),
+    "few-mean": Row("few, mean pooling", "hh", model={"pooling": "mean"}, learning=FEW, beside="few"),
+    "few-epochs": Row("few, 3 epochs", "hh", learning={**FEW, "epochs": 3.0}, beside="few"),
+    "few-slow": Row("few, learning rate 1e-5", "hh", learning={**FEW, "optimiser": {"learning_rate": 1e-5}},
                     beside="few"),
-    "few-layers": Row("few pairs, rates by layer (decay .8)", "hh", learning={"layer_decay": 0.8}, beside="few"),
+    "few-layers": Row("few, rates by layer (decay .8)", "hh", learning={**FEW, "layer_decay": 0.8}, beside="few"),
     "oasst": Row("MiniLM, pairs", "oasst"),
     "oasst-rankings": Row("MiniLM, rankings", "oasst", "rankings", beside="oasst"),
     "decoder-hh": Row("small decoder", "hh", decoder=True, beside="minilm"),
@@ -113,8 +114,9 @@ ROWS: Mapping[str, Row] = {
     "decoder-gsm8k": Row("small decoder", "gsm8k", "verifier", decoder=True, beside="gsm8k"),
 }  # fmt: skip
 """Every row by its name, in the order in which they are made."""
-MOST = {"few": 1000, "oasst": 900, "gsm8k": 400}
-"""Pairs (or questions) that some rows learn from at most, by their name, the beginning of it, or their data."""
+MOST = {"few": (800, 600), "oasst": (600, 0), "gsm8k": (250, 300)}
+"""Pairs (or questions) that some rows learn from, and are tested on, at most (0: all): by the beginning of a name or
+by data."""
 
 
 def prove(
@@ -149,7 +151,7 @@ def decides(config: Config, name: str) -> dict[str, Any]:
     """Everything that decides a row but the seed."""
     chosen = config.model_dump(mode="json", exclude={"source", "decoder", "decoder_learning"})
     more: dict[str, Any] = {"decoder": config.decoder} if ROWS[name].decoder else {}
-    if (most := most_of(config, name)) != config.most:
+    if (most := most_of(config, name)) != (config.most, config.most):
         more["most of the row"] = most
     lesson = lesson_of(config, name, 1, Path())
     return {**chosen, **more, "row": vars(ROWS[name]), "learning": lesson.config.model_dump(mode="json")}
@@ -160,21 +162,22 @@ def row(config: Config, name: str, seed: int, folder: Path, say: Said) -> Found:
     one = ROWS[name]
     if one.decoder:
         started(config, folder, say)
-    lesson = lesson_of(config, name, seed, folder)
+    lesson, (most, most_tested) = lesson_of(config, name, seed, folder), most_of(config, name)
     if one.how == "verifier":
         questions, others = real_data.sums(config.source, config.test_share)
-        return real_models.verifier(lesson, questions[: most_of(config, name) or None], others[: config.most or None])
+        return real_models.verifier(lesson, questions[: most or None], others[: most_tested or None])
     pairs, tested = real_data.sides(config.source, one.data, config.test_share)
     hard = real_data.sides(config.source, "llmbar", 1.0)[1]
-    tests = {one.data: tested.first(config.most), "llmbar": hard.first(config.most)}
+    tests = {one.data: tested.first(most_tested), "llmbar": hard.first(config.most)}
     wide = lesson.encode if one.decoder else config.wide
-    return real_models.PAIRS[one.how](lesson, pairs.first(most_of(config, name)), tests, wide)
+    return real_models.PAIRS[one.how](lesson, pairs.first(most), tests, wide)
 
 
-def most_of(config: Config, name: str) -> int:
-    """Pairs or questions that a row learns from at most; 0 for all."""
-    bounds = [config.most, MOST.get(name.split("-")[0], 0), MOST.get(ROWS[name].data, 0)]
-    return min((bound for bound in bounds if bound), default=0)
+def most_of(config: Config, name: str) -> tuple[int, int]:
+    """Pairs or questions that a row learns from and is tested on at most; 0 for all."""
+    own = MOST.get(name.split("-")[0], MOST.get(ROWS[name].data, (0, 0)))
+    learned, tested = (min((n for n in (config.most, most) if n), default=0) for most in own)
+    return learned, tested
 
 
 def lesson_of(config: Config, name: str, seed: int, folder: Path) -> Lesson:

@@ -49,8 +49,12 @@ def page(figures: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     for data, title in TITLES.items():
         some = {name: one for name, one in figures.items() if one["data"] == data}
-        if some:
-            parts.append(f"### {title}\n\n{_solved(some) if data == 'gsm8k' else _ordered(some, data)}\n")
+        if data == "gsm8k":
+            parts += [f"### {title}\n\n{_solved(some)}\n"] if some else []
+            continue
+        for pairs in dict.fromkeys(one[data]["all"]["pairs"] for one in some.values()):
+            alike = {name: one for name, one in some.items() if one[data]["all"]["pairs"] == pairs}
+            parts.append(f"### {title}, tested on {pairs} pairs\n\n{_ordered(alike, data)}\n")
     return "\n".join(parts)
 
 
@@ -110,8 +114,8 @@ def _ordered(rows: Mapping[str, Mapping[str, Any]], data: str) -> str:
     counts += [f"all ({first[data]['all']['pairs']})"] if len(parts) > 1 else []
     tough = [f"LLMBar {part} ({first[HARD]['parts'][part]['pairs']})" for part in hard]
     control = next((one["beside"] for one in rows.values() if "beside" in one), "")
-    less = f"less {rows[control]['says'] if control in rows else control or 'nothing'}"
-    columns = ["row", "learned from", *counts, less, "calibration error", "after a temperature", *tough,
+    less = [f"less {rows[control]['says'] if control in rows else control}"] if control else []
+    columns = ["row", "learned from", *counts, *less, "calibration error", "after a temperature", *tough,
                "seconds"]  # fmt: skip
     every = [*parts, *(["all"] if len(parts) > 1 else [])]
 
@@ -119,7 +123,7 @@ def _ordered(rows: Mapping[str, Mapping[str, Any]], data: str) -> str:
         place = one[name]["all"] if part == "all" else one[name]["parts"][part]
         return shown(Interval(**place[key]))
 
-    lines = [["length alone", "-", *(of(first, data, part, "length") for part in every), "-", "-", "-",
+    lines = [["length alone", "-", *(of(first, data, part, "length") for part in every), *["-"] * (2 + len(less)),
               *(of(first, HARD, part, "length") for part in hard), "-"]]  # fmt: skip
     for one in rows.values():
         gain = one[data].get("gain")
@@ -128,7 +132,7 @@ def _ordered(rows: Mapping[str, Mapping[str, Any]], data: str) -> str:
                 one["says"] + (f" ({one['peer']})" if one["peer"] else ""),
                 f"{one['rankings']} rankings" if one["rankings"] else f"{one['pairs']} pairs",
                 *(of(one, data, part, "accuracy") for part in every),
-                shown(Interval(**gain)) if gain else "-",
+                *([shown(Interval(**gain)) if gain else "-"] if less else []),
                 f"{one[data]['ece']:.3f}",
                 f"{one[data]['ece_after']:.3f}",
                 *(of(one, HARD, part, "accuracy") for part in hard),

@@ -260,3 +260,8 @@ def test_trl_learns_the_same_rows(settings, tmp_path, monkeypatch):
     assert figures["trl"]["peer"].startswith("TRL 1.")
     assert figures["trl"]["pairs"] == figures["minilm"]["pairs"]
     assert figures["trl"]["hh"]["all"]["accuracy"]["estimate"] > 0.9
+
+
+def test_the_page_holds_the_tables_of_its_own_figures():
+    page, figures = ROOT / "docs/real.md", ROOT / "bench/results/real.json"
+    assert real_told.page(json.loads(figures.read_text())) in page.read_text()
