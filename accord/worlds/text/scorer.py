@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from accord.batches import Segment
 from accord.run import ranks
+from accord.worlds.text import bert
 from accord.worlds.text.pack import Packed, plain
 from accord.worlds.text.shape import Shape, count_rows, shape_of
-from accord.worlds.text.trunk import Dropouts, Trunk, unwrapped
+from accord.worlds.text.trunk import Dropouts, Trunk, close, still, unwrapped
 
 
 class Scorer(nn.Module):
     """A sequence-classification model of `transformers` with one output.
 
     A decoder is a trunk with a `score` layer: it reads packed rows, and the score of a row stands at its last real
-    token. An encoder sees each text whole: rows are sorted by length and read with as little padding as that allows.
+    token. An encoder sees each text whole: BERT reads its texts end to end (bert.py), other families rows that are
+    sorted by length, with as little padding as that allows.
     The score of a row does not depend on what else is in the batch.
     """
 
@@ -42,6 +44,7 @@ class Scorer(nn.Module):
         self.decoder = hasattr(base, "score")
         self.trunk: Trunk | None = Trunk(model) if self.decoder else None
         self._dropouts = Dropouts(model)
+        self.whole_rows: bool = not self.decoder and pooling == "own" and self._tried()
 
     @property
     def uneven(self) -> bool:
@@ -124,15 +127,43 @@ class Scorer(nn.Module):
         assert row.real is not None
         length = row.real.sum(1)
         order = torch.argsort(length, descending=True, stable=True)
+        packed = self._packed
         parts, at = [], 0
         while at < len(order):
             widest = int(length[order[at]])
-            some = order[at : at + max(1, self.tokens // widest)]
-            # What is half as long as the widest waits for the next part rather than being padded.
-            some = some[length[some] * 2 > widest]
+            if packed:
+                some = order[at : at + max(1, int((length[order[at:]].cumsum(0) <= self.tokens).sum()))]
+            else:
+                some = order[at : at + max(1, self.tokens // widest)]
+                # What is half as long as the widest waits for the next part rather than being padded.
+                some = some[length[some] * 2 > widest]
             parts.append(look(row, some, widest))
             at += len(some)
         return torch.cat(parts)[torch.argsort(order)] if parts else torch.zeros(0)
+
+    @property
+    def _packed(self) -> bool:
+        """Whether texts are read end to end."""
+        body: Any = unwrapped(self.model).base_model
+        return self.whole_rows and bert.fits(body)
+
+    def _tried(self) -> bool:
+        """Whether texts that are read end to end get the scores that the model itself gives them."""
+        base = unwrapped(self.model)
+        if type(base).__name__ != "BertForSequenceClassification" or not bert.fits(base.base_model):
+            return False  # for one, weights that are not there yet (device meta)
+        ids = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 0, 0], [5, 4, 3, 2, 1]]) % base.config.vocab_size
+        real = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+        with still(self.model), torch.no_grad():
+            wanted = self.model(input_ids=ids, attention_mask=real).logits[:, 0]
+            return close(self._headed(ids, real.sum(1)), wanted)
+
+    def _headed(self, ids: Tensor, length: Tensor) -> Tensor:
+        """[b] what the model's own head makes of padded texts [b, L] that are read end to end."""
+        base = unwrapped(self.model)
+        first = bert.first_states(base.base_model, bert.laid(ids, length))
+        scored: Tensor = base.classifier(base.dropout(base.base_model.pooler(first[:, None])))[:, 0]
+        return scored
 
     @property
     def _last(self) -> nn.Linear:
@@ -160,8 +191,11 @@ class Scorer(nn.Module):
         """[b] scores of those rows, cut to their width."""
         assert row.real is not None
         ids, real = row.ids[index, :width], row.real[index, :width]
-        count_rows(self._shape, real.sum(1).tolist(), width)
-        if self.pooling == "own":
+        length, packed = real.sum(1), self._packed
+        count_rows(self._shape, length.tolist(), None if packed else width)
+        if packed:
+            found = self._headed(ids, length)
+        elif self.pooling == "own":
             found = self.model(input_ids=ids, attention_mask=real).logits[:, 0]
         else:
             base = unwrapped(self.model)

@@ -102,11 +102,11 @@ def count_segment(shape: Shape, segment: Segment, whole: bool, shared: bool) -> 
     _add(shape, *table)
 
 
-def count_rows(shape: Shape, lengths: Sequence[int], width: int) -> None:
-    """Put an encoder's pass into the account: rows padded to `width`, each token sees all of its text."""
+def count_rows(shape: Shape, lengths: Sequence[int], width: int | None) -> None:
+    """Put an encoder's pass into the account: rows padded to `width` or not at all, each token sees all of its text."""
     real = float(sum(lengths))
     pairs = len(shape.windows) * sum(float(length) ** 2 for length in lengths)
-    _add(shape, real, len(lengths) * width, pairs, len(lengths), 0.0, 0.0)
+    _add(shape, real, real if width is None else len(lengths) * width, pairs, len(lengths), 0.0, 0.0)
 
 
 @torch.no_grad()

@@ -83,8 +83,8 @@ class Slices:
                     by[at][:, :, : part.shape[2]] += part
                 first = one.sisters.start
                 for stretch, count in one.own:
-                    cut = [_split(t, count) for t in _cut(stretch, grad, q, k, v, answer)]
-                    sum_of = _split(total[:, :, stretch.start - first : stretch.stop - first, None], count)[..., 0]
+                    cut = [split(t, count) for t in _cut(stretch, grad, q, k, v, answer)]
+                    sum_of = split(total[:, :, stretch.start - first : stretch.stop - first, None], count)[..., 0]
                     for held, part in zip(more, back(*cut, sum_of, 0.0, True, scale=scale), strict=True):
                         held.append(part.transpose(1, 2).flatten(0, 1))
                 more[0] = [torch.cat(more[0]).add_(_flat(shared[0]))]
@@ -104,14 +104,14 @@ def _flat(heads: Tensor) -> Tensor:
     return heads[0].transpose(0, 1)
 
 
-def _split(heads: Tensor, count: int) -> Tensor:
-    """[1, H, count n, d] as [count, H, n, d]."""
+def split(heads: Tensor, count: int) -> Tensor:
+    """Some stretches of equal length [1, H, count n, d] as [count, H, n, d]."""
     return heads if count == 1 else heads[0].view(heads.shape[1], count, -1, heads.shape[3]).transpose(0, 1)
 
 
 def _own(at: slice, count: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Branches of equal length, each over itself: [1, count n, H, d] and [1, count n, H]."""
-    answer, total = forth(*(_split(t, count) for t in _cut(at, q, k, v)), is_causal=True, scale=scale)
+    answer, total = forth(*(split(t, count) for t in _cut(at, q, k, v)), is_causal=True, scale=scale)
     return answer.transpose(1, 2).flatten(0, 1)[None], total.transpose(1, 2).flatten(0, 1)[None]
 
 

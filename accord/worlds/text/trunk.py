@@ -144,7 +144,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             wanted.append(state)
             if trunk.head is not None:
                 logits = base(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0]
-                if not _close(trunk.logits(state), logits):
+                if not close(trunk.logits(state), logits):
                     raise ValueError(f"the logits of {type(base).__name__} are not its output layer on its last state")
         try:
             if getattr(config, "attention_chunk_size", None):
@@ -152,9 +152,9 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             base.set_attn_implementation(NAME)
             tried = packed(_tried(rows).to(device))
             ends = torch.stack([state[-1] for state in wanted])
-            same = _close(trunk.hidden(tried, tried.last), ends)
+            same = close(trunk.hidden(tried, tried.last), ends)
             trunk.whole_layers = True  # from now on asked of `llama.fits`, unless its states differ
-            trunk.whole_layers = _close(trunk.hidden(tried, tried.last), ends)
+            trunk.whole_layers = close(trunk.hidden(tried, tried.last), ends)
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
             same, reason = False, f"{type(error).__name__}: {error}"
@@ -182,6 +182,7 @@ def _tried(rows: list[list[int]]) -> Segment:
     )
 
 
-def _close(found: Tensor, wanted: Tensor) -> bool:
+def close(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two ways to compute the same agree up to rounding."""
     loose = max(1e-4, 4 * torch.finfo(wanted.dtype).eps)
     return bool((found - wanted).abs().max() <= loose * (1 + wanted.abs().max()))
