@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +14,17 @@ import numpy as np
 from accord import methods
 from accord.algorithms.best_of_n import best
 from accord.algorithms.best_of_n import kl as kl_of_best
-from accord.config import SettingsError, laid
+from accord.config import SettingsError
 from accord.evaluate.diversity import diversity
 from accord.evaluate.page import written
 from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, table
+from accord.guarded import guards, under
 from accord.judge import ANSWERS, Pairs, against, answers, kl, words
 from accord.lab import Gold
 from accord.loop import act, ask, believed, respond, start
 from accord.project import Project
 from accord.recipe import recipe
-from accord.records import Preference, Prompt, Version, digest
+from accord.records import Preference, Prompt, Question, Version, digest
 from accord.run import read_log
 
 Said = Callable[[str], None]
@@ -39,13 +39,30 @@ class Entrant:
 
     method: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    guarded: bool = False
+    """Whether it learns from the same number of questions put otherwise, with a model of harm (`guarded.py`)."""
 
 
+GATE: dict[str, Any] = {
+    "cost": {"unit": "probability", "turned": False, "gate": 0.5, "whiten": False},
+    "ppo": {"kl": {"coefficient": 0.2}},
+}
+PRICE: dict[str, Any] = {
+    "cost": {
+        "unit": "probability",
+        "turned": False,
+        "constraint": {"limit": 0.055, "step": "ratio", "rate": 5.0, "start": 3.0, "most": 6.0},
+    },
+    "ppo": {"kl": {"coefficient": 0.05}},
+}
+"""Safety by a gate and by a price, tuned on seed 0 alone (docs/methods.md)."""
 ENTRANTS: Mapping[str, Entrant] = {
     **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
     BEST: Entrant(""),
     "ppo-texts": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "pretraining"}}),
     "ppo-demonstrations": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "demonstrations"}}),
+    "ppo-gate": Entrant("ppo", GATE, guarded=True),
+    "ppo-lagrangian": Entrant("ppo", PRICE, guarded=True),
 }
 """By name, as on the command line and in the table; the version is called `round1-NAME`."""
 SETTINGS: dict[str, Any] = {
@@ -127,10 +144,7 @@ def together(folder: Path) -> list[Row]:
 
 def entered(project: Project, name: str) -> Project:
     """The same project under the recipe of an entrant; the recipe in its folder stays."""
-    chosen = ENTRANTS[name].changes if name in ENTRANTS else {}
-    other = copy.copy(project)
-    other.recipe = recipe(None, laid(dict(chosen), project.recipe.model_dump()))
-    return other
+    return under(project, ENTRANTS[name].changes if name in ENTRANTS else {})
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,8 @@ class Ground:
     reward: Version
     """What was learned from all labels."""
     beliefs: list[Preference]
+    questions: list[Question]
+    """What people were asked."""
 
 
 def stood_on(project: Project, say: Said) -> Ground:
@@ -152,7 +168,7 @@ def stood_on(project: Project, say: Said) -> Ground:
     respond(project, questions, say)
     beliefs: list[Preference] = believed(project, questions)
     reward = methods.train(project, "reward_model", "round1-reward", start=before.name, beliefs=beliefs)
-    return Ground(before, reward, beliefs)
+    return Ground(before, reward, beliefs, questions)
 
 
 class Judge:
@@ -176,13 +192,17 @@ class Judge:
             begun = time.monotonic()
             said = best_of(project, before.name, self.prompts, self.score)
             return self.row(name, before, said, kl_of_best(DRAWN), time.monotonic() - begun)
-        method = ENTRANTS[name].method
+        method, more = ENTRANTS[name].method, dict[str, str]()
         say(f"{name}: {methods.METHODS[method].caption}")
-        given = {"start": before.name, "reward": self.ground.reward.name, "reference": before.name}
-        made = methods.train(entered(project, name), method, f"round1-{name}", **given, beliefs=self.ground.beliefs)
+        given: dict[str, Any] = {"reward": self.ground.reward.name, "beliefs": self.ground.beliefs}
+        if ENTRANTS[name].guarded:
+            by = guards(project, before, self.ground.questions, "round1", say)
+            given, more = {"reward": by.reward.name, "beliefs": by.beliefs, "cost": by.harm.name}, {"labels": by.labels}
+        given |= {"start": before.name, "reference": before.name}
+        made = methods.train(entered(project, name), method, f"round1-{name}", **given)
         said = answers(project, made.name, self.prompts)
         drift = kl(project, before.name, made.name, said).estimate
-        return self.row(name, made, said, drift, seconds_of(project, made.name))
+        return self.row(name, made, said, drift, seconds_of(project, made.name)) | more
 
     def row(self, method: str, version: Version, said: Pairs, drift: float, seconds: float) -> Row:
         """The figures of one method on one seed. A share of prompts that no test prompt is about is no number."""

@@ -73,7 +73,8 @@ def heard(
     """The judgements of one side of the fence, and the answers that people corrected.
 
     Feedback is heard in its own form. Beliefs that rest on other feedback, or on none (imported pairs), are heard
-    beside it; with `comparisons: beliefs` those that rest on comparisons stand instead of these.
+    beside it; with `comparisons: beliefs` those that rest on comparisons stand instead of these. A form that counts
+    nothing (`forms`) is not heard, so that a version does not name what it did not learn from.
     """
     store = project.store
     questions = {question.id: question for question in store.all(Question, split=split)}
@@ -91,7 +92,9 @@ def heard(
         instead = {name for belief in inside for name in belief.feedback}
         found = [one for one in found if one.form != "pair" or one.name not in instead]
         outside = [*outside, *inside]
-    return [*found, *believed(about(project, config, outside))], {sample.id: sample for sample in told.samples}
+    found = [*found, *believed(about(project, config, outside))]
+    counted = [one for one in found if config.forms.get(one.form, 1.0) > 0]
+    return counted, {sample.id: sample for sample in told.samples}
 
 
 def about(project: Project, config: Config, beliefs: Sequence[Preference]) -> list[Preference]:
