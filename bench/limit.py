@@ -25,12 +25,15 @@ def matmul_rate(threads: int, seconds: float = 1.0, size: int = 1024) -> float:
 def needed(kind: str, amount: dict[str, Any], model: Path, rows: Path) -> float | None:
     """FLOP that a work needs when each prompt is read once and nothing is padded: a forward pass counts 1, backward 2.
 
+    The last layer is needed behind its keys and values only where something is read: where a token of an answer is
+    predicted, or a text scored.
     dpo: 3 and 1 for the reference; grpo: 3 and 1 for sampling; generate: 1; everything else 3.
     """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     width, layers = config["hidden_size"], config["num_hidden_layers"]
     gates = 2 if config["model_type"] == "bert" else 3
-    linear = layers * (4 * width**2 + gates * width * config["intermediate_size"])
+    each = 4 * width**2 + gates * width * config["intermediate_size"]
+    behind = each - 2 * width**2  # all of a layer but keys and values
     head = width * config["vocab_size"] if kind != "reward" else 0
     groups = shapes(kind, amount, json.loads(rows.read_text(encoding="utf-8")))
     whole = config["model_type"] == "bert"
@@ -39,7 +42,9 @@ def needed(kind: str, amount: dict[str, Any], model: Path, rows: Path) -> float 
         read = prompt + sum(answers)
         seen = prompt * (prompt + 1) / 2 + sum(a * prompt + a * (a + 1) / 2 for a in answers)
         seen = sum(a * a for a in answers) if whole else seen
-        flop += 2 * linear * read + 4 * width * layers * seen + 2 * head * sum(answers)
+        looked = len(answers) if kind == "reward" else sum(answers)
+        flop += 2 * (layers * each - behind) * read + 2 * behind * looked
+        flop += 4 * width * layers * seen + 2 * head * sum(answers)
     passes = {"dpo": 4, "grpo": 4, "generate": 1}.get(kind, 3)
     return flop * passes * float(amount.get("steps", 1))
 

@@ -110,8 +110,11 @@ def fits(body: Any) -> bool:
     )
 
 
-def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> Tensor:
-    """[m, D] last hidden states at the places `at` [m] of a packed row, ids and position [1, N]."""
+def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tuple[Tensor, int]:
+    """[m, D] last hidden states at the places `at` [m] of a packed row, ids and position [1, N].
+
+    And for how many places of the row the last layer went no further than attention.
+    """
     state = body.embed_tokens(ids)
     cos, sin = (t[0, :, None] for t in body.rotary_emb(state, position_ids=position))
     state, last = state[0], len(body.layers) - 1
@@ -127,7 +130,7 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> Te
         )  # fmt: skip
         state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)
-    return made[at if some is None else (wanted.cumsum(0) - 1)[at]]
+    return made[at if some is None else (wanted.cumsum(0) - 1)[at]], len(wanted) - len(made)
 
 
 class Layer(torch.autograd.Function):

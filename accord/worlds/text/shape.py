@@ -14,6 +14,8 @@ from accord.run.account import HERE
 
 APART = ("pooler", "classifier", "score", "lm_head", "reference", "original_module")
 """Parts of a name whose weights are not multiplied with every token by the trunk that learns."""
+BEHIND = ("o_proj", "gate_proj", "up_proj", "down_proj", "query", "dense")
+"""Linear layers whose result, in the last layer of a Llama or a BERT, only the places asked for need."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class Shape:
     """Weights of the output layer that each predicted place is multiplied with."""
     learned_head: int
     """The same where the output layer is trained, else 0."""
+    tail: float = 0.0
+    """Weights of the last layer behind its attention (of BERT its queries too): places not asked for spare them."""
+    learned_tail: float = 0.0
+    """Those of them that are trained."""
+
+    def spared(self, places: float) -> float:
+        """Operations less of a pass whose last layer goes no further than attention for so many places."""
+        back = self.tail + self.learned_tail if torch.is_grad_enabled() else 0.0
+        return 2 * (self.tail + back) * places
 
     def forward(self, tokens: float, pairs: float, predicted: float) -> float:
         """Operations without gradient. pairs: visible pairs, summed over the layers."""
@@ -69,17 +80,22 @@ def visible(before: Tensor, length: Tensor, window: int | None = None) -> Tensor
 
 def shape_of(body: nn.Module, config: Any, head: Tensor) -> Shape:
     """The shape of a trunk. config: of its text part; head: the weight of its output layer."""
-    linear = learned = 0.0
+    linear = learned = tail = learned_tail = 0.0
+    last = f"layer.{int(config.num_hidden_layers) - 1}.", f"layers.{int(config.num_hidden_layers) - 1}."
     kept = [(name, module) for name, module in body.named_modules() if not set(name.split(".")) & set(APART)]
-    for _, module in kept:
+    for name, module in kept:
+        behind = any(part in name for part in last) and name.rsplit(".", 1)[-1] in BEHIND
         for weight, each in _multiplied(module, config):
             linear += each
             learned += each * weight.requires_grad
+            tail += each * behind
+            learned_tail += each * behind * weight.requires_grad
     count = int(config.num_attention_heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // count
     key, value = getattr(config, "qk_head_dim", None) or size, getattr(config, "v_head_dim", None) or size
     top = head.numel()
-    return Shape(linear, learned, count * (key + value), _windows(config), top, top * head.requires_grad)
+    learned_top = top * head.requires_grad
+    return Shape(linear, learned, count * (key + value), _windows(config), top, learned_top, tail, learned_tail)
 
 
 def count_segment(shape: Shape, segment: Segment, whole: bool, shared: bool) -> None:
@@ -106,6 +122,9 @@ def count_rows(shape: Shape, lengths: Sequence[int], width: int | None) -> None:
     """Put an encoder's pass into the account: rows padded to `width` or not at all, each token sees all of its text."""
     real = float(sum(lengths))
     pairs = len(shape.windows) * sum(float(length) ** 2 for length in lengths)
+    if width is None:  # the last layer is asked for the first token of each text alone
+        pairs += real - sum(float(length) ** 2 for length in lengths)
+        HERE.add(-shape.spared(real - len(lengths)), 0, 0)
     _add(shape, real, real if width is None else len(lengths) * width, pairs, len(lengths), 0.0, 0.0)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.batches import Segment, padded
+from accord.run.account import HERE
 from accord.worlds.text import llama
 from accord.worlds.text.attention import NAME, Layout
 from accord.worlds.text.heap import keep
@@ -45,8 +46,8 @@ class Trunk:
             getattr(config, "logits_scaling", None) or 1
         )
         self.whole_layers = False
-        self.shares = _shares(base, self)
         self._base = base
+        self.shares = _shares(base, self)
 
     @cached_property
     def shape(self) -> Shape:
@@ -65,7 +66,9 @@ class Trunk:
             state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
             return state.flatten(0, 1)[at]
         if self.whole_layers and llama.fits(self.body):
-            return llama.read(self.body, row.ids, row.position, row.tree, at)
+            found, left = llama.read(self.body, row.ids, row.position, row.tree, at)
+            HERE.add(-self.shape.spared(left), 0, 0)
+            return found
         return self.read(row.ids, row.position, row.tree)[0, at]
 
     def read(self, ids: Tensor, position: Tensor, layout: Layout) -> Tensor:
@@ -153,8 +156,9 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             tried = packed(_tried(rows).to(device))
             ends = torch.stack([state[-1] for state in wanted])
             same = close(trunk.hidden(tried, tried.last), ends)
-            trunk.whole_layers = True  # from now on asked of `llama.fits`, unless its states differ
-            trunk.whole_layers = close(trunk.hidden(tried, tried.last), ends)
+            if same and tried.tree is not None and llama.fits(trunk.body):
+                quick, _ = llama.read(trunk.body, tried.ids, tried.position, tried.tree, tried.last)
+                trunk.whole_layers = close(quick, ends)
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
             same, reason = False, f"{type(error).__name__}: {error}"

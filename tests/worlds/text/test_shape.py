@@ -71,20 +71,25 @@ def test_an_adapted_model_costs_what_torch_counts():
 
 
 def by_hand(groups, width, layers, heads, size, key_heads, inner, words):
-    """(tokens, forward FLOP) of one packed pass of predictions, token by token and pair by pair."""
+    """(tokens, forward FLOP) of one packed pass of predictions, token by token and pair by pair.
+
+    In the last layer a place that predicts nothing goes no further than attention.
+    """
     attention, inside = 2 * width * heads * size + 2 * width * key_heads * size, 3 * width * inner
     each = attention + inside
-    tokens, pairs, predicted = 0, 0, 0
+    tokens, pairs, predicted, quiet = 0, 0, 0, 0
     for prompt, answers in groups:
         texts = [list(range(prompt))]
         tokens += prompt
+        quiet += max(prompt - 1, 0)
         pairs += sum(sum(1 for j in texts[0] if j <= i) for i in texts[0])
         for answer in answers:
             read = max(answer - 1, 0)  # the last token predicts nothing
             tokens += read
             pairs += sum(prompt + i + 1 for i in range(read))
             predicted += answer if prompt else answer - 1
-    return tokens, 2 * layers * each * tokens + layers * pairs * 4 * heads * size + 2 * width * words * predicted
+    every = 2 * layers * each * tokens + layers * pairs * 4 * heads * size + 2 * width * words * predicted
+    return tokens, every - 2 * quiet * (width * heads * size + inside)
 
 
 def test_a_packed_pass_costs_what_a_hand_counts():
@@ -132,11 +137,28 @@ def test_an_encoder_costs_what_torch_counts_when_nothing_is_padded():
     )  # fmt: skip
     model = BertForSequenceClassification(config).eval()
     model.set_attn_implementation("eager")
+    scorer = Scorer(model)
+    scorer.whole_rows = False
     with FlopCounterMode(display=False) as forward, torch.no_grad():
-        Scorer(model).score(tiny.drawn([(4, [3, 3, 3])]))
+        scorer.score(tiny.drawn([(4, [3, 3, 3])]))
     found, apart = spent(), 2 * 3 * (32 * 32 + 32)  # its pooler and classifier read one place of each text
     assert forward.get_total_flops() == found.flops + apart
     assert (found.tokens, found.places) == (21, 21)
+
+
+def test_an_encoder_that_reads_texts_end_to_end_costs_what_a_hand_counts():
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=47, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, num_labels=1,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    scorer, segment = Scorer(BertForSequenceClassification(config).eval()), tiny.drawn([(4, [3, 5])])
+    spent()
+    scorer.score(segment)
+    tokens, texts, square, inside = 7 + 9, 2, 7 * 7 + 9 * 9, 2 * 32 * 48
+    first = 2 * tokens * (4 * 32 * 32 + inside) + 4 * 32 * square
+    last = 2 * tokens * 2 * 32 * 32 + 2 * texts * (2 * 32 * 32 + inside) + 4 * 32 * tokens
+    assert spent().flops == 3 * (first + last)
 
 
 def test_experts_count_as_far_as_they_are_asked():
