@@ -25,6 +25,7 @@ from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.run import Run, ranks, seed_of, shards
 from accord.store import Store
+from accord.store.examples import examples
 from accord.store.exchange import import_file, texts
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
@@ -41,6 +42,7 @@ class Project:
     def __init__(self, folder: str | Path, recipe: Recipe) -> None:
         self.folder, self.recipe = Path(folder), recipe
         self.folder.mkdir(parents=True, exist_ok=True)
+        ranks.meet(self.folder)
         ranks.once(self._begin)
         self.store = Store.open(self.folder / "store.db")
         self.lab = Lab(recipe.data.lab) if isinstance(recipe.data, LabData) else None
@@ -141,6 +143,7 @@ class Project:
                 hub = name.startswith(PREFIX)
                 file = fetched(name, self.folder / "data") if hub else Path(data.root) / name
                 import_file(self.store, file, test_share=data.test_share).warn(name)
+            self.store.put(examples(self.store, data.imitate) if data.imitate != "none" else [])
             return
         assert self.lab is not None
         shown = self.lab.demonstrations(data.demonstrations)

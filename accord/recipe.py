@@ -25,6 +25,7 @@ from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
 from accord.terms import Cost, Members, Orders, PolicyMethod, Steps
+from accord.terms import FileData as FileData
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
@@ -42,26 +43,6 @@ class LabData(Settings):
     """Examples to fine-tune on, of mixed quality."""
     test_prompts: int = Field(default=400, ge=1)
     """Prompts, in phrasings never trained on, that everything is judged by."""
-
-
-class FileData(Settings):
-    """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md; or a name as `hub:OWNER/NAME`."""
-
-    kind: Literal["files"] = "files"
-    root: str = "."
-    """Folder that the names below are in."""
-    texts: tuple[str, ...] = ()
-    """Plain text to pretrain on and to train the tokenizer from."""
-    demonstrations: tuple[str, ...] = ()
-    """Prompts with answers to imitate."""
-    preferences: tuple[str, ...] = ()
-    """Prompts with a chosen and a rejected answer."""
-    test_share: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of prompts kept for the test; a prompt is on one side only."""
-    longest_text: int = Field(default=20000, ge=100)
-    """Plain texts are read in pieces of at most so many characters."""
-    test_prompts: int = Field(default=200, ge=1)
-    """Test prompts that policies are judged by."""
 
 
 class Collect(Settings):

@@ -1,4 +1,4 @@
-"""On which terms a policy learns: how several reward models speak as one, what a cost may be, what comes first."""
+"""On which terms: what files there are, how reward models speak as one, what a cost may be, what comes first."""
 
 from __future__ import annotations
 
@@ -73,3 +73,26 @@ class Orders(Settings):
     """Prompts with their pairs, for DPO and its kin."""
     by: str = ""
     """Reward model whose scores measure `margin`."""
+
+
+class FileData(Settings):
+    """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md; or a name as `hub:OWNER/NAME`."""
+
+    kind: Literal["files"] = "files"
+    root: str = "."
+    """Folder that the names below are in."""
+    texts: tuple[str, ...] = ()
+    """Plain text to pretrain on and to train the tokenizer from."""
+    demonstrations: tuple[str, ...] = ()
+    """Prompts with answers to imitate."""
+    preferences: tuple[str, ...] = ()
+    """Prompts with a chosen and a rejected answer."""
+    imitate: Literal["none", "chosen", "both"] = "none"
+    """Which answers of the preferences are demonstrations too. The better ones are a good start where there are no
+    others; both leave something to gain."""
+    test_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of prompts kept for the test; a prompt is on one side only."""
+    longest_text: int = Field(default=20000, ge=100)
+    """Plain texts are read in pieces of at most so many characters."""
+    test_prompts: int = Field(default=200, ge=1)
+    """Test prompts that policies are judged by."""
