@@ -15,6 +15,7 @@ from sqlalchemy.exc import DisconnectionError, OperationalError
 from accord.store import migrations, schema
 from accord.store.errors import StoreError
 from accord.store.group_commit import Turns
+from accord.store.prepared import bare
 
 _PATIENCE = 60.0
 
@@ -49,6 +50,12 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """A short transaction that changes nothing."""
         with self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """For prepared statements that need no common moment: each sees what stands when it is run."""
+        with self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -88,6 +95,7 @@ class Database:
 
     def close(self) -> None:
         """Give all connections back."""
+        self._turns.close()
         self.engine.dispose()
 
     def _create(self) -> None:
@@ -143,7 +151,7 @@ def _pick_up(raw: Any, record: Any, _: object) -> None:
 def _begin(connection: Connection) -> None:
     """A writer takes the lock at once: a reader that becomes a writer could only fail."""
     immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    bare(connection, "BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _patiently(act: Any) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
+from accord.store.prepared import bare
+
 MOST = 32
 """Writers whose work goes to disk together."""
 _LOOK = 0.25
@@ -21,13 +23,12 @@ _LOOK = 0.25
 class _Group:
     """A transaction that several writers share, one after the other."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.raw = engine.connect()
+    def __init__(self, pen: Connection) -> None:
+        self.connection = pen
         try:
-            self.connection = self.raw.execution_options(immediate=True)
-            self.transaction = self.connection.begin()
+            self.transaction = pen.begin()
         except BaseException:
-            self.raw.close()
+            pen.close()
             raise
         self.size = 0
         self.done = threading.Event()
@@ -35,14 +36,13 @@ class _Group:
 
     def undone(self) -> bool:
         """Whether SQLite took the whole transaction back by itself, as it may when the disk is full."""
-        raw = self.raw.connection.driver_connection
+        raw = self.connection.connection.driver_connection
         return raw is not None and not raw.in_transaction
 
     def fail(self, error: BaseException) -> None:
         """Nothing of the group is kept: everybody in it is told what one of them met."""
         self.error = error
-        self.raw.invalidate()
-        self.raw.close()
+        self._away()
         self.done.set()
 
     def finish(self, keep: bool = True) -> None:
@@ -54,10 +54,14 @@ class _Group:
                 self.transaction.rollback()
         except BaseException as error:
             self.error = error
-            self.raw.invalidate()  # nobody knows what state it is in
+            self._away()
         finally:
-            self.raw.close()
             self.done.set()
+
+    def _away(self) -> None:
+        """Nobody knows what state the connection is in."""
+        self.connection.invalidate()
+        self.connection.close()
 
 
 class Turns:
@@ -69,6 +73,7 @@ class Turns:
         self._count = threading.Lock()
         self._waiting = 0
         self._open: _Group | None = None
+        self._pen: Connection | None = None
 
     @contextmanager
     def turn(self) -> Iterator[Connection]:
@@ -76,7 +81,7 @@ class Turns:
         self._wait()
         group = None
         try:
-            group = self._open or _Group(self._engine)
+            group = self._open or _Group(self._held())
             self._open = None
             yield from self._work(group)
         finally:
@@ -104,6 +109,18 @@ class Turns:
         finally:
             self._turn.release()
 
+    def close(self) -> None:
+        """Give the connection back; who writes after this takes another."""
+        if self._pen is not None and not self._pen.in_transaction():
+            self._pen.close()
+            self._pen = None
+
+    def _held(self) -> Connection:
+        """The connection that all groups write by: taking a new one costs more than an answer does."""
+        if self._pen is None or self._pen.closed or self._pen.invalidated:
+            self._pen = self._engine.connect().execution_options(immediate=True)
+        return self._pen
+
     def _wait(self) -> None:
         with self._count:
             self._waiting += 1
@@ -115,19 +132,21 @@ class Turns:
 
     def _work(self, group: _Group) -> Iterator[Connection]:
         """The body of one writer. The first needs no savepoint: what it did wrong is all there is to undo."""
-        mark = group.connection.begin_nested() if group.size else None
+        if group.size:
+            bare(group.connection, "SAVEPOINT writer")
         try:
             yield group.connection
         except BaseException as error:
-            if mark is None:
+            if not group.size:
                 group.finish(keep=False)
             elif group.undone():
                 group.fail(error)
             else:
-                mark.rollback()
+                bare(group.connection, "ROLLBACK TO writer")
+                bare(group.connection, "RELEASE writer")
             raise
-        if mark is not None:
-            mark.commit()
+        if group.size:
+            bare(group.connection, "RELEASE writer")
         group.size += 1
 
     def _nobody_came(self, group: _Group) -> None:

@@ -30,6 +30,7 @@ from sqlalchemy.exc import IntegrityError
 
 from accord.records import Record, new_id
 from accord.store.errors import Missing, Refused
+from accord.store.prepared import Prepared
 from accord.store.store import Store
 
 PersonRole = Literal["owner", "manager", "annotator", "auditor"]
@@ -70,13 +71,14 @@ guideline = Table(
     Column("made", Float, nullable=False),
 )
 
-# Built once: every request asks who is there.
-_HOLDER = (
+# Every request asks who is there.
+_HOLDER = Prepared(
     select(person)
     .join(secret, secret.c.person == person.c.id)
     .where(secret.c.digest == bindparam("digest"), secret.c.kind == bindparam("kind"))
     .where(secret.c.until > bindparam("now"), person.c.active)
 )
+_NAMES = tuple(column.name for column in person.columns)
 
 
 class Person(Record):
@@ -181,10 +183,9 @@ class People:
 
     def holder(self, kind: SecretKind, digest: str) -> Person | None:
         """The active person whose live secret this is; None for any other."""
-        values = {"digest": digest, "kind": kind, "now": time.time()}
-        with self._store.reading() as connection:
-            row = connection.execute(_HOLDER, values).one_or_none()
-        return Person(**row._mapping) if row is not None else None
+        with self._store.looking() as connection:
+            row = _HOLDER.first(connection, digest=digest, kind=kind, now=time.time())
+        return None if row is None else Person(**dict(zip(_NAMES, row, strict=True)))
 
     def spend(self, kind: SecretKind, digest: str) -> bool:
         """End a secret. Whether it was there: of two who spend it at once, one gets True."""

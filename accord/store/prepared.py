@@ -17,6 +17,16 @@ _MOST = 512
 """Values that one statement is given at most."""
 
 
+def bare(connection: Connection, words: str, given: Any = ()) -> Any:
+    """A cursor of the driver behind a statement in the words of the data base."""
+    raw: Any = connection.connection.driver_connection
+    try:
+        return raw.execute(words, given)
+    except connection.dialect.loaded_dbapi.Error as error:
+        # The same names of errors and the same care for broken connections as for every other statement.
+        connection._handle_dbapi_exception(error, words, given, None, None)
+
+
 class _Text(NamedTuple):
     """A statement as one kind of data base wants it."""
 
@@ -63,12 +73,7 @@ class Prepared:
         given: Any = {**text.fixed, **values}
         if text.names is not None:
             given = tuple([given[name] for name in text.names])
-        raw: Any = connection.connection.driver_connection
-        try:
-            return raw.execute(text.words, given)
-        except connection.dialect.loaded_dbapi.Error as error:
-            # The same names of errors and the same care for broken connections as for every other statement.
-            connection._handle_dbapi_exception(error, text.words, given, None, None)
+        return bare(connection, text.words, given)
 
     def _compile(self, connection: Connection) -> _Text:
         made: Any = self._statement.compile(dialect=connection.dialect, column_keys=self._columns)

@@ -124,6 +124,15 @@ class Store:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8272341)")
             metadata.create_all(connection)
 
+    @property
+    def near(self) -> bool:
+        """Whether it is a file here, so that a look at one row is no wait."""
+        return self._database.sqlite
+
+    def looking(self) -> AbstractContextManager[Connection]:
+        """For prepared statements of the other files of this room, each of which stands for itself."""
+        return self._database.looking()
+
     def reading(self) -> AbstractContextManager[Connection]:
         """A short read transaction, for the other files of this room."""
         return self._database.reading()
@@ -157,7 +166,7 @@ class Store:
         The right answer of a question that tests the annotator is taken out.
         """
         orders = [claims.shown(question, annotator) for question in questions]
-        with self._database.reading() as connection:
+        with self._database.looking() as connection:
             prompts = _records(connection, Prompt, (question.prompt for question in questions))
             samples = _records(connection, Sample, (sample for order in orders for sample in order))
         return [

@@ -85,18 +85,23 @@ class Kept(BaseModel):
     """`standing`, `surplus` (it came when enough people had answered), `replaced` or `withdrawal`."""
 
 
-@router.post("/claims")
-def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Leases:
+def _sent(found: BaseModel) -> Response:
+    """As JSON at once: it is what it says it is, so that it need not be checked again, on a thread of its own."""
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+@router.post("/claims", response_model=Leases)
+def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Response:
     """Take questions to answer. Nobody else gets their slots until the lease ends."""
     me, count = who.person.pseudonym, min(wanted.count, room.settings.most)
     if is_repeats(wanted.project) or not standing(room, wanted.project, me).may:
-        return Leases(claims=[])
+        return _sent(Leases(claims=[]))
     found = desk.held(room.store, me, wanted.project, room.settings.lease, count) if wanted.resume else []
     if len(found) < count:
         found += _again(room, wanted.project, me)
     if len(found) < count:
         found += room.store.claim(me, wanted.project, count - len(found), room.settings.lease)
-    return Leases(claims=[lease(one, wanted.project) for one in found])
+    return _sent(Leases(claims=[lease(one, wanted.project) for one in found]))
 
 
 def _again(room: Room, project: str, annotator: str) -> list[Claim]:
@@ -107,8 +112,8 @@ def _again(room: Room, project: str, annotator: str) -> list[Claim]:
     return [one] if one is not None else []
 
 
-@router.put("/claims/{id}/answer")
-def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Kept:
+@router.put("/claims/{id}/answer", response_model=Kept)
+def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Response:
     """Answer under a claim. The same again gets the same reply; an answer that comes too late is kept as surplus."""
     me = who.person.pseudonym
     fields: dict[str, Any] = {} if given.made is None else {"made": given.made}
@@ -130,13 +135,13 @@ def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Kept:
 
     try:
         kept, state = desk.say(room.store, id, me, made)
-        return Kept(feedback=kept.id, state=state)
+        return _sent(Kept(feedback=kept.id, state=state))
     except Conflict:
         before = room.store.get(Feedback, given.id)
         said = made(desk.claimed(room.store, id, me))
         if given.made is not None or before != said.model_copy(update={"made": before.made}):
             raise
-    return _kept(room, given.id)
+    return _sent(_kept(room, given.id))
 
 
 @router.delete("/claims/{id}", status_code=204)

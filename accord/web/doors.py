@@ -5,14 +5,16 @@ from __future__ import annotations
 import hmac
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Form, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from jinja2 import Environment
 
 from accord.store import Store
 from accord.store.office import Office
-from accord.store.people import People, Person, PersonRole
+from accord.store.people import People, Person, PersonRole, SecretKind
 from accord.store.repeats import Repeats
 from accord.web.assets import Asset
 from accord.web.people import Throttle, csrf, digest
@@ -72,31 +74,42 @@ async def the_room(request: Request) -> Room:
     return room
 
 
-# Only what asks the store may cost a trip to the thread pool; the rest decides at once and so is `async`.
+# What decides at once is `async`, for a trip to the thread pool costs more.
 TheRoom = Annotated[Room, Depends(the_room)]
 
 
-def visitor(request: Request, room: TheRoom) -> Visitor | None:
+async def visitor(request: Request) -> Visitor | None:
     """Who comes with this request: by bearer token, else by session; None when nobody we know."""
+    room: Room = request.app.state.room
     given = request.headers.get("authorization")
     if given is not None:
         kind, _, token = given.partition(" ")
-        person = room.people.holder("token", digest(token.strip())) if kind.lower() == "bearer" else None
+        person = await _holder(room, "token", token.strip()) if kind.lower() == "bearer" else None
         return Visitor(person, "") if person is not None else None
     session = request.cookies.get(COOKIE)
     if not session:
         return None
-    person = room.people.holder("session", digest(session))
+    person = await _holder(room, "session", session)
     return Visitor(person, csrf(session)) if person is not None else None
 
 
-async def known(found: Annotated[Visitor | None, Depends(visitor)]) -> Visitor:
-    """Somebody who is in, or 401."""
+async def _holder(room: Room, kind: SecretKind, secret: str) -> Person | None:
+    """Whose secret this is. A look into a file takes less than a trip to the thread pool; one over a line may not."""
+    look = partial(room.people.holder, kind, digest(secret))
+    return look() if room.store.near else await run_in_threadpool(look)
+
+
+def _in(found: Visitor | None) -> Visitor:
     if found is None:
         raise HTTPException(
             401, "sign in, or send a token as `Authorization: Bearer ...`", {"WWW-Authenticate": "Bearer"}
         )
     return found
+
+
+async def known(found: Annotated[Visitor | None, Depends(visitor)]) -> Visitor:
+    """Somebody who is in, or 401."""
+    return _in(found)
 
 
 Known = Annotated[Visitor, Depends(known)]
@@ -116,8 +129,9 @@ def _meant(found: Visitor, said: str) -> None:
         raise HTTPException(403, "this write does not carry the word of your page (X-CSRF-Token); load the page again")
 
 
-async def answering(request: Request, found: Known) -> Visitor:
+async def answering(request: Request) -> Visitor:
     """Somebody who may judge; a write with a session needs the header `X-CSRF-Token`."""
+    found = _in(await visitor(request))  # not as a dependency: each costs a part of what an answer does
     if request.method not in ("GET", "HEAD"):
         _meant(found, request.headers.get("x-csrf-token", ""))
     return _allowed(found, "answer")

@@ -23,10 +23,10 @@ class Disk:
 
     def __init__(self, base: Database) -> None:
         self.base, self.most = base, 1_073_741_823
-        event.listen(base.engine, "checkout", self._measure)
+        event.listen(base.engine, "begin", self._measure)
 
-    def _measure(self, raw: Any, record: object, proxy: object) -> None:
-        raw.cursor().execute(f"PRAGMA max_page_count = {self.most}").close()
+    def _measure(self, connection: Any) -> None:
+        connection.connection.cursor().execute(f"PRAGMA max_page_count = {self.most}").close()
 
     def pages(self) -> int:
         with self.base.reading() as connection:
