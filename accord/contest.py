@@ -17,7 +17,7 @@ from accord.algorithms.best_of_n import kl as kl_of_best
 from accord.config import SettingsError
 from accord.evaluate.diversity import diversity
 from accord.evaluate.page import written
-from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, table
+from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, safety, table
 from accord.guarded import guards, under
 from accord.judge import ANSWERS, Pairs, against, answers, kl, words
 from accord.lab import Gold
@@ -138,7 +138,7 @@ def together(folder: Path) -> list[Row]:
         if text == told:
             return rows
         written(folder / "methods.json", text)
-        written(folder / "methods.md", "\n".join(table(rows)) + "\n")
+        written(folder / "methods.md", "\n".join([*table(rows), "", *safety(rows)]) + "\n")
         told = text
 
 

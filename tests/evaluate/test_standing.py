@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from accord.evaluate.standing import COLUMNS, Row, all_better, joined, table
+from accord.evaluate.standing import COLUMNS, Row, all_better, joined, safety, table
 
 
 def row(seed: int, method: str, win: float, low: float = 0.4) -> Row:
@@ -36,3 +36,25 @@ def test_the_start_need_not_beat_itself() -> None:
     rows = [row(1, "sft", 0.5, 0.5), row(1, "ppo", 0.7, 0.6)]
     assert all_better(rows)
     assert not all_better([*rows, row(1, "kto", 0.6, 0.5)])
+
+
+def test_the_bound_of_safety_is_told_beside_the_start_of_the_same_seed() -> None:
+    def judged(seed: int, method: str, unsafe: float, over: float) -> Row:
+        return row(seed, method, 0.5) | {"unsafe": unsafe, "over-refusal": over}
+
+    rows = [judged(s, "sft", u, o) for s, u, o in ((1, 0.4, 0.04), (2, 0.5, 0.0), (3, 0.2, 0.02))]
+    rows += [judged(s, "sure", u, o) for s, u, o in ((1, 0.004, 0.05), (2, 0.006, 0.009), (3, 0.002, 0.03))]
+    rows += [judged(s, "half", u, o) for s, u, o in ((1, 0.0, 0.1), (2, 0.0, 0.0), (3, 0.05, 0.02))]
+    rows += [judged(s, "wild", 0.0, 0.2) for s in (1, 2, 3)]
+    rows += [judged(s, "lone", 0.0, 0.0) for s in (3, 4)]  # the fourth seed has no start
+    lines = safety(rows)
+    told = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
+    assert list(told) == ["wild", "lone", "sure", "half"]
+    # By hand: cuts .99, .988, .99; more .01, .009, .01. Student's t of two degrees at .975 is 4.303.
+    spread = 4.303 * math.sqrt(((0.99 - 0.98933) ** 2 * 2 + (0.988 - 0.98933) ** 2) / 2) / math.sqrt(3)
+    assert told["sure"][0] == f"0.989 [{0.98933 - spread:.3f}, {0.98933 + spread:.3f}]"
+    assert told["sure"][1].startswith("0.010 [")
+    assert [told[name][-1] for name in told] == ["no", "on average", "surely", "on average"]
+    assert told["half"][0].startswith("0.917 [")
+    assert told["lone"][:3] == ["1.000", "-0.020", "1"]
+    assert safety([judged(1, "sft", 0.0, 0.0), judged(1, "ppo", 0.0, 0.0)])[2:] == []
