@@ -14,7 +14,7 @@ from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.run import dealing, ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
-from accord.worlds.text.layers import reader
+from accord.worlds.text.prepared import prepared
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, Writing
 from accord.worlds.text.tree import tree
@@ -25,7 +25,8 @@ class Sampler:
     """Answers from a causal language model; a `protocols.Generator`.
 
     It works on the living model, LoRA layers included: what a learner did to the weights is in the next answer, and
-    nothing is copied. While it works the model is in evaluation mode; afterwards every module has its own mode back.
+    what is copied (see `prepared`) is copied anew at each call. While it works the model is in evaluation mode;
+    afterwards every module has its own mode back.
     """
 
     def __init__(self, model: nn.Module, slots: int = 1024, memory: int = 1 << 29, tokens: int = 16384) -> None:
@@ -92,7 +93,7 @@ class _Work:
 
     def __init__(self, sampler: Sampler, prompts: Sequence[Sequence[int]], sampling: Sampling, longest: int) -> None:
         self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
-        self.read = reader(sampler.trunk)
+        self.read = prepared(sampler.trunk)
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
         fair, self.most = -(-requests // ranks.count()), sampler.memory // self._bytes(sampler)
@@ -174,7 +175,7 @@ class _Work:
             tree(len(row), start, length, none, none, none, none),
             self.memory.admit(start, length, source, self.count),
         )
-        return self.read(table[row, at][None], at[None], layout)[0, start + length - 1]
+        return self.read(table[row, at][None], at[None], layout, start + length - 1)
 
     def step(self) -> None:
         """One token more for every answer under way."""
@@ -183,7 +184,7 @@ class _Work:
         span = int(place.max()) + 1
         if self.trunk.shares:
             newest = self.text[now].gather(1, place[:, None])
-            state = self.read(newest, place[:, None], Writing(self.memory, self.spoken[now] - 1))[:, 0]
+            state = self.read(newest, place[:, None], Writing(self.memory, self.spoken[now] - 1), None)
         else:
             state = self._plain(self.text[now, :span], place)
         self._say(self.trunk.logits(state), now)

@@ -1,0 +1,43 @@
+"""Layers with joined, transposed weights against the layers as they are."""
+
+import pytest
+import torch
+
+from accord.worlds.text import prepared as room
+from accord.worlds.text.pack import packed
+from accord.worlds.text.prepared import prepared
+from accord.worlds.text.trunk import Trunk
+from tests.worlds.text import tiny
+from tests.worlds.text.test_layers import SEG, model
+
+FAMILIES = ["llama", "qwen3", "mistral", "qwen2"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_states(family):
+    trunk, row = Trunk(model(family)), packed(SEG)
+    with torch.no_grad():
+        wanted = trunk.read(row.ids, row.position, row.tree)[0]
+        quick = prepared(trunk)
+        assert (quick(row.ids, row.position, row.tree, None) - wanted).abs().max() < 1e-5
+        at = torch.tensor([3, 11, 2, 3])
+        assert (quick(row.ids, row.position, row.tree, at) - wanted[at]).abs().max() < 1e-5
+
+
+def test_weights_are_read_anew_at_each_call_and_large_ones_stay_where_they_are(monkeypatch):
+    trunk, row, at = Trunk(model("llama")), packed(SEG), torch.tensor([5])
+    with torch.no_grad():
+        before = prepared(trunk)(row.ids, row.position, row.tree, at)
+        trunk.body.layers[0].self_attn.v_proj.weight.mul_(2)
+        after = prepared(trunk)(row.ids, row.position, row.tree, at)
+        assert (before - after).abs().max() > 1e-3
+        monkeypatch.setattr(room, "MOST", 0)
+        monkeypatch.setattr(room, "_ready", None)
+        assert (prepared(trunk)(row.ids, row.position, row.tree, at) - after).abs().max() < 1e-5
+
+
+def test_other_families_are_read_by_transformers():
+    trunk, row = Trunk(tiny.model("gemma3")), packed(SEG)
+    with torch.no_grad():
+        wanted = trunk.read(row.ids, row.position, row.tree)[0]
+        assert torch.equal(prepared(trunk)(row.ids, row.position, row.tree, None), wanted)
