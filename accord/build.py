@@ -15,7 +15,7 @@ from torch import nn
 from accord import dialogues, ordering, paid
 from accord.algorithms import ppo, reward_model, sft
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
-from accord.config import SettingsError
+from accord.config import Settings, SettingsError, laid
 from accord.project import Project, named, parted, scores
 from accord.records import Demonstration, Preference, Prompt, Sample, Version, digest
 from accord.run import seed_of
@@ -195,13 +195,23 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     if made is None:
         return TRAIN[method](project, name, **given)
     other = project.recipe.beside.get(given.get("beside") or "")
-    wanted = (other.learning if other else getattr(project.recipe, method) or sft.Config()).model_dump(mode="json")
+    config: Settings = other.learning if other else getattr(project.recipe, method) or sft.Config()
+    wanted = config.model_dump(mode="json")
     wanted |= {**acts(project), **paid.terms(project, given.get("cost"))} if method == "ppo" else {}
     wanted |= ordering.order(project, method)
-    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue"}
-    if changed := sorted(key for key in every if wanted.get(key) != made.config.get(key)):
+    if changed := differing(made, wanted, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project (accord quickstart --fresh begins anew)."
         )
     return made
+
+
+def differing(made: Version, wanted: dict[str, Any], config: Settings) -> list[str]:
+    """Names of what a version was made with otherwise. What was no setting yet when it was made stood at its default.
+
+    config: the settings of its method, whose defaults are meant.
+    """
+    then = laid(made.config, type(config)().model_dump(mode="json"))
+    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue"}
+    return sorted(key for key in every if wanted.get(key) != then.get(key))

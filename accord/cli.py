@@ -91,10 +91,13 @@ class Place:
 
 def _place(rest: list[str], verb: str, words: int) -> Place:
     """Split `WORD... [RECIPE] [--project DIR] [--setting value ...]` and read the recipe with its changes."""
+    import re
+
     import tyro
 
     from accord.config import SettingsError, opened
     from accord.recipe import Recipe, recipe
+    from accord.records import PLAIN_NAME
 
     split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
     plain, options = rest[:split], list(rest[split:])
@@ -107,11 +110,17 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
         del options[at : at + 2]
     if len(plain) < words and not {"-h", "--help"} & set(options):
         raise SettingsError(f"usage: accord {verb} [RECIPE] [--project DIR] [--SETTING VALUE ...]")
+    if len(plain) > words + 1:
+        raise SettingsError(f"one recipe at a time: {plain[words]} is one, what is {plain[words + 1]}?")
     source = plain[words] if len(plain) > words else None
     if source is None and folder is not None and (folder / "project.yaml").is_file():
         source = str(folder / "project.yaml")
     start = opened(recipe(source), options)
     made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")
+    if folder is None and (not re.match(PLAIN_NAME, made.name) or len(made.name.encode()) > 200):
+        raise SettingsError(
+            f"name={made.name!r:.80} cannot name a folder in projects/; change it, or give --project DIR"
+        )
     return Place(made, folder or Path("projects") / made.name, plain[:words])
 
 
@@ -185,6 +194,8 @@ def train(rest: list[str]) -> int:
     from accord.verbs import fitting, teach, train_help
 
     if not rest or rest[0] not in METHODS:
+        if rest and not rest[0].startswith("-"):
+            print(f"accord: no method {rest[0]!r}; there are:\n", file=sys.stderr)
         print(train_help())
         return 0 if rest and rest[0] in ("-h", "--help") else 2
     method, options = rest[0], list(rest[1:])
@@ -198,6 +209,10 @@ def train(rest: list[str]) -> int:
                 raise SettingsError(f"--{name} needs a name")
             given[name] = options[at + 1]
             del options[at : at + 2]
+    if given.get("name") == "tokenizer":
+        raise SettingsError(
+            "--name tokenizer: versions/tokenizer holds the project's own tokenizer; choose another name"
+        )
     place = _place(options, f"train {method}", 0)
     project = Project(place.folder, place.recipe)
     project.prepare()

@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 S = TypeVar("S", bound="Settings")
+MOST = 100_000
+"""Values that a file of settings may hold."""
 
 
 class Settings(BaseModel):
@@ -24,15 +26,34 @@ class SettingsError(ValueError):
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises SettingsError when there is none."""
+    """The mapping in a YAML file. Raises SettingsError when there is none that could be settings.
+
+    A file may come from a stranger: one that says the same thing billions of times by references is not unfolded.
+    """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read settings from {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 at byte {error.start} ({error.reason}); save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply to be settings") from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path} should hold names and values (a YAML mapping), not {type(found).__name__}")
+    waiting, seen = [found], 0
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if odd := [name for name in one if not isinstance(name, str)]:
+                raise SettingsError(f"{path}: {odd[0]!r} is no name of a setting; write names as words")
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+        seen += 1
+        if seen > MOST:
+            raise SettingsError(f"{path} holds more than {MOST} values when its references (*name) are unfolded")
     return found
 
 

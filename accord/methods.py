@@ -8,11 +8,10 @@ from typing import Any
 
 from accord import build
 from accord.algorithms import grpo, sft
-from accord.anchors import HELD, told_of
+from accord.anchors import told_of
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
-from accord.paid import KEYS
 from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto
 from accord.project import Project
 from accord.recipe import Recipe
@@ -164,8 +163,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     if made is None:
         return entry.stage(project, name, method, config, **given)
     now = {**config.model_dump(mode="json"), **acts(project, entry.section, given.get("cost"))}
-    every = {*now, *HELD, *KEYS, "order", "dialogue"}
-    if changed := sorted(key for key in every if now.get(key) != made.config.get(key)):
+    if changed := build.differing(made, now, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
             "Give the new one another --name, or use another --project."
