@@ -97,7 +97,7 @@ def sample(
         version: Name of a version, as in `sft` or `round1-ppo`.
         prompt: What is asked.
         project: Folder of the project.
-        count: How many answers.
+        count: How many answers, at least one.
         seed: Another seed, other answers.
     """
     from accord.project import text_of
@@ -106,7 +106,7 @@ def sample(
     at = opened(project)
     _known(at, version)
     asked = Prompt(id=named_id("asked", prompt), content=Text(messages=(Message(role="user", content=prompt),)))
-    for _, answer in at.sample(version, [asked], count, f"asked-{seed}"):
+    for _, answer in at.sample(version, [asked], max(1, count), f"asked-{seed}"):
         print(f"- {text_of(answer).messages[-1].content}")
     return 0
 
@@ -178,7 +178,7 @@ def prove(
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
         source: For `transfer`: file with preferences of the old domain, not the lab's. For `real`: folder of the files.
         target: For `transfer`: file with preferences of the new domain.
-        first: For `methods`, `believed` and `forms`: the first seed.
+        first: The first seed. Not for `lab`, `overoptimisation`, `transfer` and `real`.
         entrants: For `methods` and `real`: those that take part (rows), with commas between them; without it all.
     """
     from accord.proofs.named import prove as run

@@ -6,7 +6,6 @@ length, or by the margin of a model that learned from other labels. docs/experim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from accord.algorithms.curriculum import Curriculum, Measure, Schedule, of_promp
 from accord.algorithms.reward_model import scores_of
 from accord.config import Settings
 from accord.evaluate.page import Part, Table
-from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Said, compared, lab, right, taught
-from accord.proofs.sided import Cell, Values, cells, chart, collected, each, kept, plain
+from accord.proofs.ground import Ground, Labeller, Lesson, Said, compared, right, taught
+from accord.proofs.seeds import Experiment, Rows, Stand
+from accord.proofs.sided import Cell, cells, chart, collected, each, kept, plain
 
 CONTROL = "random"
 
@@ -50,35 +50,15 @@ SMALL: dict[str, Any] = {"labels": (150, 400), "probe": 150, "train_prompts": 80
 """The small size."""
 
 
-def prove(
-    seeds: int,
-    folder: Path,
-    say: Said,
-    small: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> int:
-    """The experiment over seeds 1 to `seeds`. Writes curriculum.md, .html and .json into the folder; returns 0.
-
-    settings: over `Config`. changes: over the lab's recipe. Killed and started again it goes on where it was.
-    """
-    config = Config(**{**(SMALL if small else {}), **(settings or {})})
-    parts = []
-    for seed in range(1, seeds + 1):
-        say(f"seed {seed} of {seeds}")
-        done = Kept(folder / f"curriculum-{seed}" / "parts", config.model_dump(mode="json"))
-        found = done.part("orders", lambda seed=seed: orders(config, folder, seed, changes, small, say))  # type: ignore[misc]
-        parts.append({Cell(*name.split("|")): values for name, values in found.items()})
-    text = told(collected(parts), folder, f"accord prove curriculum --seeds {seeds}{' --small' if small else ''}")
-    print(text)
-    return 0
+def measured(stand: Stand) -> dict[str, list[float]]:
+    """What each order of one seed gets right."""
+    found: dict[str, list[float]] = stand.parts.part("orders", lambda: orders(stand.config, stand.ground(), stand.say))
+    return found
 
 
-def orders(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> dict[str, list[float]]:
+def orders(config: Config, ground: Ground, say: Said) -> dict[str, list[float]]:
     """What each order gets right of the test pairs, by `LABELS|ORDER`."""
-    wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
-    wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
-    ground = Ground(lab(folder / f"curriculum-{seed}", seed, wanted, small), say)
+    seed = ground.seed
     twos = ground.twos(ground.project.prompts("train"), "labels", config.probe + max(config.labels), answers=4)
     beliefs = ground.labelled(twos, config.flips, config.by)
     held = ground.twos(ground.project.prompts("test"), "held", answers=2)
@@ -103,8 +83,9 @@ def orders(config: Config, folder: Path, seed: int, changes: Any, small: bool, s
     return found
 
 
-def told(values: Values, folder: Path, command: str) -> str:
+def told(seeds: Rows, folder: Path, command: str) -> str:
     """Write table, page and figures. Returns the table in Markdown."""
+    values = collected([{Cell(*name.split("|")): one for name, one in row.items()} for row in seeds.values()])
     rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROL))]
     measures = list(dict.fromkeys(cell.way.split(" by ")[1] for cell in values if " by " in cell.way))
     charts = []
@@ -118,3 +99,6 @@ def told(values: Values, folder: Path, command: str) -> str:
     return kept(
         folder, "curriculum", "Curriculum", lead, [Part("Reward model", "", table, charts)], command, plain(values)
     )
+
+
+prove = Experiment("curriculum", Config, SMALL, measured, told).prove

@@ -21,9 +21,9 @@ from pydantic import Field
 from accord.algorithms import ppo
 from accord.config import Settings
 from accord.evaluate.overoptimisation import Track, plain, read
-from accord.project import Project
-from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Member, Proxy, Said, Two, compared, lab, right, taught
+from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Member, Proxy, Said, Two, compared, right, taught
 from accord.proofs.pressed import Press, Watched, by_gold, with_critic
+from accord.proofs.seeds import grounded
 from accord.proofs.turned import ONE, Condition, Runs, told
 from accord.records import Prompt
 from accord.rewards.ensemble import Rule
@@ -87,10 +87,8 @@ def prove(
     text, command = "", f"accord prove overoptimisation --seeds {seeds}{' --small' if small else ''}"
     for seed in range(1, seeds + 1):
         say(f"seed {seed} of {seeds}")
-        wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
-        wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
-        project = lab(folder / f"overoptimisation-{seed}", seed, wanted, small)
-        tracks, share = measured(project, config, say)
+        ground = grounded(config, folder / f"overoptimisation-{seed}", seed, changes or {}, small, say)
+        tracks, share = measured(ground, config, say)
         for name, track in tracks.items():
             runs.setdefault(name, []).append(track)
         for where, value in share.items():
@@ -134,9 +132,9 @@ class Setting:
         return float(np.mean(right(self.members[0], held, self.ground.labelled(held))))
 
 
-def measured(project: Project, config: Config, say: Said) -> tuple[dict[Condition, Track], dict[str, float]]:
+def measured(ground: Ground, config: Config, say: Said) -> tuple[dict[Condition, Track], dict[str, float]]:
     """All conditions of one seed, and the held-out accuracy of each single reward model against gold."""
-    ground = Ground(project, say)
+    project = ground.project
     kept = Kept(project.folder / "tracks", config.model_dump(mode="json"))
     test = project.prompts("test")[: config.test_prompts]
     say(f"draw: {config.drawn} answers to each of {len(test)} prompts")

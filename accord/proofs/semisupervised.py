@@ -6,7 +6,7 @@ An ensemble learns from few labels (the control), labels what it is sure of and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from accord.algorithms.reward_model import Scorer, correct
 from accord.batches import Comparisons
 from accord.config import Settings
 from accord.evaluate.page import Part, Table, shown
-from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Said, compared, lab, taught
-from accord.proofs.sided import Cell, Values, cells, chart, collected, each, kept, plain
+from accord.proofs.ground import Ground, Labeller, Lesson, Said, compared, taught
+from accord.proofs.seeds import Experiment, Rows, Stand
+from accord.proofs.sided import Cell, cells, chart, collected, each, kept, plain
 from accord.run import seed_of
 from accord.statistics import Interval, mean_interval
 
@@ -59,36 +60,15 @@ SMALL: dict[str, Any] = {
 """The small size."""
 
 
-def prove(
-    seeds: int,
-    folder: Path,
-    say: Said,
-    small: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> int:
-    """The experiment over seeds 1 to `seeds`. Writes semisupervised.md, .html and .json into the folder; returns 0.
-
-    settings: over `Config`. changes: over the lab's recipe. Killed and started again it goes on where it was.
-    """
-    config = Config(**{**(SMALL if small else {}), **(settings or {})})
-    parts, notes = [], []
-    for seed in range(1, seeds + 1):
-        say(f"seed {seed} of {seeds}")
-        done = Kept(folder / f"semisupervised-{seed}" / "parts", config.model_dump(mode="json"))
-        found = done.part("ways", lambda seed=seed: ways(config, folder, seed, changes, small, say))  # type: ignore[misc]
-        parts.append({Cell(*name.split("|")): values for name, values in found["right"].items()})
-        notes.append(found["own"])
-    command = f"accord prove semisupervised --seeds {seeds}{' --small' if small else ''}"
-    print(told(collected(parts), notes, folder, command))
-    return 0
+def measured(stand: Stand) -> dict[str, Any]:
+    """What each way of one seed gets right, and what it labelled."""
+    found: dict[str, Any] = stand.parts.part("ways", lambda: ways(stand.config, stand.ground(), stand.say))
+    return found
 
 
-def ways(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> dict[str, Any]:
+def ways(config: Config, ground: Ground, say: Said) -> dict[str, Any]:
     """What each way gets right of the test pairs, by `LABELS|WAY`, and of each number of labels what it labelled."""
-    wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
-    wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
-    ground = Ground(lab(folder / f"semisupervised-{seed}", seed, wanted, small), say)
+    seed = ground.seed
     most = max(config.labels)
     sizes = (most + config.pool, config.calibration, config.stop)
     twos = ground.twos(
@@ -139,8 +119,10 @@ def blind(pool: Comparisons, known: torch.Tensor, seed: int) -> Comparisons:
     return replace(pool, better=better, worse=worse)
 
 
-def told(values: Values, notes: Sequence[Mapping[str, Any]], folder: Path, command: str) -> str:
+def told(seeds: Rows, folder: Path, command: str) -> str:
     """Write table, page and figures. Returns the tables in Markdown."""
+    notes = [row["own"] for row in seeds.values()]
+    values = collected([{Cell(*name.split("|")): one for name, one in row["right"].items()} for row in seeds.values()])
     rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROL))]
     chosen = []
     for labels in notes[0]:
@@ -163,3 +145,6 @@ def _over(values: Sequence[float]) -> Interval:
     """Mean over seeds; of one seed the number alone."""
     nothing = float("nan")
     return mean_interval(values) if len(values) > 1 else Interval(values[0], nothing, nothing, n=1)
+
+
+prove = Experiment("semisupervised", Config, SMALL, measured, told).prove

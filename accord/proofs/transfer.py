@@ -21,8 +21,9 @@ from accord.config import Settings, SettingsError
 from accord.evaluate.page import Part, Table, shown
 from accord.lab import FAMILIES
 from accord.project import named
-from accord.proofs.ground import Ground, Kept, Lesson, Member, Said, Two, compared, lab, right, taught
+from accord.proofs.ground import Ground, Kept, Lesson, Member, Said, Two, compared, right, taught
 from accord.proofs.imitated import policies
+from accord.proofs.seeds import grounded
 from accord.proofs.sided import Cell, Values, cells, chart, collected, each, gain, kept, mean, plain
 from accord.records import Preference, Prompt, Sample
 from accord.run import OptimiserConfig
@@ -190,9 +191,7 @@ def _ground(config: Config, folder: Path, seed: int, changes: Any, small: bool, 
     """The lab of one seed up to fine-tuning. Raises SettingsError for a family that the lab does not have."""
     if unknown := set(config.old) - set(FAMILIES):
         raise SettingsError(f"old={sorted(unknown)}: the lab has no such families; there are {', '.join(FAMILIES)}")
-    wanted = {**(changes or {}), "collect": {"prompts": config.train_prompts, **(changes or {}).get("collect", {})}}
-    wanted["data"] = {"test_prompts": config.test_prompts, **(changes or {}).get("data", {})}
-    return Ground(lab(folder, seed, wanted, small), say)
+    return grounded(config, folder, seed, changes or {}, small, say)
 
 
 def _lab(config: Config, made: Callable[[], Ground], seed: int) -> Stand:
