@@ -9,7 +9,7 @@ if __name__ == "__main__":
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from accord.run import ranks
+        from accord.run.leaving import leave
 
-        ranks.leave(main)
+        leave(main)
     sys.exit(main())

@@ -10,11 +10,14 @@ import atexit
 import datetime
 import json
 import os
+import re
 import sys
-import traceback
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -28,6 +31,8 @@ from accord.run.dealing import pairs, rows
 B = TypeVar("B", bound=Segment | Comparisons)
 PATIENCE = datetime.timedelta(hours=2)
 """How long a rank waits for a silent one; a dead one is noticed at once."""
+LATE = 60.0
+"""Seconds after which a rank says that it waits for the others to start."""
 BUCKET = 1 << 25
 """Numbers of gradients that are sent together."""
 
@@ -126,7 +131,7 @@ def alone(verb: str) -> None:
     if count() > 1:
         raise SettingsError(
             f"several processes share `accord train`; start {verb} in one, or its stages one by one: "
-            "torchrun --nproc-per-node N -m accord train METHOD ..."
+            "torchrun --nproc-per-node N -m -- accord train METHOD ..."
         )
 
 
@@ -135,6 +140,23 @@ def agree(text: str, what: str) -> None:
     if len(set(said := gathered(text))) > 1:
         found = "; ".join(f"rank {i} found {one}" for i, one in enumerate(said))
         raise SettingsError(f"{what}: {found}. All processes must see the same folder: use a disk that they share.")
+
+
+def meet(folder: Path) -> None:
+    """Make sure that all ranks see the same folder. Raises SettingsError, and says who does not, when they do not."""
+    if count() == 1:
+        return
+    mark = folder / gathered(f".meeting-{os.getpid()}-{time.time_ns()}")[0]
+    once(mark.touch)
+    for _ in range(20):  # a shared disk may be slow to tell
+        if mark.exists():
+            break
+        time.sleep(0.1)
+    try:
+        agree("what rank 0 wrote there" if mark.exists() else "nothing of what rank 0 wrote there", f"in {folder}")
+    finally:
+        if leads():
+            mark.unlink(missing_ok=True)
 
 
 def spending(device: torch.device, precision: torch.dtype) -> dict[str, float]:
@@ -184,45 +206,39 @@ def _together(talk: Callable[[], Any]) -> None:
             begin()
             talk()
         except RuntimeError as error:  # all that torch.distributed raises
-            raise RankLost(
-                f"rank {rank()} of {count()} lost the others ({str(error).splitlines()[0]:.120}). The process that "
-                "ended first says why; the same command goes on from the last checkpoint."
-            ) from error
+            raise lost(error) from error
+
+
+def lost(error: BaseException) -> RankLost:
+    """What an error of torch.distributed means."""
+    why = re.sub(r"\[/\S*\] |\. This .*", "", str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return RankLost(
+        f"rank {rank()} of {count()} lost the others ({why:.120}). The process that ended first says why; the same "
+        "command goes on from the last checkpoint."
+    )
 
 
 def begin() -> None:
     """Meet the other ranks: by gloo on the CPU, by NCCL on GPUs."""
     if count() > 1 and not dist.is_initialized():
+        late = threading.Timer(LATE, _waits)
+        late.daemon = True
+        late.start()
         dist.init_process_group(timeout=PATIENCE)
+        late.cancel()
         atexit.register(end)
+
+
+def _waits() -> None:
+    """Say that this rank waits for others to start."""
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', '')}"
+    print(f"accord: rank {rank()} has waited {LATE:.0f} s for all {count()} to meet at {place}", file=sys.__stderr__)
 
 
 def end() -> None:
     """Take leave of the other ranks: a group still open when Python ends may abort it (pytorch issue 190489)."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def leave(work: Callable[[], int]) -> NoReturn:
-    """Do the work, then end this process with its status, one of several at once and without Python's own farewell.
-
-    With shared weights gloo's threads outlive `end`; one that lets go of a tensor while Python ends aborts the process.
-    """
-    if count() == 1:
-        sys.exit(work())
-    status = 1
-    try:
-        status = work()
-    except SystemExit as said:
-        status = said.code if isinstance(said.code, int) else int(said.code is not None)
-        if isinstance(said.code, str):
-            print(said.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _where() -> torch.device:

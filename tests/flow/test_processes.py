@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from torch.distributed.run import parse_args
 
 from accord.cli import main
 from accord.records import Version
@@ -68,4 +69,15 @@ def test_a_version_written_from_shares_is_whole(recipe: Path, quick_folder: Path
 def test_the_circle_is_for_one_process(recipe: Path, quick_folder: Path) -> None:
     refused = together("loop", recipe, "--project", quick_folder / "circle")
     assert refused.returncode != 0
-    assert "several processes share `accord train`; start the circle in one" in refused.stderr
+    assert refused.stderr.count("several processes share `accord train`; start the circle in one") == 1, "said once"
+
+
+def test_torchrun_hands_on_what_the_page_says() -> None:
+    """Without the two dashes torchrun takes --start for the beginning of an option of its own, and stops."""
+    lines = (ROOT / "docs" / "processes.md").read_text().splitlines()
+    told = [line.split() for line in lines if line.startswith("    torchrun ")]
+    assert any("--start" in words for words in told)
+    for words in told:
+        given = parse_args(words[1:])
+        assert (given.training_script, given.training_script_args[0]) == ("accord", "train")
+        assert given.training_script_args == words[words.index("train") :]

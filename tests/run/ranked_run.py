@@ -23,6 +23,7 @@ from accord.judged import Judged, Kind
 from accord.protocols import Sampling
 from accord.records import Message, Prompt, Text
 from accord.run import NonFinite, OptimiserConfig, Run, RunConfig, ranks, shards, together
+from accord.run.leaving import leave
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.models import LoraSettings, ModelSettings, language_model, scorer_model
@@ -228,4 +229,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    ranks.leave(main)
+    leave(main)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,38 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     assert ranks.device("cpu") == torch.device("cpu")
 
 
+@pytest.mark.parametrize("other", ["what rank 0 wrote there", "nothing of what rank 0 wrote there"])
+def test_ranks_that_see_other_folders_do_not_begin(other, monkeypatch, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "gathered", lambda text: [text, other])
+    if other.startswith("nothing"):
+        with pytest.raises(SettingsError, match=r"rank 1 found nothing of what rank 0 .* use a disk that they share"):
+            ranks.meet(tmp_path)
+    else:
+        ranks.meet(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "no mark is left"
+
+
+def test_a_rank_that_waits_for_others_to_start_says_so(monkeypatch, capfd):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "far", "MASTER_PORT": "7"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    monkeypatch.setattr(ranks, "LATE", 0.01)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda timeout: time.sleep(0.5))
+    monkeypatch.setattr(ranks.atexit, "register", lambda _: None)
+    ranks.begin()
+    assert "rank 1 has waited 0 s for all 2 to meet at far:7" in capfd.readouterr().err
+
+
+def test_who_is_lost_is_said_in_words():
+    raw = "[/__w/pytorch/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:28585. This is typically"
+    said = str(ranks.lost(RuntimeError(raw)))
+    assert said.startswith(
+        "rank 0 of 1 lost the others (Connection closed by peer [127.0.0.1]:28585). The process that"
+    )
+
+
 # --- one run in several processes --------------------------------------------------------------------------------
 
 
@@ -299,19 +332,20 @@ def test_one_of_several_leaves_with_its_status_and_without_python_s_farewell(las
     """What C++ threads still hold is let go while Python ends, and that is what used to abort the process."""
     program = f"""
 import atexit, sys
-from accord.run import ranks
+from accord.run.leaving import leave
 class Held:
     def __del__(self): print("Python took its farewell")
 held = Held()
 atexit.register(print, "open files were closed")
 def work():
     {last_line}
-ranks.leave(work)
+leave(work)
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here"}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, check=False)
     assert (run.returncode, run.stdout) == (status, "open files were closed\n"), run.stderr
     assert ("KeyError: 'lost'" in run.stderr) == ("KeyError" in last_line)
+    assert run.stderr.startswith("rank 1 of 2:\n") == (status != 0), "who is not the first says who it is"
     alone = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**env, "WORLD_SIZE": "1"}, check=False
     )
