@@ -1,73 +1,17 @@
-"""One layer of the Llama family as one function: little is kept for backward, and the rest computed again in stretches.
-
-    forward    x -> norm -> q k v -> turn -> attention -> h = x + o Wo' -> norm -> y = h + (silu(g) * u) Wd'
-    kept       x, turned q and k, v, o, h, g, u          (5 widths of the state and two of the inner layer)
-    again      both norms, silu(g) * u
-
-All of it but attention is done for some rows after the other, few enough that they stay in the processor's cache from
-the first operation to the last. The last layer need not go beyond attention where nobody reads its states.
-"""
+"""Packed rows through bodies of the Llama family whose layers are plain: each layer is one function (layer.py)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from accord.worlds.text.attention import Rule
+from accord.worlds.text.layer import Layer, Plan, circled
 from accord.worlds.text.layers import known, rule_of
-from accord.worlds.text.tree import Tree, seen, unseen
+from accord.worlds.text.tree import Tree
 
-ROWS = 256
-"""Rows that are worked on at a time."""
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a layer is told beside its weights."""
-
-    tree: Tree
-    rule: Rule
-    size: int
-    """Of a head."""
-    epsilon: float
-    """Of every norm."""
-    cos: Tensor
-    """[N, 1, size]."""
-    sin: Tensor
-    """[N, 1, size]."""
-    at: Tensor | None
-    """[m] int64: the only places whose states are wanted, in order and each once; None for all."""
-    learning: bool
-    """Whether anything is kept for backward."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A layer's weights, in the order of the fields; None for what it has not."""
-
-    before: Tensor
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    out: Tensor
-    after: Tensor
-    gate: Tensor
-    up: Tensor
-    down: Tensor
-    query_bias: Tensor | None = None
-    key_bias: Tensor | None = None
-    value_bias: Tensor | None = None
-    query_norm: Tensor | None = None
-    key_norm: Tensor | None = None
-
-
-COUNT = 14
-"""Fields of `Weights`."""
 
 
 def weights_of(layer: Any) -> tuple[Tensor | None, ...]:
@@ -116,7 +60,8 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
     And for how many places of the row the last layer went no further than attention.
     """
     state = body.embed_tokens(ids)
-    cos, sin = (t[0, :, None] for t in body.rotary_emb(state, position_ids=position))
+    cos, sin = (t[0] for t in body.rotary_emb(state, position_ids=position))
+    forth, back = (circled(cos, way * sin, body.config.num_attention_heads) for way in (1, -1))
     state, last = state[0], len(body.layers) - 1
     wanted = torch.zeros(len(state), dtype=torch.bool)
     wanted[at] = True
@@ -125,196 +70,9 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
         given, own = weights_of(layer), layer.self_attn
         learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (state, *given))
         plan = Plan(
-            tree, rule_of(own, body.config), own.head_dim, layer.input_layernorm.variance_epsilon, cos, sin,
+            tree, rule_of(own, body.config), own.head_dim, layer.input_layernorm.variance_epsilon, forth, back,
             some if number == last else None, learning,
         )  # fmt: skip
         state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)
     return made[at if some is None else (wanted.cumsum(0) - 1)[at]], len(wanted) - len(made)
-
-
-class Layer(torch.autograd.Function):
-    """x [N, D] -> y [N or m, D], by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, state: Tensor, plan: Plan, *given: Tensor | None) -> Tensor:
-        """state: [N, D]; given: `weights_of` the layer."""
-        w = Weights(*given)  # type: ignore[arg-type]
-        q, k, v, raw = _asked(state, w, plan)
-        answer, sums = seen(plan.tree, plan.rule, q, k, v)
-        o, x = answer.flatten(1), state
-        if plan.at is not None:
-            o, x = o[plan.at], x[plan.at]
-        h, made = torch.empty_like(x), torch.empty_like(x)
-        rows = len(x) if plan.learning else min(len(x), ROWS)
-        gate, up = (x.new_empty(rows, len(w.gate)) for _ in range(2))
-        for s in stretches(len(x)):
-            kept = s if plan.learning else slice(0, s.stop - s.start)
-            torch.addmm(x[s], o[s], w.out.t(), out=h[s])
-            read = normed(h[s], w.after, plan.epsilon)
-            g, u = torch.mm(read, w.gate.t(), out=gate[kept]), torch.mm(read, w.up.t(), out=up[kept])
-            torch.addmm(h[s], torch.nn.functional.silu(g).mul_(u), w.down.t(), out=made[s])
-        if plan.learning:
-            ctx.plan, ctx.sums = plan, len(sums)
-            ctx.save_for_backward(*given, state, q, k, v, answer, h, gate, up, *sums, *raw)
-        return made
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the state and of every weight that wants one."""
-        plan: Plan = ctx.plan
-        kept = ctx.saved_tensors
-        w = Weights(*kept[:COUNT])
-        state, q, k, v, answer, h, gate, up, *rest = kept[COUNT:]
-        wants = Weights(*ctx.needs_input_grad[2:])
-        sums, raw = rest[: ctx.sums], rest[ctx.sums :]
-        grad = grad.contiguous()
-        o = answer.flatten(1) if plan.at is None else answer.flatten(1)[plan.at]
-        by: dict[str, Tensor] = {}
-        by_h, by_o = torch.empty_like(h), torch.empty_like(o)
-        for s in stretches(len(h)):
-            g, u = gate[s], up[s]
-            risen = torch.nn.functional.silu(g)
-            into = grad[s] @ w.down
-            if wants.down:
-                _gain(by, "down", grad[s], risen * u)
-            by_up = into * risen
-            by_gate = torch.ops.aten.silu_backward(into.mul_(u), g)
-            unit, size = united(h[s], plan.epsilon)
-            read = unit * w.after
-            if wants.gate:
-                _gain(by, "gate", by_gate, read)
-            if wants.up:
-                _gain(by, "up", by_up, read)
-            into = torch.mm(by_gate, w.gate).addmm_(by_up, w.up)
-            if wants.after:
-                _add(by, "after", (into * unit).sum(0))
-            torch.add(grad[s], _ununited(into.mul_(w.after), unit, size), out=by_h[s])
-            if wants.out:
-                _gain(by, "out", by_h[s], o[s])
-            torch.mm(by_h[s], w.out, out=by_o[s])
-        if plan.at is not None:
-            by_h = by_h.new_zeros(state.shape).index_copy_(0, plan.at, by_h)
-            by_o = by_o.new_zeros(len(state), by_o.shape[1]).index_copy_(0, plan.at, by_o)
-        by_q, by_k, by_v = unseen(plan.tree, plan.rule, by_o.view(answer.shape), q, k, v, answer, sums)
-        by_state = _before(state, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
-        return (
-            by_state if ctx.needs_input_grad[0] else None,
-            None,
-            *(by.get(name) for name in Weights.__dataclass_fields__),
-        )
-
-
-def _asked(state: Tensor, w: Weights, plan: Plan) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Turned queries and keys, and values, [N, heads, d] each; and queries and keys before their norms, if any."""
-    count = len(state)
-    q, k, v = (state.new_empty(count, len(part)) for part in (w.query, w.key, w.value))
-    raw = [torch.empty_like(t) for t in (q, k)] if w.query_norm is not None else []
-    for s in stretches(count):
-        read = normed(state[s], w.before, plan.epsilon)
-        for made, part, bias in ((q, w.query, w.query_bias), (k, w.key, w.key_bias), (v, w.value, w.value_bias)):
-            torch.mm(read, part.t(), out=made[s])
-            if bias is not None:
-                made[s].add_(bias)
-        for n, (made, norm) in enumerate(((q, w.query_norm), (k, w.key_norm))):
-            heads = made[s].view(s.stop - s.start, -1, plan.size)
-            if norm is not None:
-                raw[n][s] = made[s]
-                heads.copy_(normed(heads, norm, plan.epsilon))
-            turn(heads, plan.cos[s], plan.sin[s])
-    q, k, v = (t.view(count, -1, plan.size) for t in (q, k, v))
-    return q, k, v, raw
-
-
-def _before(
-    state: Tensor,
-    heads: tuple[Tensor, Tensor, Tensor],
-    by_h: Tensor,
-    raw: list[Tensor],
-    w: Weights,
-    wants: Weights,
-    plan: Plan,
-    by: dict[str, Tensor],
-) -> Tensor:
-    """The gradient of the state, from those of queries, keys and values [N, heads, d], added to by_h [N, D]."""
-    for s in stretches(len(state)):
-        unit, size = united(state[s], plan.epsilon)
-        read = unit * w.before
-        into: Tensor | None = None
-        for n, name in enumerate(("query", "key", "value")):
-            part = heads[n][s]
-            if n < 2:
-                turn_back(part, plan.cos[s], plan.sin[s])
-                norm = w.query_norm if n == 0 else w.key_norm
-                if norm is not None:
-                    own, own_size = united(raw[n][s].view(part.shape), plan.epsilon)
-                    if getattr(wants, name + "_norm"):
-                        _add(by, name + "_norm", (part * own).sum((0, 1)))
-                    part = _ununited(part * norm, own, own_size)
-            part = part.flatten(1)
-            if getattr(wants, name):
-                _gain(by, name, part, read)
-            if getattr(wants, name + "_bias"):
-                _add(by, name + "_bias", part.sum(0))
-            weight = getattr(w, name)
-            into = part @ weight if into is None else into.addmm_(part, weight)
-        assert into is not None
-        if wants.before:
-            _add(by, "before", (into * unit).sum(0))
-        by_h[s] += _ununited(into.mul_(w.before), unit, size)
-    return by_h
-
-
-def stretches(count: int) -> list[slice]:
-    """Rows in parts."""
-    return [slice(first, min(first + ROWS, count)) for first in range(0, count, ROWS)]
-
-
-def united(state: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """State [..., D] over its root mean square, and one over that [..., 1]."""
-    size = torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-    size = size.square_().div_(state.shape[-1]).add_(epsilon).rsqrt_()
-    return state * size, size
-
-
-def normed(state: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Root mean square norm (Zhang and Sennrich 2019) over the last axis."""
-    return united(state, epsilon)[0].mul_(weight)
-
-
-def _ununited(grad: Tensor, unit: Tensor, size: Tensor) -> Tensor:
-    """Gradient of the state from that of `unit`, which is overwritten: size (grad - unit mean(grad unit))."""
-    along = (grad * unit).mean(-1, keepdim=True)
-    return grad.addcmul_(unit, along, value=-1).mul_(size)
-
-
-def turn(heads: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotary positions (Su et al. 2021) in place: heads [n, h, d], cos and sin [n, 1, d]."""
-    half = heads.shape[-1] // 2
-    left, right = heads[..., :half], heads[..., half:]
-    crossed = left * sin[..., half:]
-    left.mul_(cos[..., :half]).addcmul_(right, sin[..., :half], value=-1)
-    right.mul_(cos[..., half:]).add_(crossed)
-
-
-def turn_back(heads: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """The gradient of what was turned, in place."""
-    half = heads.shape[-1] // 2
-    left, right = heads[..., :half], heads[..., half:]
-    crossed = left * sin[..., :half]
-    left.mul_(cos[..., :half]).addcmul_(right, sin[..., half:])
-    right.mul_(cos[..., half:]).sub_(crossed)
-
-
-def _gain(by: dict[str, Tensor], name: str, grad: Tensor, read: Tensor) -> None:
-    """Add grad' read to the gradient of a weight."""
-    if name in by:
-        by[name].addmm_(grad.t(), read)
-    else:
-        by[name] = grad.t() @ read
-
-
-def _add(by: dict[str, Tensor], name: str, part: Tensor) -> None:
-    """Add to the gradient of a vector."""
-    by[name] = by[name].add_(part) if name in by else part

@@ -59,9 +59,11 @@ class Picked(torch.autograd.Function):
         total, entropy = logits.new_empty(len(logits)), logits.new_empty(len(logits))
         for some in stretches(logits):
             part = logits[some]
-            total[some] = torch.logsumexp(part, -1)
-            share = (part - total[some, None]).exp_()
-            entropy[some] = total[some] - share.mul_(part).sum(-1)
+            top = part.amax(-1, keepdim=True)
+            share = (part - top).exp_()
+            sums = share.sum(-1)
+            total[some] = sums.log().add_(top[:, 0])
+            entropy[some] = total[some] - share.mul_(part).sum(-1).div_(sums)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(logits, target, total, entropy)
         return logits.gather(-1, target[:, None])[:, 0] - total, entropy

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from accord.worlds.text.attention import Layout, Rule
+from accord.worlds.text.layer import Weights, circled, mingled, normed, turn
 from accord.worlds.text.layers import reader, rule_of
-from accord.worlds.text.llama import fits, normed, turn, weights_of
+from accord.worlds.text.llama import fits, weights_of
 from accord.worlds.text.trunk import Trunk
 
 MOST = 1 << 29
@@ -66,29 +67,27 @@ def prepared(trunk: Trunk) -> Read:
 
 
 def _ready(layer: Any, config: Any) -> Ready:
-    before, q, k, v, out, after, gate, up, down, *biases, query_norm, key_norm = weights_of(layer)
-    assert q is not None
-    assert k is not None
-    assert before is not None
-    assert after is not None
     size = int(layer.self_attn.head_dim)
+    w = mingled(Weights(*weights_of(layer)), size)  # type: ignore[arg-type]
+    biases = [bias for bias in (w.query_bias, w.key_bias, w.value_bias) if bias is not None]
     return Ready(
-        rule_of(layer.self_attn, config), size, len(q) // size, len(k) // size,
-        layer.input_layernorm.variance_epsilon, before, _turned(q, k, v),
-        torch.cat([b for b in biases if b is not None]) if biases[0] is not None else None, query_norm, key_norm,
-        _turned(out), after, _turned(gate, up), _turned(down),
+        rule_of(layer.self_attn, config), size, len(w.query) // size, len(w.key) // size,
+        layer.input_layernorm.variance_epsilon, w.before, _turned(w.query, w.key, w.value),
+        torch.cat(biases) if biases else None, w.query_norm, w.key_norm,
+        _turned(w.out), w.after, _turned(w.gate, w.up), _turned(w.down),
     )  # fmt: skip
 
 
-def _turned(*weights: Tensor | None) -> Tensor:
+def _turned(*weights: Tensor) -> Tensor:
     """Some weights [out, in] as one [in, sum of out]."""
-    return torch.cat([w for w in weights if w is not None]).t().contiguous()
+    return torch.cat(weights).t().contiguous()
 
 
 def _read(body: Any, layers: list[Ready], ids: Tensor, position: Tensor, layout: Layout, at: Tensor | None) -> Tensor:
     rows, width = ids.shape
     state: Tensor = body.embed_tokens(ids).flatten(0, 1)  # [R N, D]
-    cos, sin = (t.flatten(0, 1)[:, None] for t in body.rotary_emb(state, position_ids=position))
+    cos, sin = (t.flatten(0, 1) for t in body.rotary_emb(state, position_ids=position))
+    circle = circled(cos, sin, layers[0].heads + layers[0].known)
     for w in layers:
         read = normed(state, w.before, w.epsilon)
         every = read @ w.joined if w.bias is None else torch.addmm(w.bias, read, w.joined)
@@ -96,7 +95,7 @@ def _read(body: Any, layers: list[Ready], ids: Tensor, position: Tensor, layout:
         if w.query_norm is not None and w.key_norm is not None:
             for norm, part in ((w.query_norm, heads[:, : w.heads]), (w.key_norm, heads[:, w.heads : -w.known])):
                 part.copy_(normed(part, norm, w.epsilon))
-        turn(heads[:, : w.heads + w.known], cos, sin)
+        turn(every[:, : (w.heads + w.known) * w.size], circle)
         each = heads.view(rows, width, -1, w.size).transpose(1, 2)
         q, k, v = torch.split(each, [w.heads, w.known, w.known], 1)
         found = layout.attend(q, k, v, w.rule).reshape(rows * width, -1)

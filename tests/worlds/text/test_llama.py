@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from accord.worlds.text import llama, tree
+from accord.worlds.text import layer, llama, tree
 from accord.worlds.text.policy import Policy, Scorer
 from accord.worlds.text.trunk import Trunk
 from tests.worlds.text import tiny
@@ -50,7 +50,7 @@ def same(policy: Policy) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_gradient(family, worth, rows, double, monkeypatch):
     monkeypatch.setattr(tree, "WORTH", worth)
-    monkeypatch.setattr(llama, "ROWS", rows)
+    monkeypatch.setattr(layer, "ROWS", rows)
     policy = Policy(model(family, torch.float64))
     assert policy.trunk.whole_layers
     assert llama.fits(policy.trunk.body)
@@ -82,14 +82,14 @@ def test_a_scorer_reads_last_tokens_alone(double):
 
 def test_nothing_is_kept_where_nothing_is_learned(monkeypatch):
     policy, kept = Policy(tiny.model("llama")), []
-    forward = llama.Layer.forward
+    forward = layer.Layer.forward
 
     def noted(ctx, state, plan, *given):
         made = forward(ctx, state, plan, *given)
         kept.append(hasattr(ctx, "plan"))
         return made
 
-    monkeypatch.setattr(llama.Layer, "forward", noted)
+    monkeypatch.setattr(layer.Layer, "forward", noted)
     policy.likely(tiny.drawn(SHAPE))
     assert kept == [False, False]
     policy.trunk.body.embed_tokens.requires_grad_(False)
