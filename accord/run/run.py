@@ -214,7 +214,7 @@ class Run:
             self._optimiser.zero_grad(set_to_none=True)
             raise NonFinite(
                 f"{self.folder.name}: the gradient's norm is {norm} at step {self.at}, rows {_some(self._names)}. "
-                "Nothing was changed by it."
+                "Nothing was changed by it; a smaller learning rate, or fp32, often helps."
             )
         rate = pace(self._optimiser, self._optimiser_config, self._updates, self._updates_planned)
         self._optimiser.step()

@@ -64,7 +64,11 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
         elif is_adapter(settings.name):
             return _finished(_adapted(settings, tokenizer), settings)
         else:
-            model, _ = opened(AutoModelForCausalLM, settings.name, _opening(settings, saved_config(settings)))
+            config = saved_config(settings)
+            if is_encoder(config):
+                kind = f"{settings.name} is an encoder ({config.model_type})"
+                raise SettingsError(f"{kind} and writes no answers; name a decoder, and it as reward_backbone")
+            model, _ = opened(AutoModelForCausalLM, settings.name, _opening(settings, config))
         _fit(model, tokenizer)
         if settings.lora is not None:
             model = _with_lora(model, settings, "CAUSAL_LM", None)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from accord.config import SettingsError
 from accord.worlds.text.models import LoraSettings, ModelSettings, language_model, parts, save, scorer_model
 from accord.worlds.text.tokenizer import open_tokenizer
 
@@ -64,3 +65,11 @@ def test_a_scorer_on_a_grown_table_comes_back(grown, lora):
         if lora is None:
             plain = AutoModelForSequenceClassification.from_pretrained(folder / "s").eval()
             torch.testing.assert_close(plain(IDS, attention_mask=REAL).logits, scores)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
+def test_an_encoder_is_not_taken_for_a_model_that_writes(family, tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    AutoModel.from_config(AutoConfig.for_model(family, vocab_size=50400, **sizes)).save_pretrained(tmp_path / "e")
+    with pytest.raises(SettingsError, match=rf"is an encoder \({family}\) and writes no answers"):
+        language_model(ModelSettings(name=str(tmp_path / "e")), None)
