@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Speak = Callable[[Sequence[Message], int], Iterator[Piece]]
 
 ASKED = "ACCORD_SERVE"
+LINE = 120
+"""Seconds for which a connection stays open without a request: people read for longer than the usual five."""
 
 
 def serve(
@@ -132,6 +134,7 @@ def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1,
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=LINE,
         ssl_certfile=certificate or None,
         ssl_keyfile=key or None,
     )

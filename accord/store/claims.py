@@ -25,13 +25,16 @@ _SWEEP = 500
 LONGEST = 7 * 86_400.0
 """Seconds of the longest lease. One that ends later than that was given while the clock was wrong."""
 
+# Written out and not given as values, so that the indexes over what is live and what is open are taken at once.
+_LIVE = _claim.state == literal_column("'live'")
+_FREE = _queue.open > literal_column("0")
 _FIND = select(_claim.id, _claim.question, _claim.annotator, _claim.until, _claim.state).where(
     _claim.id == bindparam("id")
 )
 _FIND_LOCKED = Prepared(_FIND.with_for_update())
 _LATE_ROWS = (
     select(_claim.id, _claim.question)
-    .where(_claim.state == "live", _claim.until <= bindparam("now"))
+    .where(_LIVE, _claim.until <= bindparam("now"))
     .order_by(_claim.until)
     .limit(_SWEEP)
     .with_for_update(skip_locked=True)
@@ -40,12 +43,14 @@ _LATE = Prepared(_LATE_ROWS)
 _LATE_OF_ONE = Prepared(_LATE_ROWS.where(_claim.question == bindparam("question")))
 _STRAY = Prepared(
     select(_claim.id, _claim.question)
-    .where(_claim.state == "live", _claim.until > bindparam("end"))
+    .where(_LIVE, _claim.until > bindparam("end"))
     .limit(_SWEEP)
     .with_for_update(skip_locked=True)
 )
 _HERE = (_passed.project == bindparam("project")) & (_passed.annotator == bindparam("annotator"))
-_PLACE = Prepared(select(_passed.place).where(_HERE).with_for_update())
+_late_ones = exists().where(_LIVE, _claim.until <= bindparam("now"))
+_PLACE = Prepared(select(_passed.place, _late_ones).where(_HERE).with_for_update(of=schema.passed))
+"""How far somebody has come, and whether any lease has ended."""
 # Two first claims of one person may come at once.
 _ARRIVE = Prepared(
     text(
@@ -57,9 +62,9 @@ _WHO: BindParameter[str] = bindparam("annotator")
 _OPEN_ROWS = (
     select(_queue.question, _queue.place, _asked.payload)
     .join(schema.RECORDS["question"], _asked.id == _queue.question)
-    .where(_queue.project == bindparam("project"), _queue.place > bindparam("at"), _queue.open > 0)
+    .where(_queue.project == bindparam("project"), _queue.place > bindparam("at"), _FREE)
     .where(
-        ~exists().where(_claim.question == _queue.question, _claim.annotator == _WHO, _claim.state == "live"),
+        ~exists().where(_claim.question == _queue.question, _claim.annotator == _WHO, _LIVE),
         ~exists().where(
             _feedback.question == _queue.question,
             _feedback.annotator == _WHO,
@@ -69,7 +74,6 @@ _OPEN_ROWS = (
     .order_by(_queue.place)
     .limit(bindparam("count"))
 )
-_OPEN = Prepared(_OPEN_ROWS)
 """Open questions behind a place that the annotator neither holds nor has answered (a skip is an answer here)."""
 # Rows that another worker is taking at this moment are skipped, not waited for.
 _NEXT = Prepared(_OPEN_ROWS.with_for_update(skip_locked=True, of=schema.queue))
@@ -80,7 +84,30 @@ _LEASE = Among(
         .values(leases=_queue.leases + literal_column("1"), open=_queue.open - literal_column("1"))
     )
 )
-_KEEP = Prepared(insert(schema.claim), "id", "question", "annotator", "project", "until", "state")
+_COLUMNS = ("id", "question", "annotator", "project", "until", "state")
+_KEEP = Prepared(insert(schema.claim), *_COLUMNS)
+_KEPT = f"INSERT INTO claim ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+_TAKE_ONE = Prepared(
+    text(
+        "WITH taken AS (UPDATE queue SET leases = leases + 1, open = open - 1 "
+        f"WHERE question = CAST(:question AS varchar)) {_KEPT}"
+    )
+)
+"""On PostgreSQL, where each statement is a way there and back: slot and lease at once."""
+_PASS = Prepared(
+    text(
+        "INSERT INTO passed (project, annotator, place) "
+        "VALUES (CAST(:project AS varchar), CAST(:annotator AS varchar), coalesce((SELECT place - 1 FROM queue "
+        "WHERE project = CAST(:project AS varchar) AND place > CAST(:at AS bigint) AND open > 0 "
+        "AND NOT EXISTS (SELECT 1 FROM claim WHERE claim.question = queue.question "
+        "AND claim.annotator = CAST(:annotator AS varchar) AND claim.state = 'live') "
+        "AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.question = queue.question "
+        "AND feedback.annotator = CAST(:annotator AS varchar) AND feedback.state IN ('standing', 'surplus')) "
+        "ORDER BY place LIMIT 1), CAST(:last AS bigint))) "
+        "ON CONFLICT (project, annotator) DO UPDATE SET place = excluded.place WHERE passed.place < excluded.place"
+    )
+)
+"""There too, where others may take, or give back, what is ahead: look and move on at once."""
 
 
 class Claim(Record):
@@ -139,24 +166,28 @@ def take(
     # SQLite has one writer, so nobody takes the one ahead meanwhile: it is read with the others.
     alone = connection.dialect.name == "sqlite"
     while True:
-        swept = sweep(connection, now)
-        start = _PLACE.value(connection, project=project, annotator=annotator)
+        start, ended = _PLACE.first(connection, project=project, annotator=annotator, now=now) or (None, True)
+        swept = sweep(connection, now) if ended else 0
         here = {"project": project, "annotator": annotator, "at": start or 0}
         rows = _NEXT.rows(connection, **here, count=count + alone)
         if len(rows) >= count or (swept < _SWEEP and not strays(connection, now)):
             break
     if not rows:
         return []
-    taken, ahead = rows[:count], rows[count:]
+    taken = rows[:count]
     leases = [Lease(new_id(), id, annotator, now + seconds, "live") for id, _, _ in taken]
-    _LEASE.run(connection, [id for id, _, _ in taken])
-    _KEEP.run_all(connection, [{**vars(lease), "project": project} for lease in leases])
-    if not alone:
-        ahead = _OPEN.rows(connection, **here, count=1)
+    kept = [{**vars(lease), "project": project} for lease in leases]
+    if not alone and len(kept) == 1:
+        _TAKE_ONE.run(connection, **kept[0])
+    else:
+        _LEASE.run(connection, [lease.question for lease in leases])
+        _KEEP.run_all(connection, kept)
     # One that was skipped lies before the next that is open, so the place does not go past it.
-    place = ahead[0][1] - 1 if ahead else taken[-1][1]
-    if start is None or place > start:
-        _ARRIVE.run(connection, project=project, annotator=annotator, place=place)
+    last = rows[count][1] - 1 if len(rows) > count else taken[-1][1]
+    if not alone:
+        _PASS.run(connection, **here, last=last)
+    elif start is None or last > start:
+        _ARRIVE.run(connection, project=project, annotator=annotator, place=last)
     return [(lease, Question.model_validate_json(row[2])) for lease, row in zip(leases, taken, strict=True)]
 
 

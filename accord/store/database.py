@@ -34,16 +34,19 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16} if self.sqlite else {}
         self.engine: Engine = create_engine(url, max_overflow=64, pool_use_lifo=True, **options)
-        # On PostgreSQL a read is one statement or several that need no common moment: no BEGIN, no COMMIT.
-        self._reader = self.engine if self.sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = self.engine
         # SQLite has one writer; turns are quick where its own waiting is not.
         self._turns = Turns(self.engine)
         if self.sqlite:
             event.listen(self.engine, "connect", _settle)
             event.listen(self.engine, "begin", _begin)
         else:
-            event.listen(self.engine, "checkin", _put_down)
-            event.listen(self.engine, "checkout", _pick_up)
+            # A read is one statement or several that need no common moment: no BEGIN, no COMMIT.
+            own = {"isolation_level": "AUTOCOMMIT", "max_overflow": 64, "pool_use_lifo": True}
+            self._reader = create_engine(url, **own)
+            for engine in (self.engine, self._reader):
+                event.listen(engine, "checkin", _put_down)
+                event.listen(engine, "checkout", _pick_up)
         self._create()
 
     @contextmanager
@@ -97,6 +100,7 @@ class Database:
         """Give all connections back."""
         self._turns.close()
         self.engine.dispose()
+        self._reader.dispose()
 
     def _create(self) -> None:
         """Make the tables where there are none. Several processes may open a new store at once."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, MetaData, func, select
+from sqlalchemy import ColumnElement, Connection, MetaData, bindparam, func, literal_column, select, union_all
 
 from accord.records import Asked, Feedback, Prompt, Question, Record, Sample
 from accord.store import answers, claims, lineage, schema, writing
@@ -18,10 +18,19 @@ from accord.store.claims import Claim
 from accord.store.database import Database
 from accord.store.errors import Missing, Refused
 from accord.store.lineage import Lineage
+from accord.store.prepared import Among
 from accord.store.tally import Counts
 
 R = TypeVar("R", bound=Record)
 PAGE = 500
+_prompt, _sample = schema.RECORDS["prompt"].c, schema.RECORDS["sample"].c
+_WHOLE = Among(
+    lambda samples: union_all(
+        select(literal_column("'prompt'"), _prompt.id, _prompt.payload).where(_prompt.id == bindparam("prompt")),
+        select(literal_column("'sample'"), _sample.id, _sample.payload).where(_sample.id.in_(samples)),
+    )
+)
+"""A prompt and samples, with their kinds."""
 
 
 class Store:
@@ -167,8 +176,7 @@ class Store:
         """
         orders = [claims.shown(question, annotator) for question in questions]
         with self._database.looking() as connection:
-            prompts = _records(connection, Prompt, (question.prompt for question in questions))
-            samples = _records(connection, Sample, (sample for order in orders for sample in order))
+            prompts, samples = _shown(connection, [question.prompt for question in questions], orders)
         return [
             Asked(
                 question=question.model_copy(update={"gold": None}),
@@ -262,6 +270,19 @@ def _records(connection: Connection, kind: type[R], ids: Iterable[str]) -> dict[
     if absent := [id for id in wanted if id not in found]:
         raise Missing(name, absent)
     return {id: kind.model_validate_json(found[id]) for id in wanted}
+
+
+def _shown(
+    connection: Connection, asked: Sequence[str], orders: Sequence[Sequence[str]]
+) -> tuple[dict[str, Prompt], dict[str, Sample]]:
+    """Prompts and samples by id; those of one question by one statement. Raises Missing."""
+    if len(asked) == 1 and 0 < len(orders[0]) <= 16:
+        found = {id: (kind, payload) for kind, id, payload in _WHOLE.rows(connection, orders[0], prompt=asked[0])}
+        if len(found) == 1 + len(orders[0]):
+            prompt = Prompt.model_validate_json(found[asked[0]][1])
+            return {prompt.id: prompt}, {id: Sample.model_validate_json(found[id][1]) for id in orders[0]}
+    prompts = _records(connection, Prompt, asked)
+    return prompts, _records(connection, Sample, (sample for order in orders for sample in order))
 
 
 def _conditions(kind: str, equal: dict[str, Any]) -> list[ColumnElement[bool]]:

@@ -98,19 +98,20 @@ def watched(store: Store) -> list[str]:
     return seen
 
 
-CLAIM = {"BEGIN IMMEDIATE": 1, "SELECT": 5, "UPDATE": 1, "INSERT": 2, "COMMIT": 1}
-"""Leases that ended, the place, the next questions, the prompt, the samples; the slot; the lease, the place."""
+CLAIM = {"BEGIN IMMEDIATE": 1, "SELECT": 3, "UPDATE": 1, "INSERT": 2, "COMMIT": 1}
+"""The place and whether a lease has ended, the next questions, prompt and samples; the slot; the lease, the place."""
 ANSWER = {"BEGIN IMMEDIATE": 1, "SELECT": 2, "UPDATE": 2, "INSERT": 2, "COMMIT": 1}
 """Lease with question and place, what is known of the answer; lease, slot; feedback, counter."""
 
 
 @pytest.mark.parametrize("size", [20, 2000])
-def test_a_claim_takes_ten_statements_and_an_answer_eight_however_many_questions(tmp_path: Path, size: int) -> None:
+def test_a_claim_takes_eight_statements_and_an_answer_eight_however_many_questions(tmp_path: Path, size: int) -> None:
     with Store.open(tmp_path / "store.db") as store:
         people = People(store)
         people.grant(people.add("ann", "annotator").id, "token", "digest", 60)
         store.put(pairs(size))
         store.claim("bob", count=3)
+        store.claim("ann")
         seen = watched(store)
 
         def counted() -> dict[str, int]:
