@@ -174,7 +174,7 @@ def peer(lesson: Lesson, learned: Side, tests: Mapping[str, Side], wide: Encoder
     for name, side in tests.items():
         found[name] = measured(side, said["scores"][at : at + 2 * len(side.twos)])
         at += 2 * len(side.twos)
-    told = {"pairs": len(rows), "seconds": said["seconds"], "loss": float("nan"), **_cuts(encoder)}
+    told = {"pairs": len(rows), "seconds": said["seconds"], "loss": None, **_cuts(encoder)}
     return {**told, "tests": found, "peer": f"TRL {said['trl']}"}
 
 
