@@ -27,7 +27,7 @@ from accord.lab import Dials, Person, crowd
 from accord.proofs import sided
 from accord.proofs.ground import Ground, Lesson, Member, taught
 from accord.proofs.seeds import Experiment, Rows, Stand
-from accord.proofs.standing import gains, gathered, plain, sentence, table
+from accord.proofs.standing import gains, gathered, plain, seeds, sentence, table
 from accord.proofs.tried import Trial
 from accord.quality.believe import BelieveConfig, Method, believe
 from accord.records import Feedback, Preference, Question, Sample
@@ -253,7 +253,7 @@ def told(rows: Rows, folder: Path, command: str) -> str:
     asking_ = {seed: {rule: one["ways"] for rule, one in row["asking"].items()} for seed, row in rows.items()}
     one, other = gathered(list(believing.values())), gathered(list(asking_.values()))
     share = f"{next(iter(rows.values()))['bad']:.0%}".replace("%", " %")
-    said = " ".join(sentence(way, CONTROL, over) for way, over in gains(one, CONTROL).items())
+    said = " ".join([seeds(rows), *(sentence(way, CONTROL, over) for way, over in gains(one, CONTROL).items())])
     parts = [
         Part(f"Believing, {share} bad people", said, table(one, CONTROL, "beliefs by")),
         Part("Asking, equal numbers of questions", verdict_of_rules(rows, gains(other, "random")),
@@ -271,7 +271,7 @@ def verdict_of_rules(rows: Rows, over: Mapping[str, Mapping[str, Any]]) -> str:
     up = [rule for rule, by in over.items() if by and all(found.low > 0 for found in by.values())]
     some = [rule for rule, by in over.items() if rule not in up and any(found.low > 0 for found in by.values())]
     lost = [rule for rule, by in over.items() if any(found.high < 0 for found in by.values())]
-    first = f"Better than random in every measure: {', '.join(up) or 'no rule'}."
+    first = f"{seeds(rows)} Better than random in every measure: {', '.join(up) or 'no rule'}."
     first += f" In some measure: {', '.join(some)}." if some else ""
     first += f" Worse in some measure: {', '.join(lost)}." if lost else ""
     seen = [(rule, row["asking"][rule]["service"]) for row in rows.values() for rule in over]

@@ -11,7 +11,7 @@ import numpy as np
 from accord.evaluate.page import Part, Table, shown
 from accord.proofs import sided
 from accord.proofs.seeds import Rows
-from accord.proofs.standing import gains, gathered, plain, sentence, table
+from accord.proofs.standing import gains, gathered, plain, seeds, sentence, table
 from accord.statistics import mean_interval
 
 CONTROL = "pairs"
@@ -25,7 +25,7 @@ def told(rows: Rows, folder: Path, command: str) -> str:
     values = gathered(list(learned.values()))
     spent = next(iter(rows.values()))["seconds"]
     parts = [
-        Part(f"Learned from {spent:.0f} seconds of people's time", verdicts(gains(values, CONTROL)),
+        Part(f"Learned from {spent:.0f} seconds of people's time", f"{seeds(rows)} {verdicts(gains(values, CONTROL))}",
              table(values, CONTROL, "form")),
         Part("What an answer takes and tells", cheapest(notes), takes(notes)),
     ]  # fmt: skip

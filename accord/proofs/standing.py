@@ -60,6 +60,12 @@ def signed(found: Interval) -> str:
     return f"{found.estimate:+.3f}{ends}"
 
 
+def seeds(rows: Mapping[int, Any]) -> str:
+    """Which seeds a table is of, and what its intervals are over."""
+    listed = ", ".join(str(seed) for seed in rows)
+    return f"Seeds {listed}; t intervals over seeds." if len(rows) > 1 else f"Seed {listed}; intervals over prompts."
+
+
 def plain(rows: Mapping[int, Measured]) -> dict[str, Any]:
     """For JSON: seed -> way -> measure -> mean over the prompts."""
     return {

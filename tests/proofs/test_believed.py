@@ -161,4 +161,6 @@ def test_a_table_has_a_row_for_each_way_and_a_sentence_its_verdict():
     assert sentence("b", "a", over["b"]) == "b against a: better in x (+0.500 [+0.500, +0.500])."
     assert signed(believed.gains(gathered([{"a": {"x": [1.0]}, "b": {"x": [0.0]}}]), "a")["b"]["x"]) == "-1.000"
     assert plain({3: seeds[0]}) == {"3": {"a": {"x": 0.5}, "b": {"x": 1.0, "y": 0.5}}}
+    assert believed.seeds({3: 1}) == "Seed 3; intervals over prompts."
+    assert believed.seeds({1: 1, 3: 1}) == "Seeds 1, 3; t intervals over seeds."
     assert len(gathered([seeds[0], {"a": {"x": [1.0, 1.0]}}])) == 1
