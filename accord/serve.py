@@ -63,6 +63,7 @@ def serve(
 
     if bool(certificate) != bool(key):
         raise SettingsError("--certificate and --key go together: give both or neither")
+    _may_listen(host, port)
     place = _place(project, store)
     settings = WebSettings(secure=bool(certificate))
     address = f"{'https' if certificate else 'http'}://{_near(host)}:{port}"
@@ -105,6 +106,7 @@ def first(
     begun = prepare(project, circle)
     place, settings = _place(project, ""), WebSettings()
     port = port or _free(host)
+    _may_listen(host, port)
     with Store.open(place) as store:
         way_in = first_link(store, settings, "owner" if People(store).count() else None)
     address = f"http://{_near(host)}:{port}{way_in}"
@@ -117,6 +119,22 @@ def first(
     asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": "", "project": str(project)}
     _listen({**asked, "first": str(circle)}, host, port)
     return 0
+
+
+def _may_listen(host: str, port: int) -> None:
+    """Raises SettingsError when nobody could come in there: before a link is made, which works only once."""
+    from accord.config import SettingsError
+
+    if not 0 < port < 65536:
+        raise SettingsError(f"--port {port}: a port is a number from 1 to 65535")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(place)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise SettingsError(f"{host}:{port} cannot be listened on ({why}); give another --port or --host") from error
 
 
 def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1, *pem: str) -> None:
