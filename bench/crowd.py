@@ -116,9 +116,11 @@ async def client(port: int, token: str, end: float, pace: float, seen: Seen, dra
     line.close()
 
 
-async def load(port: int, tokens: list[str], seconds: float, pace: float) -> tuple[Seen, float]:
-    """All clients at once; what they saw, and for how long."""
-    seen, begun = Seen(), time.perf_counter()
+async def load(
+    port: int, tokens: list[str], seconds: float, pace: float, seen: Seen | None = None
+) -> tuple[Seen, float]:
+    """All clients at once; what they saw (kept in `seen` as it comes), and for how long."""
+    seen, begun = seen or Seen(), time.perf_counter()
     ends = begun + seconds
     await asyncio.gather(*(client(port, t, ends, pace, seen, random.Random(i)) for i, t in enumerate(tokens)))
     return seen, time.perf_counter() - begun

@@ -37,10 +37,11 @@ def why_not() -> str:
 class Cluster:
     """A server that listens on a port of this machine and keeps everything in a folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, under: Path | None = None) -> None:
+        """under: folder in which its own folder is made; that for temporary files unless one is named."""
         where = programs()
         assert where is not None
-        self.programs, self.folder = where, Path(tempfile.mkdtemp(prefix="accord-postgres-"))
+        self.programs, self.folder = where, Path(tempfile.mkdtemp(prefix="accord-postgres-", dir=under))
         self.data = self.folder / "data"
         # The server refuses to run as root, so root lends it to the user that Debian made for it.
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -78,14 +79,15 @@ class Cluster:
     def base(self, name: str, like: str = "") -> str:
         """A new data base, empty or a copy of another one that nobody uses; its URL."""
         if like:
-            self._say(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY FILE_COPY", "CHECKPOINT")
+            self._say(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY FILE_COPY', "CHECKPOINT")
         else:
-            self._say(f"CREATE DATABASE {name}")
+            self._say(f'CREATE DATABASE "{name}"')
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
 
     def drop(self, base: str) -> None:
         """Away with a data base, by name or URL, whoever uses it."""
-        self._say(f"DROP DATABASE {base.rsplit('/', 1)[-1]} WITH (FORCE)")
+        name = base.rsplit("/", 1)[-1]
+        self._say(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def _say(self, *words: str) -> None:
         asked = [part for word in words for part in ("-c", word)]
@@ -97,9 +99,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(under: Path | None = None) -> Iterator[Cluster]:
     """A running server; gone at the end. Ask `why_not` first."""
-    made = Cluster()
+    made = Cluster(under)
     try:
         made.start()
         yield made

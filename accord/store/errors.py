@@ -10,6 +10,9 @@ OF_THE_DATABASE = (DBAPIError, sqlite3.DatabaseError)
 """What a data base says when it cannot do its work: no room on the disk, no store in the file, no server."""
 
 
+_FULL = ("disk is full", "No space left on device", "File too large", "Disk quota exceeded")
+
+
 class StoreError(Exception):
     """Anything that the store will not do; the message names the record and the way out."""
 
@@ -44,11 +47,17 @@ class Refused(StoreError, ValueError):
     """An act that the rules of asking and answering do not allow."""
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a data base could not write because its disk, or what it may use of it, is full."""
+    said = str(getattr(error, "orig", None) or error)
+    return any(words in said for words in _FULL)
+
+
 def trouble(error: BaseException) -> str:
     """What a data base met, in a sentence with the way out; of several errors in a row, the first is the cause."""
     first: BaseException = error
     while isinstance(first.__context__, OF_THE_DATABASE):
         first = first.__context__
     why = str(getattr(first, "orig", None) or first).splitlines()[0][:200]
-    way = "free some space" if "full" in why else "look at the file or the server"
+    way = "free some space" if is_full(first) else "look at the file or the server"
     return f"the store cannot do its work ({why}). Nothing of this act was kept: {way} and give the same command again"

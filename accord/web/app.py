@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy.exc import DBAPIError
 
 from accord.store import Store, StoreError
+from accord.store.errors import is_full
 from accord.store.office import Office
 from accord.store.people import People
 from accord.store.repeats import Repeats
@@ -26,6 +27,9 @@ from accord.web.lesson import Teacher
 from accord.web.people import Throttle
 from accord.web.settings import WebSettings
 from accord.web.shield import Shield
+
+AWAY = "the store cannot be reached; send the same again"
+FULL = "the disk of the store is full: nothing of this was kept; send the same again when there is room"
 
 
 def make_app(
@@ -88,7 +92,7 @@ def _refused(request: Request, error: Exception) -> Response:
 def _away(request: Request, error: Exception) -> Response:
     """The data base does not answer, or its disk is full: nothing was kept, and the same request is welcome later."""
     logging.getLogger("uvicorn.error").error("the store failed: %s", error)
-    return JSONResponse({"detail": "the store cannot be reached; send the same again"}, 503, {"retry-after": "2"})
+    return JSONResponse({"detail": FULL if is_full(error) else AWAY}, 503, {"retry-after": "2"})
 
 
 def _malformed(request: Request, error: Exception) -> Response:

@@ -35,28 +35,60 @@ def ready(where: str, kills: int) -> list[str]:
         return crowd.people_of(store, PEOPLE)
 
 
-def fought(port: int, tokens: list[str], fall: Callable[[], None], seed: int) -> list[str]:
-    """Ids of what was acknowledged while people answered, somebody fell at a moment of chance and came again."""
-    moment = random.Random(seed).uniform(0.2, SECONDS - 0.3)
+def fought(port: int, tokens: list[str], fall: Callable[[], None], seed: int) -> tuple[list[str], list[str]]:
+    """Ids of what was acknowledged before somebody fell at a moment of chance, and of what was after they came again.
+
+    The fall waits for the first acknowledgement, so that there is something to lose.
+    """
+    moment, seen = random.Random(seed).uniform(0.2, SECONDS - 0.3), crowd.Seen()
+    before = [0]
 
     async def falls() -> None:
         await asyncio.sleep(moment)
+        end = time.monotonic() + 20
+        while not seen.acknowledged and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        before[0] = len(seen.acknowledged)
         await asyncio.to_thread(fall)
 
-    async def both() -> crowd.Seen:
-        (seen, _), _ = await asyncio.gather(crowd.load(port, tokens, SECONDS, 0), falls())
-        return seen
+    async def both() -> None:
+        await asyncio.gather(crowd.load(port, tokens, SECONDS, 0, seen), falls())
 
-    seen = asyncio.run(both())
+    asyncio.run(both())
     answered = [one for one in seen.errors if one.startswith(("POST", "PUT"))]
     assert [one for one in answered if " 503 " not in one] == [], "who was answered was answered well, or told to wait"
-    return seen.acknowledged
+    return seen.acknowledged[: before[0]], seen.acknowledged[before[0] :]
 
 
-def sound(where: str, acknowledged: list[str]) -> None:
-    """Nothing lost, nothing doubled, nothing surplus; counters as a walk finds them; the file whole."""
-    assert len(acknowledged) == len(set(acknowledged)) > 0
+async def until_told(seen: crowd.Seen, words: str) -> None:
+    """Wait until somebody was told so, and a moment more; at most four seconds."""
+    end = time.monotonic() + 4
+    while not any(words in one for one in seen.errors) and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)
+
+
+def between(rounds: list[tuple[list[str], list[str]]]) -> list[list[str]]:
+    """What was acknowledged before the first kill, between any two, and after the last."""
+    first, *more = rounds
+    found, after = [first[0]], first[1]
+    for early, late in more:
+        found.append(after + early)
+        after = late
+    return [*found, after]
+
+
+def sound(where: str, spans: list[list[str]]) -> None:
+    """Nothing lost, nothing doubled, nothing surplus; counters as a walk finds them; the file whole.
+
+    spans: what was acknowledged between kills; there must be some in each but the last, and all of it must be there.
+    """
+    assert min(map(len, spans[:-1] or spans)) > 0, [len(span) for span in spans]
+    acknowledged = [id for span in spans for id in span]
+    assert len(acknowledged) == len(set(acknowledged))
     with Store.open(where) as store:
+        for span in spans:
+            assert set(store.feedback_state(span)) == set(span)
         assert crowd.kept(store, acknowledged) == (0, 0, 0)
         assert counted(store) == walked(store)
         assert desk.progress(store, filled.PROJECT).answered >= len(acknowledged)
@@ -67,7 +99,7 @@ def sound(where: str, acknowledged: list[str]) -> None:
 
 def test_kills_of_the_service_on_sqlite(tmp_path: Path) -> None:
     where = str(tmp_path / "store.db")
-    tokens, acknowledged = ready(where, KILLS["sqlite"]), list[str]()
+    tokens, rounds = ready(where, KILLS["sqlite"]), []
     server = [crowd.Server(where)]
 
     def fall() -> None:
@@ -75,15 +107,15 @@ def test_kills_of_the_service_on_sqlite(tmp_path: Path) -> None:
         server[0] = crowd.Server(where, port=server[0].port)
 
     for number in range(KILLS["sqlite"]):
-        acknowledged += fought(server[0].port, tokens, fall, number)
+        rounds.append(fought(server[0].port, tokens, fall, number))
     server[0].stop()
-    sound(where, acknowledged)
+    sound(where, between(rounds))
 
 
 def test_kills_of_the_service_and_of_postgresql(postgresql: Cluster) -> None:  # noqa: F811
     kills = KILLS["service"] + KILLS["database"]
     where = postgresql.base(f"kills{time.monotonic_ns()}")
-    tokens, acknowledged = ready(where, kills), list[str]()
+    tokens, rounds = ready(where, kills), []
     server = [crowd.Server(where, workers=2)]
 
     def service_falls() -> None:
@@ -98,10 +130,10 @@ def test_kills_of_the_service_and_of_postgresql(postgresql: Cluster) -> None:  #
     random.Random(0).shuffle(falls)
     try:
         for number, fall in enumerate(falls):
-            acknowledged += fought(server[0].port, tokens, fall, number)
+            rounds.append(fought(server[0].port, tokens, fall, number))
     finally:
         server[0].stop(kill=True)
-    sound(where, acknowledged)
+    sound(where, between(rounds))
 
 
 def test_a_disk_that_fills_up_under_load_is_told_and_loses_nothing(tmp_path: Path) -> None:
@@ -114,22 +146,22 @@ def test_a_disk_that_fills_up_under_load_is_told_and_loses_nothing(tmp_path: Pat
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
+    seen = crowd.Seen()
+
     async def squeeze() -> None:
         await asyncio.sleep(0.6)
-        log = Path(f"{where}-wal")
-        allow((log.stat().st_size if log.exists() else 0) + 30_000)
-        await asyncio.sleep(1.2)
+        allow(64_000)  # so little that no log that begins anew fits in either
+        await until_told(seen, " 503 ")
         allow(resource.RLIM_INFINITY)
 
-    async def both() -> crowd.Seen:
-        (seen, _), _ = await asyncio.gather(crowd.load(server.port, tokens, 3.0, 0), squeeze())
-        return seen
+    async def both() -> None:
+        await asyncio.gather(crowd.load(server.port, tokens, 6.0, 0, seen), squeeze())
 
     try:
-        seen = asyncio.run(both())
+        asyncio.run(both())
     finally:
         server.stop(kill=True)
     told = [one for one in seen.errors if " 503 " in one]
     assert told, "it was not full"
     assert [one for one in seen.errors if " 503 " not in one] == []
-    sound(where, seen.acknowledged)
+    sound(where, [seen.acknowledged])

@@ -26,7 +26,10 @@ function ask(method, path, body, keepalive = false) {
 
 async function send(act) {
   const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
-  return (await ask(act.kind === "answer" ? "PUT" : "POST", path, act.body)).status;
+  outbox.why = "";
+  const reply = await ask(act.kind === "answer" ? "PUT" : "POST", path, act.body);
+  if (reply.status === 503) outbox.why = (await reply.json().catch(() => ({}))).detail ?? "";
+  return reply.status;
 }
 
 /** Lease ahead; what is held already is held longer. */
@@ -150,6 +153,7 @@ function tell(box, out = false) {
   const late = oldest && Date.now() - oldest.since > 2500;
   const words = [];
   if (box.waiting.length && (late || box.failures)) words.push(`${box.waiting.length} unsent`);
+  if (box.why) words.push(box.why);
   if (box.refused.length) words.push(`${box.refused.length} not taken (${box.refused.at(-1).status})`);
   if (box.signIn || out) words.push("sign in again in another tab");
   if (!shelf.lasting) words.push("this browser keeps nothing: do not close the tab while something is unsent");

@@ -91,7 +91,7 @@ class Journal {
 export class Outbox {
   constructor(shelf, send, told, person) {
     const journal = new Journal(person);
-    Object.assign(this, { shelf, send, told, journal, waiting: [], flying: null, failures: 0, refused: [], timer: 0 });
+    Object.assign(this, { shelf, send, told, journal, waiting: [], flying: null, failures: 0, why: "", refused: [], timer: 0 });
   }
 
   /** What an earlier page left. It may have gone out as that page was left, so it is no longer simply taken back. */
