@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Database:
             self._reader = create_engine(url, **own)
             for engine in (self.engine, self._reader):
                 event.listen(engine, "checkin", _put_down)
-                event.listen(engine, "checkout", _pick_up)
+                event.listen(engine, "checkout", partial(_pick_up, engine.dialect.loaded_dbapi.Error))
         self._create()
 
     @contextmanager
@@ -141,14 +142,14 @@ def _put_down(raw: Any, record: Any) -> None:
     record.info["good"] = time.monotonic()
 
 
-def _pick_up(raw: Any, record: Any, _: object) -> None:
+def _pick_up(broken: type[Exception], raw: Any, record: Any, _: object) -> None:
     """A connection that lay for a while is tried before it is used; the server may have been started again."""
     if time.monotonic() - record.info.get("good", time.monotonic()) < 1:
         return
     try:
         raw.execute("SELECT 1")
         raw.rollback()
-    except Exception as error:
+    except broken as error:
         raise DisconnectionError from error
 
 

@@ -15,19 +15,6 @@ SHAPE = [(5, [3, 1, 7]), (2, [4]), (30, [20, 20]), (1, [12]), (3, [0, 5]), (300 
 FAMILIES = ["llama", "qwen3", "mistral", "qwen2"]
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Norms and rotary positions of transformers compute in fp32 even in an fp64 model: let doubles stay doubles."""
-    to, single = Tensor.to, Tensor.float
-
-    def faithful(self: Tensor, *args, **kwargs):
-        asked = args[0] if args else kwargs.get("dtype")
-        return self if self.dtype == torch.float64 and asked == torch.float32 else to(self, *args, **kwargs)
-
-    monkeypatch.setattr(Tensor, "to", faithful)
-    monkeypatch.setattr(Tensor, "float", lambda self: self if self.dtype == torch.float64 else single(self))
-
-
 def learned(policy: Policy, whole: bool) -> tuple[Tensor, dict[str, Tensor | None]]:
     policy.trunk.whole_layers = whole
     policy.zero_grad()

@@ -18,19 +18,6 @@ GROUP = st.tuples(st.integers(1, 40), st.lists(st.integers(0, 25), min_size=1, m
 SHAPE = [(5, [3, 1, 7]), (2, [4]), (9, [2, 6]), (1, [12]), (3, [0, 5]), (20, [1, 30])]
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Norms and rotary positions of transformers compute in fp32 even in an fp64 model: let doubles stay doubles."""
-    to, single = Tensor.to, Tensor.float
-
-    def faithful(self: Tensor, *args, **kwargs):
-        asked = args[0] if args else kwargs.get("dtype")
-        return self if self.dtype == torch.float64 and asked == torch.float32 else to(self, *args, **kwargs)
-
-    monkeypatch.setattr(Tensor, "to", faithful)
-    monkeypatch.setattr(Tensor, "float", lambda self: self if self.dtype == torch.float64 else single(self))
-
-
 def gradients(made: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     made.zero_grad()
     loss.backward()
