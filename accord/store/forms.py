@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
@@ -25,21 +24,19 @@ from accord.records import (
     Question,
     Rating,
     Record,
-    Role,
     Sample,
     Split,
     Text,
     named_id,
 )
 from accord.store.sides import own_side, split_of
+from accord.store.turns import answer_turns, cut_prompt, messages, spoken
 
 RowForm = Literal["accord", "preference", "completion", "unpaired", "votes", "prompt"]
 """What a row says; `auto` decides for each row by its names."""
 
 VERDICTS = {"label": "", "desirable": "", "correct": "correct", "safe": "safe"}
 """Names under which a row says whether an answer is good, and in what respect (empty for overall)."""
-_HH = re.compile(r"\n\n(Human|Assistant): ?")
-_ROLES = get_args(Role)
 
 
 @dataclass(frozen=True)
@@ -130,9 +127,9 @@ def _preference(row: Mapping[str, Any], origin: Origin) -> list[Record]:
         raise ValueError("chosen and rejected are equal")
     if "prompt" in row:
         prompt = _prompt(row["prompt"], row, origin)
-        chosen, rejected = (_turns(row[name], name, prompt) for name in ("chosen", "rejected"))
+        chosen, rejected = (answer_turns(row[name], name, prompt) for name in ("chosen", "rejected"))
     else:
-        before, chosen, rejected = _cut_prompt(row["chosen"], row["rejected"])
+        before, chosen, rejected = cut_prompt(row["chosen"], row["rejected"])
         prompt = _prompt([dict(turn) for turn in before], row, origin)
     better, worse = (_sample(prompt, turns, row, origin) for turns in (chosen, rejected))
     margin = 0.0
@@ -165,8 +162,8 @@ def _votes(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) ->
     samples = []
     for side in ("a", "b"):
         before = row.get(f"history_{side}") or []
-        last = _turns(row[f"response_{side}"], f"response_{side}", prompt)
-        turns = [*(_messages(before, f"history_{side}") if before else ()), *last]
+        last = answer_turns(row[f"response_{side}"], f"response_{side}", prompt)
+        turns = [*(messages(before, f"history_{side}") if before else ()), *last]
         samples.append(_sample(prompt, tuple(turns), row, origin, made_by=str(row.get(f"model_{side}", ""))))
     a, b = samples
     if a.id == b.id:
@@ -224,11 +221,11 @@ def voter(records: Sequence[Record]) -> tuple[str, str] | None:
 
 def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
     """The prompt of a row. Rows that open with the same user turn stand on the same side of the fence."""
-    messages = _messages(given, "prompt") if not isinstance(given, str) else (_spoken("user", given, "prompt"),)
-    if messages[-1].role == "assistant":
+    turns = messages(given, "prompt") if not isinstance(given, str) else (spoken("user", given, "prompt"),)
+    if turns[-1].role == "assistant":
         raise ValueError("prompt ends with the assistant's turn; it should end with the one to be answered")
-    opening = next((message.content for message in messages if message.role == "user"), messages[0].content)
-    content = Text(messages=messages)
+    opening = next((turn.content for turn in turns if turn.role == "user"), turns[0].content)
+    content = Text(messages=turns)
     tags = tuple(f"{name}:{row[name]}" for name in ("lang", "category", "subset") if isinstance(row.get(name), str))
     return Prompt(
         id=named_id("prompt", content.model_dump()),
@@ -267,79 +264,7 @@ def _sample(
 def _answer(row: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
     """The turns in `completion` or `response`."""
     name = "completion" if "completion" in row else "response"
-    return _turns(row[name], name, prompt)
-
-
-def _turns(given: Any, name: str, prompt: Prompt) -> tuple[Message, ...]:
-    """The turns of an answer; when they repeat the prompt, those after it."""
-    if isinstance(given, str):
-        return (_spoken("assistant", given, name),)
-    turns = _messages(given, name)
-    assert isinstance(prompt.content, Text)
-    before = prompt.content.messages
-    return turns[len(before) :] if turns[: len(before)] == before and len(turns) > len(before) else turns
-
-
-def _messages(given: Any, name: str) -> tuple[Message, ...]:
-    """A list of {role, content}."""
-    if not isinstance(given, list | tuple) or not given:
-        raise ValueError(f"{name} should be a string or a list of messages, not {str(given)[:40]!r}")
-    messages = []
-    for turn in given:
-        if not isinstance(turn, Mapping) or turn.get("role") not in _ROLES:
-            raise ValueError(
-                f"{name}: a message has a role ({', '.join(_ROLES)}) and a content; got {str(turn)[:60]!r}"
-            )
-        messages.append(_spoken(turn["role"], turn.get("content"), name))
-    return tuple(messages)
-
-
-def _spoken(role: Role, content: Any, name: str) -> Message:
-    """One turn. Nothing said is a fault of the data: there would be nothing to judge or to learn."""
-    if not isinstance(content, str):
-        raise ValueError(f"{name}: content should be a string, not {type(content).__name__}")
-    if not content.strip() and role != "system":
-        raise ValueError(f"{name} is empty")
-    return Message(role=role, content=content)
-
-
-def _cut_prompt(chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
-    """Find the prompt in two whole conversations: what they share at the beginning."""
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if _HH.match(chosen) and _HH.match(rejected):
-            chosen, rejected = _conversation(chosen), _conversation(rejected)
-        else:
-            return _cut_strings(chosen, rejected)
-    left, right = _messages(chosen, "chosen"), _messages(rejected, "rejected")
-    shared = 0
-    while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
-        shared += 1
-    # An answer begins with the assistant, so shared turns after the last question belong to the answers.
-    while shared and left[shared - 1].role == "assistant":
-        shared -= 1
-    if not shared:
-        raise ValueError("no prompt: chosen and rejected share no first turn")
-    return left[:shared], left[shared:], right[shared:]
-
-
-def _cut_strings(chosen: str, rejected: str) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
-    """The shared beginning of two plain texts, back to the last white space: words are not cut."""
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
-        shared += 1
-    cut = max((match.end() for match in re.finditer(r"\s", chosen[:shared])), default=0)
-    if not chosen[:cut].strip():
-        raise ValueError("no prompt: chosen and rejected share no first words")
-    answers = (_spoken("assistant", text[cut:], name) for text, name in ((chosen, "chosen"), (rejected, "rejected")))
-    first, second = answers
-    return (_spoken("user", chosen[:cut].rstrip(), "prompt"),), (first,), (second,)
-
-
-def _conversation(text: str) -> list[dict[str, str]]:
-    """Turns of the HH manner of writing (Human: ... Assistant: ...)."""
-    pieces = _HH.split(text)[1:]
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [{"role": roles[who], "content": said} for who, said in zip(pieces[::2], pieces[1::2], strict=True)]
+    return answer_turns(row[name], name, prompt)
 
 
 def _source(row: Mapping[str, Any], origin: Origin) -> str:
