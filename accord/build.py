@@ -161,7 +161,7 @@ def acts(project: Project) -> dict[str, Any]:
     recipe = project.recipe
     draw = recipe.draw.model_dump(mode="json")
     own = {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
-    return {**own, **held(project, "ppo"), **dialogues.decides(project)}
+    return {**own, **recipe.engine.decides(), **held(project, "ppo"), **dialogues.decides(project)}
 
 
 def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:

@@ -19,7 +19,6 @@ from accord.rewards.mix import Mix
 from accord.rewards.rules import Rule, by_prompt, exact, form, length, script
 from accord.run import seed_of
 from accord.worlds.text.encode import Encoder
-from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.world import TextWorld
 
@@ -235,7 +234,7 @@ def acts(project: Project, section: str, cost: str | None = None) -> dict[str, A
     recipe = project.recipe
     answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
     draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
-    collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth}
+    collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth, **recipe.engine.decides()}
     return {**collected, **held(project, section), **paid.terms(project, cost), **dialogues.decides(project)}
 
 
@@ -264,7 +263,7 @@ def world_of(
     recipe = project.recipe
     sampling = Sampling(recipe.draw.temperature, max_tokens=recipe.draw.max_tokens, count=answers)
     batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
-    world = TextWorld(encoder, prompts, Sampler(policy.model), sampling, batch, seed, name)
+    world = TextWorld(encoder, prompts, recipe.engine.over(policy.model), sampling, batch, seed, name)
     return dialogues.spoken(project, world, next(policy.parameters()).device)
 
 

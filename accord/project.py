@@ -256,7 +256,7 @@ class Project:
         """Where PPO acts: all of the distribution is sampled, so that log-probabilities are those of the actions."""
         draw, recipe = self.recipe.draw, self.recipe
         sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=recipe.rollout_answers)
-        sampler = Sampler(policy.model)
+        sampler = recipe.engine.over(policy.model)
         seed = seed_of(recipe.seed, name)
         return TextWorld(encoder, prompts, sampler, sampling, min(recipe.rollout, len(prompts)), seed, name)
 

@@ -24,7 +24,7 @@ from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Members, Orders, PolicyMethod, Steps
+from accord.terms import Cost, Engine, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
@@ -192,6 +192,8 @@ class Recipe(Settings):
     """Where in an answer PPO, GRPO and best of n are paid by a reward model."""
     ptx: BesideConfig = BesideConfig()
     """What PPO, GRPO and best of n learn beside, so that less is forgotten."""
+    engine: Engine = Engine()
+    """Who draws answers while a policy learns."""
     anchor: Anchor = Anchor()
     """What drift is measured from, in PPO, GRPO, DPO and their kin."""
     forgetting: int = Field(default=100, ge=0)

@@ -1,15 +1,19 @@
-"""On which terms: what files there are, how reward models speak as one, what a cost may be, what comes first."""
+"""On which terms: what files there are, who draws answers, how reward models speak as one, what may cost, orders."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
+from torch import nn
 
 from accord.algorithms.curriculum import Config as CurriculumConfig
 from accord.config import Settings
+from accord.engines.vllm import Vllm
+from accord.protocols import Generator
 from accord.rewards.lagrange import Constraint
 from accord.rewards.steps import Join
+from accord.worlds.text.generate import Sampler
 
 PolicyMethod = Literal[
     "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
@@ -60,6 +64,23 @@ class Steps(Settings):
     """What the chances of all steps to be right are together, for a process reward model of steps."""
     price: float = Field(default=1.0, ge=0)
     """What each marked span costs, for a process reward model of tokens."""
+
+
+class Engine(Settings):
+    """Who draws the answers that PPO, GRPO and their kin learn from; all else is drawn by our own sampler."""
+
+    name: Literal["own", "vllm"] = "own"
+    """Our own sampler; or vLLM on a GPU, where it is installed (docs/text.md): fast, and not repeatable bit for bit."""
+    memory: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the GPU's memory that vLLM may take."""
+
+    def over(self, model: nn.Module) -> Generator:
+        """A generator over a living model. Raises SettingsError where the engine is not installed."""
+        return Sampler(model) if self.name == "own" else Vllm(model, self.memory)
+
+    def decides(self) -> dict[str, Any]:
+        """What it adds to the settings that decide a run; our own sampler adds nothing."""
+        return {} if self.name == "own" else {"engine": self.name}
 
 
 class Orders(Settings):

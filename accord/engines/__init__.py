@@ -1,0 +1,1 @@
+"""Engines of other people that draw answers: each keeps the promise of `protocols.Generator`."""
