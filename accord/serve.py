@@ -8,11 +8,14 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -73,8 +76,7 @@ def serve(
     if way_in is not None:
         print(f"accord: come in as {link or 'owner'} (works once): {address}{way_in}", file=sys.stderr)
     asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": chat, "project": str(project)}
-    _listen(asked, host, port, workers, certificate, key)
-    return 0
+    return _listen(asked, host, port, workers, certificate, key)
 
 
 def first(
@@ -117,8 +119,7 @@ def first(
     elif browser:
         print("accord: there is no browser to open here: open the link in one", file=sys.stderr)
     asked = {"store": place, "settings": settings.model_dump(mode="json"), "chat": "", "project": str(project)}
-    _listen({**asked, "first": str(circle)}, host, port)
-    return 0
+    return _listen({**asked, "first": str(circle)}, host, port)
 
 
 def _may_listen(host: str, port: int) -> None:
@@ -137,25 +138,51 @@ def _may_listen(host: str, port: int) -> None:
         raise SettingsError(f"{host}:{port} cannot be listened on ({why}); give another --port or --host") from error
 
 
-def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1, *pem: str) -> None:
-    """Serve until somebody ends it; what was asked for reaches each worker by the environment."""
+def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1, *pem: str) -> int:
+    """Serve until somebody ends it; what was asked for reaches each worker by the environment. The status."""
     import uvicorn
+
+    from accord.web import crew
 
     certificate, key = pem or ("", "")
     os.environ[ASKED] = json.dumps(dict(asked))
-    uvicorn.run(
-        "accord.serve:app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=LINE,
-        ssl_certfile=certificate or None,
-        ssl_keyfile=key or None,
-    )
+    options: dict[str, Any] = {
+        "factory": True,
+        "ws": "none",
+        "host": host,
+        "port": port,
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+        "timeout_keep_alive": LINE,
+        "ssl_certfile": certificate or None,
+        "ssl_keyfile": key or None,
+    }
+    if workers == 1 or not crew.possible():
+        uvicorn.run("accord.serve:app", workers=workers, **options)
+        return 0
+    config = uvicorn.Config("accord.serve:app", **options)
+    for name in ("accord.web.app", "accord.web.hooks", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"):
+        import_module(name)  # before anybody is forked
+    config.get_loop_factory()
+    with config.bind_socket() as door:
+
+        def worker() -> Callable[[], object]:
+            config.load()
+            return partial(uvicorn.Server(config).run, sockets=[door])
+
+        return crew.crew(worker, workers, _say)
+
+
+def _say(error: Exception) -> None:
+    """What a worker met, for whoever runs the service."""
+    from accord.config import SettingsError
+    from accord.store import StoreError
+
+    if isinstance(error, SettingsError | StoreError | OSError):
+        print(f"accord: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def app() -> FastAPI:
