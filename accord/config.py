@@ -28,10 +28,13 @@ class SettingsError(ValueError):
 def read(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises SettingsError when there is none that could be settings.
 
-    A file may come from a stranger: one that says the same thing billions of times by references is not unfolded.
+    A file may come from a stranger: one that says the same thing billions of times by references is not unfolded. Nor
+    is one read in which a name stands twice: the second would silently win.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+        twice = _twice(text)
     except OSError as error:
         raise SettingsError(f"cannot read settings from {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -40,6 +43,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not YAML: {error}") from error
     except RecursionError as error:
         raise SettingsError(f"{path} is nested too deeply to be settings") from error
+    if twice:
+        raise SettingsError(f"{path}: {twice}; keep one of them, for the last would silently win")
     if not isinstance(found, dict):
         raise SettingsError(f"{path} should hold names and values (a YAML mapping), not {type(found).__name__}")
     waiting, seen = [found], 0
@@ -104,6 +109,27 @@ def save(settings: Settings, path: str | Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, target)
+
+
+def _twice(text: str) -> str:
+    """The first name that stands twice in one mapping of a YAML text, and where; empty when each stands once."""
+    waiting, seen = [yaml.compose(text, yaml.SafeLoader)], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))  # a reference is the same node again
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(reversed(node.value))
+            continue
+        lines: dict[str, int] = {}
+        for name, _ in node.value:
+            line = name.start_mark.line + 1
+            if isinstance(name, yaml.ScalarNode) and name.value in lines:
+                return f"{name.value!r} stands twice, in lines {lines[name.value]} and {line}"
+            lines[str(name.value)] = line
+        waiting.extend(value for _, value in reversed(node.value))
+    return ""
 
 
 def _opened(settings: S, path: Sequence[str]) -> S:

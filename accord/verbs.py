@@ -79,7 +79,7 @@ def export(
     from accord.store.export import export as write
 
     known = names.read_text(encoding="utf-8").splitlines() if names else ()
-    with Store.open(project / "store.db") as store:
+    with Store.of(project) as store:
         cleaner = Cleaner(store, known) if scrub or names else None
         done = write(store, file, form, cleaner=cleaner)  # type: ignore[arg-type]
         print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))

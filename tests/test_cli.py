@@ -209,6 +209,10 @@ def test_files_go_in_and_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert len(list(store.all(Preference))) == 10
     absent = str(tmp_path / "absent.jsonl")
     assert absent in said(capsys, ["import", absent, *at], 2)
+    slip = ["--project", str(tmp_path / "mistyped")]
+    assert "no store.db" in said(capsys, ["export", str(tmp_path / "slip.jsonl"), *slip], 2)
+    assert not (tmp_path / "mistyped").exists()
+    assert not (tmp_path / "slip.jsonl").exists()
 
 
 def test_control_c_ends_with_130_and_a_word(

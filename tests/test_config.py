@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from pydantic import Field
 
-from accord.config import Settings, opened
+from accord.config import Settings, SettingsError, opened, read
 
 
 class Inner(Settings):
@@ -31,3 +34,22 @@ def test_an_option_opens_the_sections_it_is_in_and_no_others() -> None:
 def test_options_that_name_no_section_change_nothing() -> None:
     words = ["--middle.name", "x", "--nothing.at.all", "1", "--middle.name.deep", "2", "--", "--seed", "-h", "3"]
     assert opened(Outer(), words) == Outer()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 1\nname: x\nseed: 2\n", "'seed' stands twice, in lines 1 and 3"),
+        ("ppo:\n  clip: .1\n  epochs: 2\n  clip: .3\n", "'clip' stands twice, in lines 2 and 4"),
+        ("list:\n- {a: 1, a: 2}\n", "'a' stands twice, in lines 2 and 2"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=told):
+        read(tmp_path / "twice.yaml")
+
+
+def test_what_a_reference_brings_may_be_named_again(tmp_path: Path) -> None:
+    (tmp_path / "once.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: *a\nx: 5\n")
+    assert read(tmp_path / "once.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 1, "y": 2}, "x": 5}
