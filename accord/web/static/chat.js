@@ -3,16 +3,15 @@
 import { byId, el, raw, sanitised } from "./dom.js";
 import { formOf } from "./forms.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
+import { ask, write } from "./session.js";
 
-const { person, csrf } = document.body.dataset;
+const { person } = document.body.dataset;
 const state = { claim: null, form: null, after: null, chosen: null, since: 0, busy: false };
 let outbox;
 
-const headers = { "X-CSRF-Token": csrf, "Content-Type": "application/json" };
-
 async function send(act) {
   const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
-  return (await fetch(path, { method: act.kind === "answer" ? "PUT" : "POST", headers, body: JSON.stringify(act.body), credentials: "same-origin" })).status;
+  return (await write(act.kind === "answer" ? "PUT" : "POST", path, act.body)).status;
 }
 
 function tell(box) {
@@ -37,7 +36,7 @@ async function turn(said) {
   const bodies = ["A", "B"].map(() => el("div", { className: "body" }, raw("")));
   byId("samples").replaceChildren(...["A", "B"].map((letter, at) => el("article", { className: `card answer side-${at}`, attr: { "aria-label": `Answer ${letter}`, "aria-busy": "true" } }, el("h2", { className: "letter", textContent: letter }), bodies[at])));
   try {
-    const answer = await fetch("/api/chat", { method: "POST", headers, credentials: "same-origin", body: JSON.stringify({ said, after: state.after, chosen: state.chosen }) });
+    const answer = await write("POST", "/api/chat", { said, after: state.after, chosen: state.chosen });
     if (!answer.ok) throw new Error((await answer.json()).detail);
     await each(answer.body, (line) => {
       if (line.error) throw new Error(line.error);
@@ -120,7 +119,7 @@ document.addEventListener("keydown", (event) => {
 });
 byId("fresh").addEventListener("click", () => {
   if (state.busy) return;
-  if (state.claim) fetch(`/api/claims/${state.claim.id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
+  if (state.claim) ask("DELETE", `/api/claims/${state.claim.id}`, undefined, true).catch(() => {});
   Object.assign(state, { claim: null, after: null, chosen: null });
   byId("prompt").replaceChildren();
   byId("samples").replaceChildren();

@@ -4,8 +4,9 @@ import { byId, el, raw, sanitised } from "./dom.js";
 import { help, pick, comment, wireDialogs } from "./dialogs.js";
 import { formOf } from "./forms.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
+import { ask, write } from "./session.js";
 
-const { project, person, csrf, ahead, least } = document.body.dataset;
+const { project, person, ahead, least } = document.body.dataset;
 const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
@@ -19,15 +20,10 @@ const current = () => state.tasks[0];
 
 // --- the server ------------------------------------------------------------------------------------------------
 
-function ask(method, path, body, keepalive = false) {
-  const headers = { "X-CSRF-Token": csrf, ...(body ? { "Content-Type": "application/json" } : {}) };
-  return fetch(path, { method, headers, body: body && JSON.stringify(body), credentials: "same-origin", keepalive });
-}
-
 async function send(act) {
   const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
   outbox.why = "";
-  const reply = await ask(act.kind === "answer" ? "PUT" : "POST", path, act.body);
+  const reply = await write(act.kind === "answer" ? "PUT" : "POST", path, act.body);
   if (reply.status === 503) outbox.why = (await reply.json().catch(() => ({}))).detail ?? "";
   return reply.status;
 }
@@ -41,8 +37,8 @@ function refill() {
 async function fill() {
   try {
     const count = Math.min(20, AHEAD + 1 + outbox.waiting.length);
-    const answer = await ask("POST", "/api/claims", { project, count, resume: true });
-    if (answer.status === 401) return tell(outbox, true);
+    const answer = await write("POST", "/api/claims", { project, count, resume: true });
+    if (answer.status === 401 || answer.status === 403) return tell(outbox, true);
     if (!answer.ok) return;
     const fresh = (await answer.json()).claims.filter((task) => !state.answered.has(task.id));
     const known = new Map(state.tasks.map((task) => [task.id, task]));
@@ -274,7 +270,7 @@ const BUTTONS = { undo, "open-diff": differ, skip: ACTS.s, flag: ACTS.f, comment
 for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => act());
 
 byId("leave").addEventListener("click", () => {
-  for (const task of state.tasks) fetch(`/api/claims/${task.id}`, { method: "DELETE", headers: { "X-CSRF-Token": csrf }, keepalive: true }).catch(() => {});
+  for (const task of state.tasks) ask("DELETE", `/api/claims/${task.id}`, undefined, true).catch(() => {});
 });
 
 // --- begin -----------------------------------------------------------------------------------------------------

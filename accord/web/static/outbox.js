@@ -148,10 +148,11 @@ export class Outbox {
       status = 0;
     }
     this.flying = null;
-    const again = status === 0 || status === 401 || status === 408 || status === 429 || status >= 500;
+    const out = status === 401 || status === 403; // nobody is in, or somebody else: what was said waits for its person
+    const again = out || status === 0 || status === 408 || status === 429 || status >= 500;
     if (again) {
       this.failures += 1;
-      this.signIn = status === 401;
+      this.signIn = out;
       this.timer = setTimeout(() => this.pump(), PATIENCE[Math.min(this.failures, PATIENCE.length) - 1]);
     } else {
       this.failures = 0;
