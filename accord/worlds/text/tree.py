@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from accord.worlds.text import flex
 from accord.worlds.text.attention import Rule, additive, attended
 from accord.worlds.text.slices import WORTH, Slices, back, forth, slices
 
@@ -96,6 +97,11 @@ class Tree:
         return slices(self.trunks, self.branches)
 
     @cached_property
+    def places(self) -> flex.Places:
+        """The row as FlexAttention sees it."""
+        return flex.places(len(self.home), self.trunks, self.branches)
+
+    @cached_property
     def _longest(self) -> int:
         """Tokens of the longest text."""
         texts = [self.trunks[:, 1], self.branches[:, 1] + self.branches[:, 3]]
@@ -108,6 +114,8 @@ class Tree:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
+        if flex.fits(query, value):
+            return flex.attend(query, key, value, self.places, rule)
         q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))  # [N, heads, d]
         if rule.softcap is None and query.device.type == "cpu" and value.shape[-1] == query.shape[-1]:
             made: Tensor = TreeAttention.apply(q, k, v, self, rule)  # type: ignore[no-untyped-call]
