@@ -33,8 +33,11 @@ class Database:
         self.path = Path(url.database) if self.sqlite and url.database else None
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16} if self.sqlite else {}
-        self.engine: Engine = create_engine(url, max_overflow=64, pool_use_lifo=True, **options)
+        # Those beyond `pool_size` are closed after each use: on PostgreSQL that costs a process, and more than an answer.
+        options: dict[str, Any] = {"max_overflow": 64, "pool_use_lifo": True, "pool_size": 10}
+        if self.sqlite:
+            options |= {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16}
+        self.engine: Engine = create_engine(url, **options)
         self._reader = self.engine
         # SQLite has one writer; turns are quick where its own waiting is not.
         self._turns = Turns(self.engine)
@@ -43,8 +46,7 @@ class Database:
             event.listen(self.engine, "begin", _begin)
         else:
             # A read is one statement or several that need no common moment: no BEGIN, no COMMIT.
-            own = {"isolation_level": "AUTOCOMMIT", "max_overflow": 64, "pool_use_lifo": True}
-            self._reader = create_engine(url, **own)
+            self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
             for engine in (self.engine, self._reader):
                 event.listen(engine, "checkin", _put_down)
                 event.listen(engine, "checkout", partial(_pick_up, engine.dialect.loaded_dbapi.Error))
