@@ -17,7 +17,7 @@ from torch import nn
 
 from accord.algorithms import sft
 from accord.batches import pack
-from accord.bridges.hub import PREFIX, fetched
+from accord.bridges.hub import placed
 from accord.config import Settings, SettingsError
 from accord.lab import Lab
 from accord.protocols import Sampling
@@ -140,8 +140,7 @@ class Project:
         if isinstance(data, FileData):
             # A prompt keeps the source of the file that brought it first, and reports are by the preferences' sources.
             for name in (*data.preferences, *data.demonstrations):
-                hub = name.startswith(PREFIX)
-                file = fetched(name, self.folder / "data") if hub else Path(data.root) / name
+                file = placed(name, Path(data.root), self.folder / "data")
                 import_file(self.store, file, test_share=data.test_share).warn(name)
             self.store.put(examples(self.store, data.imitate) if data.imitate != "none" else [])
             return
@@ -160,8 +159,8 @@ class Project:
         if isinstance(data, LabData):
             assert self.lab is not None
             return self.lab.documents(data.documents)
-        root, longest = Path(data.root), data.longest_text
-        return [piece for name in data.texts for piece in texts(root / name, longest=longest)]
+        files = [placed(name, Path(data.root), self.folder / "data") for name in data.texts]
+        return [piece for file in files for piece in texts(file, longest=data.longest_text)]
 
     @cached_property
     def unread(self) -> list[str]:

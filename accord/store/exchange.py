@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from accord.store.files import Limits
 from accord.store.forms import Origin, RowForm, form_of, records_of, voter
 from accord.store.sides import split_of
 from accord.store.store import Store
+from accord.store.unfolded import unfolded
 
 LIMITS = Limits()
 
@@ -55,9 +56,11 @@ class Report:
             self.bad.append(bad)
 
     def warn(self, file: str) -> None:
-        """Say that rows were left out, and why the first of them; nothing when all were used."""
+        """Say that rows were left out, and why the first of them. Raises Refused when not one could be used."""
+        first = f"line {self.bad[0].line}: {self.bad[0].reason}" if self.bad else "no reason kept"
+        if self.rows and not self.good:
+            raise Refused(f"{file}: none of its {self.rows} rows can be used ({first}); docs/data.md lists the forms")
         if self.bad_rows:
-            first = f"line {self.bad[0].line}: {self.bad[0].reason}" if self.bad else "no reason kept"
             warnings.warn(
                 f"{file}: {self.bad_rows} of {self.rows} rows cannot be used ({first}); "
                 f"`accord import FILE --bad {self.bad_rows}` names them all",
@@ -206,7 +209,7 @@ def _rows(
             if isinstance(made, str):
                 report.refuse(Bad(raw.file, raw.line, made), limits)
             else:
-                yield _Row(raw.file, raw.line, made, _form(raw, form) == "accord")
+                yield _Row(raw.file, raw.line, made, any(_form(row, form) == "accord" for row in _plain(raw, form)))
 
 
 def _named(file: Path, limits: Limits) -> Iterator[files.Raw]:
@@ -222,7 +225,8 @@ def _made(
     if raw.reason:
         return raw.reason
     try:
-        return records_of(raw.values, _form(raw, form), origin, voters)
+        made = [record for row in _plain(raw, form) for record in records_of(row, _form(row, form), origin, voters)]
+        return list({record.id: record for record in made}.values())  # type: ignore[attr-defined]
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:300]
@@ -252,14 +256,19 @@ def _voters(file: Path, form: RowForm | Literal["auto"], origin: Origin, limits:
 def _speechless(raw: files.Raw, form: RowForm | Literal["auto"]) -> bool:
     """Whether a row is of a form without votes; a file is of one form, so its first good row decides."""
     try:
-        return _form(raw, form) not in ("votes", "unpaired")
+        return not any(_form(row, form) in ("votes", "unpaired", "ratings", "steps") for row in _plain(raw, form))
     except ValueError:
         return False
 
 
-def _form(raw: files.Raw, form: RowForm | Literal["auto"]) -> RowForm:
+def _plain(raw: files.Raw, form: RowForm | Literal["auto"]) -> list[dict[str, Any]]:
+    """The rows that a row amounts to: itself, where its form was said. Raises ValueError."""
+    return unfolded(raw.values) if form == "auto" else [raw.values]
+
+
+def _form(row: Mapping[str, Any], form: RowForm | Literal["auto"]) -> RowForm:
     """The form that was asked for, or that of the row. Raises ValueError."""
-    return form_of(raw.values) if form == "auto" else form
+    return form_of(row) if form == "auto" else form
 
 
 def _write(connection: Connection, chunk: Sequence[_Row], report: Report, limits: Limits) -> None:

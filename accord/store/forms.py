@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from pydantic import JsonValue
 from accord.records import (
     KINDS,
     Comparison,
+    Critique,
     Demonstration,
     Feedback,
     Message,
@@ -25,14 +27,16 @@ from accord.records import (
     Rating,
     Record,
     Sample,
+    Span,
     Split,
     Text,
     named_id,
 )
 from accord.store.sides import own_side, split_of
+from accord.store.trees import LEAF
 from accord.store.turns import answer_turns, cut_prompt, messages, spoken
 
-RowForm = Literal["accord", "preference", "completion", "unpaired", "votes", "prompt"]
+RowForm = Literal["accord", "preference", "completion", "unpaired", "votes", "ratings", "steps", "prompt"]
 """What a row says; `auto` decides for each row by its names."""
 
 VERDICTS = {"label": "", "desirable": "", "correct": "correct", "safe": "safe"}
@@ -72,6 +76,10 @@ def form_of(row: Mapping[str, Any]) -> RowForm:
         return "preference"
     if {"prompt", "response_a", "response_b", "label"} <= names:
         return "votes"
+    if {"prompt", "ratings"} <= names and names & {"completion", "response"}:
+        return "ratings"
+    if {"prompt", "completions", "labels"} <= names:
+        return "steps"
     if "prompt" in names and names & {"completion", "response"} and "scale" not in names:
         if names & set(VERDICTS):
             return "unpaired"
@@ -83,6 +91,11 @@ def form_of(row: Mapping[str, Any]) -> RowForm:
             raise ValueError(f"a pair without {' and '.join(sorted({'chosen', 'rejected'} - names))}")
         return "prompt"
     shown = ", ".join(sorted(names)[:8]) or "nothing"
+    if set(LEAF) - {"parent_id"} <= names:
+        raise ValueError("one message of a tree: name the whole data set in a recipe (hub:OWNER/NAME or hub:FOLDER), "
+                         "which makes pairs of its ranked replies")  # fmt: skip
+    if isinstance(row.get("text"), str):
+        raise ValueError(f"no known form: it has {shown}; a plain text belongs into data.texts")
     raise ValueError(f"no known form: it has {shown}; expected prompt with chosen and rejected, completion or messages")
 
 
@@ -106,6 +119,10 @@ def records_of(row: Mapping[str, Any], form: RowForm, origin: Origin, voters: Ma
             return _unpaired(row, origin, voters)
         case "votes":
             return _votes(row, origin, voters)
+        case "ratings":
+            return _ratings(row, origin, voters)
+        case "steps":
+            return _steps(row, origin, voters)
         case "prompt":
             return [_prompt(row["prompt"], row, origin)]
 
@@ -147,9 +164,7 @@ def _preference(row: Mapping[str, Any], origin: Origin) -> list[Record]:
 def _unpaired(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
     """An answer with a thumb up or down: a rating on the scale 0..1, 1 for up."""
     name = next((name for name in VERDICTS if name in row), "label")
-    up = row[name]
-    if not (isinstance(up, bool) or up in (0, 1)):
-        raise ValueError(f"{name} should be true or false, not {str(up)[:40]!r}")
+    up = _yes(row, name)
     prompt = _prompt(row["prompt"], row, origin)
     sample = _sample(prompt, _answer(row, prompt), row, origin)
     answer = Rating(scores={sample.id: {VERDICTS[name]: float(up)}}, scale=(0, 1))
@@ -157,7 +172,7 @@ def _unpaired(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int])
 
 
 def _votes(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
-    """One person's choice between two answers: `label` is `a`, `b` or `tie`."""
+    """One person's choice between two answers, perhaps by a criterion, and which of them are safe where it is said."""
     prompt = _prompt(row["prompt"], row, origin)
     samples = []
     for side in ("a", "b"):
@@ -168,14 +183,54 @@ def _votes(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) ->
     a, b = samples
     if a.id == b.id:
         raise ValueError("response_a and response_b are the same answer")
+    criterion, safe = str(row.get("criterion", "")), None
+    if "safe_a" in row and "safe_b" in row:
+        safe = tuple(one.id for one, side in ((a, "safe_a"), (b, "safe_b")) if _yes(row, side))
     match row["label"]:
         case "a" | "b":
-            answer = Comparison(better=(a if row["label"] == "a" else b).id)
+            better = (a if row["label"] == "a" else b).id
+            answer = Comparison(better=better, criterion=criterion, safe=safe)
         case "tie" | "both_bad":
-            answer = Comparison(verdict=row["label"])
+            answer = Comparison(verdict=row["label"], criterion=criterion, safe=safe)
         case other:
             raise ValueError(f"label should be a, b, tie or both_bad, not {str(other)[:40]!r}")
     return [prompt, a, b, *_said(row, origin, prompt, (a.id, b.id), answer, voters)]
+
+
+def _ratings(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
+    """An answer with a mark in each of several respects, from `lowest` to `highest`."""
+    given = row["ratings"]
+    if not isinstance(given, Mapping) or not given:
+        raise ValueError(f"ratings should be numbers by name, not {str(given)[:40]!r}")
+    marks = {str(name): _number(given, name) for name, mark in given.items() if mark is not None}
+    low, high = (int(_number(row, name)) if name in row else known for name, known in (("lowest", 1), ("highest", 5)))
+    prompt = _prompt(row["prompt"], row, origin)
+    sample = _sample(prompt, _answer(row, prompt), row, origin)
+    answer = Rating(scores={sample.id: marks}, scale=(low, high))
+    return [prompt, sample, *_said(row, origin, prompt, (sample.id,), answer, voters, (low, high))]
+
+
+def _steps(row: Mapping[str, Any], origin: Origin, voters: Mapping[str, int]) -> list[Record]:
+    """An answer in steps, one below the other, each of which is right or wrong: a critique with a place for each."""
+    steps, labels = row["completions"], row["labels"]
+    if not isinstance(steps, list) or not isinstance(labels, list) or len(steps) != len(labels):
+        raise ValueError("completions and labels should be two lists of the same length, a label for each step")
+    if not all(isinstance(step, str) and step.strip() for step in steps):
+        raise ValueError("completions should be steps in words, none of them empty")
+    ends = list(accumulate(len(step) + 1 for step in steps))
+    prompt = _prompt(row["prompt"], row, origin)
+    sample = _sample(prompt, (spoken("assistant", "\n".join(steps), "completions"),), row, origin)
+    spans = [Span(start=end - len(step) - 1, end=end - 1, label="good" if _yes({"labels": right}, "labels") else "bad")
+             for step, end, right in zip(steps, ends, labels, strict=True)]  # fmt: skip
+    answer = Critique(sample=sample.id, spans=tuple(spans))
+    return [prompt, sample, *_said(row, origin, prompt, (sample.id,), answer, voters)]
+
+
+def _yes(row: Mapping[str, Any], name: str) -> bool:
+    """True or false."""
+    if not (isinstance(row[name], bool) or row[name] in (0, 1)):
+        raise ValueError(f"{name} should be true or false, not {str(row[name])[:40]!r}")
+    return bool(row[name])
 
 
 def _said(
@@ -183,8 +238,9 @@ def _said(
     origin: Origin,
     prompt: Prompt,
     samples: tuple[str, ...],
-    answer: Rating | Comparison,
+    answer: Rating | Comparison | Critique,
     voters: Mapping[str, int],
+    scale: tuple[int, int] = (1, 5),
 ) -> list[Record]:
     """A question and what somebody said to it. When it was said is not known, so `made` is 0."""
     source = _source(row, origin)
@@ -193,9 +249,12 @@ def _said(
     # Both orders of a pair are two questions: a judge who is asked twice with sides swapped answers twice.
     asked = named_id("question", project, answer.kind, prompt.id, samples)
     wanted = max(voters.get(asked, 1), 1)
+    # Rows of one source may ask the same of the same answers in several respects; the ids of plain ones know none.
+    respects = (str(row["criterion"]),) if row.get("criterion") else tuple(row.get("ratings", ()))
     question = Question(
-        id=named_id(asked, wanted), prompt=prompt.id, samples=samples, form=answer.kind, wanted=wanted,
-        criteria=tuple(filter(None, sorted(_criteria(answer)))), project=project,
+        id=named_id(asked, wanted, *respects), prompt=prompt.id, samples=samples, form=answer.kind, wanted=wanted,
+        criteria=tuple(filter(None, sorted(_criteria(answer)))), project=project, scale=scale,
+        safety=isinstance(answer, Comparison) and answer.safe is not None,
     )  # fmt: skip
     id = named_id("feedback", question.id, who, answer.model_dump())
     # The answers of a file of votes are named left and right by it; that is the order they were shown in.
@@ -203,8 +262,10 @@ def _said(
     return [question, Feedback(id=id, question=question.id, annotator=who, answer=answer, shown=shown, made=0.0)]
 
 
-def _criteria(answer: Rating | Comparison) -> set[str]:
+def _criteria(answer: Rating | Comparison | Critique) -> set[str]:
     """The respects that an answer speaks of."""
+    if isinstance(answer, Critique):
+        return set()
     if isinstance(answer, Comparison):
         return {answer.criterion}
     return {criterion for by in answer.scores.values() for criterion in by}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Preference, Prompt
 from accord.run import online
+from accord.store import read
+from accord.store.trees import choices
 from tests.flow.circle import TINY
+from tests.store.test_trees import PAIRS, TREE, said
 
 USER = {"role": "user", "content": "Name a colour."}
 ROWS = [
@@ -74,3 +78,62 @@ def test_a_recipe_may_name_a_data_set_of_the_hub(asked: list[Any], tmp_path: Pat
     assert belief.margin == 4.5
     assert project.store.get(Prompt, belief.prompt).source == "them/pairs"
     assert len(asked) == 1
+
+
+class Tree(list[dict[str, Any]]):
+    """Rows that know their columns, as those of the package do."""
+
+    column_names = list(TREE[0])
+
+
+def test_single_messages_become_trees(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *given, **named: Tree(TREE)))
+    monkeypatch.setattr(online, "answers", lambda endpoint: True)
+    with gzip.open(fetched("hub:them/talks", tmp_path), "rt", encoding="utf-8", newline="\n") as lines:
+        (tree,) = [json.loads(line) for line in lines]
+    assert tree["source"] == "them/talks"
+    assert sorted(said(choices(tree["prompt"], {}))) == sorted(PAIRS)
+
+
+def test_a_configuration_may_be_a_folder_of_the_data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(where: str, config: str | None = None, **named: Any) -> list[dict[str, Any]]:
+        asked.append((where, config, named))
+        if config == "harmless-base":
+            raise ValueError("BuilderConfig 'harmless-base' not found. Available: ['default']")
+        if config:
+            raise ValueError("something else")
+        return ROWS
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(online, "answers", lambda endpoint: True)
+    assert read(fetched("hub:them/hh:test:harmless-base", tmp_path)).report.good == 1
+    assert asked[1:] == [("them/hh", None, {"data_dir": "harmless-base", "split": "test"})]
+    with pytest.raises(SettingsError, match="something else"):
+        fetched("hub:them/hh:test:other", tmp_path)
+
+
+def test_a_folder_that_looks_like_the_hub_is_read_by_the_package_itself(tmp_path: Path) -> None:
+    """The package's own reading of folders and configurations, where it is installed."""
+    if importlib.util.find_spec("datasets") is None:
+        reason = "the package `datasets` is not installed (pip install 'accord[hub]')"
+        print(reason)
+        pytest.skip(reason)
+    shelf = tmp_path / "shelf"
+    talk = "\n\nHuman: {}\n\nAssistant: {}".format
+    put = {
+        "oasst/train.jsonl": TREE,
+        "hh/harmless-base/train.jsonl": [{"chosen": talk("q", "a"), "rejected": talk("q", "b")}],
+        "hh/helpful-base/train.jsonl": [{"chosen": talk("r", "a"), "rejected": talk("r", "b")}],
+        "feedback/data/train_prefs-00000-of-00001.jsonl": ROWS,
+    }
+    for name, rows in put.items():
+        (shelf / name).parent.mkdir(parents=True, exist_ok=True)
+        (shelf / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    for name, pairs in (("oasst", 3), ("hh", 2), ("hh:train:harmless-base", 1), ("feedback:train_prefs", 1)):
+        found = read(fetched(f"hub:{shelf}/{name}", tmp_path / "data"))
+        assert found.report.bad == []
+        assert sum(isinstance(record, Preference) for record in found.records) == pairs
+        sources = {record.source for record in found.records if isinstance(record, Prompt)}
+        assert sources == {name.split(":")[0]}

@@ -23,6 +23,9 @@ HUB = [
     {"instruction": "Sum up.", "context": "A long text.", "response": "Short.", "category": "summary"},
     {"instruction": "Sum up.", "input": "", "output": "Short."},
     {"prompt": "\n\nHuman: hi\n\nAssistant: ho\n\nHuman: and?\n\nAssistant:", "response": " so"},
+    {"question": "How many?", "answer": "2*500=<<2*500=1000>>1,000\n#### 1,000"},
+    {"problem": "What is 1+1?", "solution": "It is $2$.", "answer": "2", "level": 1},
+    {"question": "Who?", "answer": "I."},
 ]
 
 
@@ -41,6 +44,9 @@ def test_columns_of_public_data_sets_are_known(tmp_path):
             ],
             "completion": "so",
         },
+        {"prompt": "How many?", "completion": "2*500=<<2*500=1000>>1,000\n#### 1,000", "answer": "1,000"},
+        {"prompt": "What is 1+1?", "completion": "It is $2$.", "answer": "2"},
+        {"prompt": "Who?", "completion": "I."},
     ]
     theirs, ours = (read(lines(tmp_path / name / "x.jsonl", *rows)) for name, rows in (("a", HUB), ("b", said)))
     assert theirs.report.bad == []
@@ -51,9 +57,41 @@ def test_columns_of_public_data_sets_are_known(tmp_path):
     assert of[0] == of[1]
 
 
+PAIRS = [
+    (
+        {"system": "Be short.", "question": "Why?", "chosen": "So.", "rejected": "Because."},
+        {"prompt": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Why?"}],
+         "chosen": "So.", "rejected": "Because."},
+    ),
+    (
+        {"system": "", "instruction": "Sum up.", "input": "A text.", "chosen": "a", "rejected": "b"},
+        {"prompt": "Sum up.\n\nA text.", "chosen": "a", "rejected": "b"},
+    ),
+    (
+        {"conversations": [{"from": "human", "value": "hi"}], "chosen": {"from": "gpt", "value": "a"},
+         "rejected": {"from": "gpt", "value": "b"}},
+        {"prompt": "hi", "chosen": "a", "rejected": "b"},
+    ),
+    (
+        {"prompt": "hi", "chosen": "a", "rejected": "b", "chosen-rating": 4.5, "rejected-rating": 2.0},
+        {"prompt": "hi", "chosen": "a", "rejected": "b", "margin": 2.5},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS)
+def test_pairs_with_their_prompt_under_another_name_are_known(tmp_path, theirs, ours):
+    one, other = (read(lines(tmp_path / name / "x.jsonl", row)) for name, row in (("a", theirs), ("b", ours)))
+    assert one.report.bad == other.report.bad == []
+    assert one.records == other.records
+
+
 @pytest.mark.parametrize(
     "row",
     [
+        {"question": "Which?", "choices": ["a", "b"], "answer": "B"},
+        {"question": "Which?", "answer": {"value": "x"}},
+        {"question": 3, "chosen": "a", "rejected": "b"},
         {"messages": []},
         {"messages": [USER]},
         {"messages": "hi"},
