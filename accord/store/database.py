@@ -33,7 +33,7 @@ class Database:
         self.path = Path(url.database) if self.sqlite and url.database else None
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Those beyond `pool_size` are closed after each use: on PostgreSQL that costs a process, and more than an answer.
+        # Those beyond `pool_size` are closed after each use, and PostgreSQL needs a new process for each.
         options: dict[str, Any] = {"max_overflow": 64, "pool_use_lifo": True, "pool_size": 10}
         if self.sqlite:
             options |= {"connect_args": {"timeout": _PATIENCE}, "pool_size": 16}
