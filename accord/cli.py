@@ -250,5 +250,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "ask": _by_parameters("ask", "accord.ask"),
     **{name: _by_parameters(name, "accord.people") for name in ("people", "believe", "erase")},
     **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
-    **{name.rstrip("_"): _by_parameters(name) for name in ("import_", "export", "prove", "evaluate")},
+    **{name.rstrip("_"): _by_parameters(name, "accord.moved") for name in ("import_", "export")},
+    **{name: _by_parameters(name) for name in ("prove", "evaluate")},
 }

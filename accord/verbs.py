@@ -1,4 +1,4 @@
-"""Verbs beside the circle: records in and out, let a version answer, judge again, trace, prove, teach a method."""
+"""Verbs beside the circle: let a version answer, judge again, trace, prove, teach a method."""
 
 from __future__ import annotations
 
@@ -16,76 +16,6 @@ if TYPE_CHECKING:
 Proof = Literal[
     "lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised", "believed", "forms", "real"
 ]
-
-
-def import_(
-    files: Positional[tuple[Path, ...]],
-    /,
-    project: Path = Path("projects/mine"),
-    form: str = "auto",
-    test_share: float = 0.1,
-    bad: int = 20,
-) -> int:
-    """Bring records into a project: JSONL, JSONL.gz or Parquet; the forms are those of docs/data.md.
-
-    Good rows are kept, bad ones reported with their line; the same file twice adds nothing.
-
-    Args:
-        files: What to read.
-        project: Folder of the project; made when it is not there.
-        form: Form of the rows; `auto` looks at each.
-        test_share: Share of prompts put aside for the test.
-        bad: How many bad rows of each file are named.
-    """
-    from accord.config import SettingsError
-    from accord.store import Store
-    from accord.store.exchange import import_file
-
-    if not files:
-        raise SettingsError("name at least one file to import: accord import FILE ... [--project DIR]")
-    project.mkdir(parents=True, exist_ok=True)
-    refused = 0
-    with Store.open(project / "store.db") as store:
-        for file in files:
-            found = import_file(store, file, form, test_share=test_share)  # type: ignore[arg-type]
-            refused += found.bad_rows
-            print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
-            for row in found.bad[: max(0, bad)]:
-                print(f"  line {row.line}: {row.reason}")
-            if found.bad_rows > max(0, bad):
-                print(f"  and {found.bad_rows - max(0, bad)} more bad rows; --bad {found.bad_rows} names them")
-    return 1 if refused else 0
-
-
-def export(
-    file: Positional[Path],
-    /,
-    project: Path = Path("projects/mine"),
-    form: str = "accord",
-    scrub: bool = False,
-    names: Path | None = None,
-) -> int:
-    """Take records out of a project: everything in Accord's own form, or what other trainers read.
-
-    Args:
-        file: Where to write; the ending says whether JSONL, JSONL.gz or Parquet.
-        project: Folder of the project.
-        form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
-        scrub: Take e-mail, telephone, ids, cards and names out of texts, and name people by a key of this export.
-        names: File of further names to take out with --scrub, one a line.
-    """
-    from accord.store import Store
-    from accord.store.cleaning import Cleaner
-    from accord.store.export import export as write
-
-    known = names.read_text(encoding="utf-8").splitlines() if names else ()
-    with Store.of(project) as store:
-        cleaner = Cleaner(store, known) if scrub or names else None
-        done = write(store, file, form, cleaner=cleaner)  # type: ignore[arg-type]
-        print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
-        if cleaner is not None:
-            print("taken out: " + (", ".join(f"{n} {kind}" for kind, n in sorted(cleaner.counts.items())) or "nothing"))
-    return 0
 
 
 def sample(

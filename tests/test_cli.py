@@ -191,6 +191,10 @@ def test_files_go_in_and_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "10 of 10 rows used" in told
     again = said(capsys, ["import", str(tmp_path / "pairs.jsonl.gz"), *at], 0)
     assert "0 records new" in again
+    with gzip.open(tmp_path / "pairs.jsonl.gz", "rt") as file:
+        (tmp_path / "copy.jsonl").write_text(file.read().rstrip())
+    copy = ["import", str(tmp_path / "copy.jsonl"), *at]
+    assert "its rows came as 'pairs' before; nothing was added" in said(capsys, copy, 0)
     told = said(capsys, ["import", str(tmp_path / "shown.jsonl"), *at], 1)
     assert "1 of 3 rows used" in told
     assert "line 2: " in told
@@ -199,6 +203,10 @@ def test_files_go_in_and_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert len(list(store.all(Preference))) == 10
         assert len(list(store.all(Demonstration))) == 1
         assert len(list(store.all(Feedback))) == 0
+    both = ["import", str(tmp_path / "copy.jsonl"), str(tmp_path / "pairs.jsonl.gz"), "--again"]
+    told = said(capsys, [*both, "--project", str(tmp_path / "p2")], 0)
+    assert "40 records new" in told
+    assert "pairs.jsonl.gz: 10 of 10 rows used, 10 records new" in told  # as asked for: each belief twice
 
     assert "10 rows" in said(capsys, ["export", str(tmp_path / "out.jsonl"), "--form", "preference", *at], 0)
     out = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

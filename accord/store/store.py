@@ -52,11 +52,17 @@ class Store:
         return cls(database, Blobs(Path(blobs) if blobs is not None else beside / "blobs"))
 
     @classmethod
-    def of(cls, project: Path) -> Store:
-        """The store of a project's folder. Raises Missing when there is none, so that a slip makes no empty one."""
-        if not (project / "store.db").is_file():
-            raise Missing("store.db", [str(project)], "begin with accord import, accord serve, or accord loop")
-        return cls.open(project / "store.db")
+    def of(cls, project: Path, where: str = "") -> Store:
+        """The store of a project's folder, or the one that is named.
+
+        Raises Missing when there is no such file, so that a slip makes no empty one.
+        """
+        if "://" in where:
+            return cls.open(where)
+        place = Path(where) if where else project / "store.db"
+        if not place.is_file():
+            raise Missing(place.name, [str(place.parent)], "begin with accord import, accord serve, or accord loop")
+        return cls.open(place)
 
     def close(self) -> None:
         """Give the connections back."""
