@@ -25,7 +25,7 @@ from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.run import Run, ranks, seed_of, shards
 from accord.store import Store
-from accord.store.examples import examples
+from accord.store.examples import examples, spelt
 from accord.store.exchange import import_file, texts
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
@@ -198,7 +198,8 @@ class Project:
 
         def make() -> None:
             if not (folder / "tokenizer.json").is_file():
-                made = word_level(self.lab.words) if self.lab else train_bpe(self.documents(), self.recipe.vocabulary)
+                said = spelt(self.documents, self.store, getattr(self.recipe.data, "spelling", "texts"))
+                made = word_level(self.lab.words) if self.lab else train_bpe(said, self.recipe.vocabulary)
                 with models.whole(folder) as draft:
                     made.save_pretrained(draft)
 

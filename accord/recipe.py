@@ -262,7 +262,8 @@ def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Re
     return build(Recipe, values, str(path or "recipe"))
 
 
-GROUND = ("seed", "vocabulary", "model", "encode", "data.kind", "data.lab", "data.documents", "data.texts")
+BROUGHT = tuple(f"data.{name}" for name in ("kind", "lab", "documents", "texts", "spelling"))
+GROUND = ("seed", "vocabulary", "model", "encode", *BROUGHT)
 """What every version of a project stands on."""
 ASKED = tuple(f"collect.{name}" for name in ("prompts", "answers", "form", "wanted", "people"))
 ROUNDS = (*ASKED, "believe", "reward_backbone", "draw")

@@ -104,6 +104,9 @@ class FileData(Settings):
     """Folder that the names below are in."""
     texts: tuple[str, ...] = ()
     """Plain text to pretrain on and to train the tokenizer from."""
+    spelling: Literal["texts", "all"] = "texts"
+    """What a tokenizer that is made here learns its pieces from: the texts alone, or also the prompts and answers that
+    are learned from. Letters that it never saw are spelt byte by byte, three tokens to a Chinese character."""
     demonstrations: tuple[str, ...] = ()
     """Prompts with answers to imitate."""
     preferences: tuple[str, ...] = ()

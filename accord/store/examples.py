@@ -1,10 +1,12 @@
-"""Answers of pairs as demonstrations: what was compared is imitated."""
+"""What is said in a store, for those who learn words: answers of pairs as demonstrations, and texts to spell by."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
-from accord.records import Demonstration, Preference, named_id
+from accord.records import Demonstration, Preference, Prompt, Sample, Text, named_id
 from accord.store.store import Store
 
 
@@ -19,3 +21,17 @@ def examples(store: Store, which: Literal["chosen", "both"]) -> list[Demonstrati
             found.setdefault(sample, Demonstration(id=named_id("example", sample), prompt=belief.prompt, sample=sample,
                                                    feedback=belief.feedback))  # fmt: skip
     return list(found.values())
+
+
+def spelt(texts: Callable[[], Iterable[str]], store: Store, spelling: str) -> Iterator[str]:
+    """The texts, and with spelling=all every turn of the prompts and answers on the training side of a store."""
+    yield from texts()
+    if spelling != "all":
+        return
+    said = chain(
+        (prompt.content for prompt in store.all(Prompt, split="train")),
+        (sample.content for sample in store.all(Sample, split="train")),
+    )
+    for content in said:
+        if isinstance(content, Text):
+            yield from (turn.content for turn in content.messages)

@@ -8,7 +8,7 @@ import pytest
 from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Demonstration, Preference, Prompt
-from accord.store.examples import examples
+from accord.store.examples import examples, spelt
 
 
 @pytest.fixture
@@ -50,3 +50,21 @@ def test_each_answer_is_shown_once_and_on_the_side_of_its_prompt(files: Path, wh
         )
     made.prepare()
     assert len(list(made.store.all(Demonstration))) == len(shown)
+
+
+def test_pieces_are_learned_from_what_is_said_only_where_that_is_asked(files: Path) -> None:
+    (files / "books.txt").write_text("books say nothing of it. " * 20)
+    rows = [{"prompt": f"question {n} ?", "chosen": "鲸鱼鲸鱼鲸鱼", "rejected": "no"} for n in range(12)]
+    (files / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    counts = {}
+    for spelling in ("texts", "all"):
+        data = {"kind": "files", "root": str(files), "preferences": ["pairs.jsonl"], "texts": ["books.txt"]}
+        data |= {"spelling": spelling, "test_share": 0.4}
+        made = Project(files / spelling, recipe(None, {"data": data, "vocabulary": 400}))
+        made.prepare()
+        counts[spelling] = len(made.tokenizer().encode("鲸鱼鲸鱼鲸鱼"))
+        hidden = {turn.content for p in made.store.all(Prompt, split="test") for turn in p.content.messages}
+        assert hidden
+        assert not hidden & set(spelt(made.documents, made.store, spelling))
+    assert counts["texts"] == 18
+    assert counts["all"] <= 3
