@@ -32,14 +32,14 @@ def compare(work: Work, rounds: int, threads: int, peer: str | None, rate: float
         "folder": str(material.MADE),
         "micro": work.micro,
     }
-    lanes: dict[str, Lane] = {"accord": Lane(sys.executable, "bench.ours", job, threads)}
+    lanes: dict[str, Lane] = {"accord": Lane(sys.executable, "bench.ours" + work.side, job, threads)}
     try:
         settings: Mapping[str, Any] = {}
         tried: list[dict[str, Any]] = []
         if peer and work.peers:
-            lanes["peer"] = Lane(peer, "bench.theirs", job, threads)
+            lanes["peer"] = Lane(peer, "bench.theirs" + work.side, job, threads)
             if work.kept:
-                lanes["peer_kept"] = Lane(peer, "bench.theirs", job, threads, kept=True)
+                lanes["peer_kept"] = Lane(peer, "bench.theirs" + work.side, job, threads, kept=True)
         for lane in lanes.values():
             lane.ready()
         apart: dict[str, float] = {}
@@ -60,7 +60,7 @@ def compare(work: Work, rounds: int, threads: int, peer: str | None, rate: float
 def checked(work: Work, lanes: Mapping[str, Lane]) -> dict[str, float]:
     """Both sides on the first batch; how far apart they were. It warms them up too."""
     wish = dict(work.check)
-    if work.kind == "grpo":
+    if work.kind in ("grpo", "rloo"):
         wish["answers"] = str(material.MADE / "answers.json")
     seen = {name: [lane.do(**wish, settings=dict(work.peers[0]))] for name, lane in lanes.items()}
     if work.kind == "generate" and seen["accord"][0]["said"] != seen["peer"][0]["said"]:
@@ -78,7 +78,7 @@ def same(work: Work, seen: Mapping[str, list[dict[str, Any]]], first: bool = Fal
         if ours[name] != theirs[name]:
             raise Unequal(f"{work.name}: {name} {ours[name]} against {theirs[name]}")
     worst = {"loss": 0.0, "norm": 0.0}
-    if work.kind in ("grpo", "generate") and not first:
+    if work.kind in ("grpo", "rloo", "generate") and not first:
         return worst
     for name, mine, other in (("loss", ours["losses"], theirs["losses"]), ("norm", ours["norms"], theirs["norms"])):
         # The first step is computed from the same weights; later ones carry what rounding did to Adam's first steps.
@@ -94,7 +94,7 @@ def same(work: Work, seen: Mapping[str, list[dict[str, Any]]], first: bool = Fal
 def chosen(work: Work, lane: Lane) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
     """The peer's fastest settings on a part of the amount, and what each took."""
     part = dict(work.amount)
-    if work.kind in ("dpo", "reward"):
+    if work.kind in ("dpo", "simpo", "reward"):
         part["count"] = part["batch"] = min(part["batch"], part["count"])
     tried = []
     for settings in work.peers:
@@ -121,8 +121,8 @@ def timed(
 
 def amount(work: Work, told: Mapping[str, Any]) -> float:
     """How many units one piece of work has."""
-    if work.unit == "pairs/s":
-        return float(work.amount["count"])
+    if work.unit in ("pairs/s", "answers/s"):
+        return float(work.units)
     return float(told["steps"] if work.unit == "steps/s" else told["tokens"])
 
 

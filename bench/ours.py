@@ -135,7 +135,10 @@ def worth(rollout: Rollout) -> Tensor:
     return at_end(each, rollout.length, rollout.action.shape[1])
 
 
-def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
+def learn_groups(
+    shop: Workshop, wish: dict[str, Any], kin: str, kl: KL, reference: Callable[[Segment], Tensor] | None = None
+) -> dict[str, Any]:
+    """GRPO or one of its kin: answers to a prompt are compared with each other, and one step is made of them all."""
     policy, asked = shop.policy(), shop.some("prompts", wish)
     turns = [Text(messages=tuple(Message(**turn) for turn in row["prompt"])) for row in asked]
     prompts = [Prompt(id=str(n), content=content) for n, content in enumerate(turns)]
@@ -144,8 +147,10 @@ def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
     sampling = Sampling(max_tokens=wish["tokens"], count=wish["each"], stop=(-1,))
     world = TextWorld(encoder, prompts, Sampler(policy.model), sampling, wish["batch"], 0, "bench")
     steps = wish["count"] // wish["batch"]
-    config = grpo.Config(iterations=steps, minibatches=1, micro_tokens=shop.job["micro"], kl=KL(place="none"),
-                         optimiser=ADAM)  # fmt: skip
+    config = grpo.kin(
+        kin, iterations=steps, minibatches=1, micro_tokens=shop.job["micro"], kl=kl.model_dump(), old="sampler",
+        optimiser=ADAM.model_dump(),
+    )  # fmt: skip
     collected: list[Rollout] = []
     collect = world.collect
 
@@ -154,7 +159,7 @@ def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
         return collected[-1]
 
     world.collect = noted  # type: ignore[method-assign]
-    told = shop.trained(policy, "evaluate", lambda run: grpo.train(config, policy, world, worth, run))
+    told = shop.trained(policy, "evaluate", lambda run: grpo.train(config, policy, world, worth, run, reference))
     if "answers" in wish:
         said: dict[str, list[list[int]]] = {}
         for group, ids in zip(collected[0].group.tolist(), collected[0].action.tolist(), strict=True):
@@ -162,6 +167,10 @@ def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
             said.setdefault(prompt[-1]["content"], []).append(ids)
         Path(wish["answers"]).write_text(json.dumps(said), encoding="utf-8")
     return told
+
+
+def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
+    return learn_groups(shop, wish, "grpo", KL(place="none"))
 
 
 def update_ppo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:

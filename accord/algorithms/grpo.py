@@ -78,11 +78,13 @@ class Config(Settings):
     """Largest weight that corrects a token for a sampler that differs from the trainer; None corrects nothing."""
     drift_limit: float = Field(default=0.05, gt=0)
     """Stop the run when sampler and trainer differ by more than this many nats per token on average."""
+    old: Literal["trainer", "sampler"] = "trainer"
+    """Whose log-probabilities the ratio starts from: computed again; or the sampler's where they are exact."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4, schedule="constant", epsilon=1e-5, warmup=0.0)
     """How the parameters move."""
 
 
-SHARED = ("micro_tokens", "drift_limit", "missing_end_penalty", "kl", "entropy", "entropy_target")
+SHARED = ("micro_tokens", "drift_limit", "old", "missing_end_penalty", "kl", "entropy", "entropy_target")
 """Settings that mean the same in PPO."""
 FREE: dict[str, Any] = {"place": "none"}
 KIN: dict[str, dict[str, Any]] = {
@@ -177,7 +179,7 @@ def train(
             collect = partial(gather, policy, world, reward, queue, config.collects if config.filter else 0)
             rollout = run.hold("rollout", Rollout, collect).to(run.device)
         with run.time("score"):
-            looser = shared.model_copy(update={"drift_limit": math.inf}) if queue.stale else shared
+            looser = shared.model_copy(update={"drift_limit": math.inf, "old": "trainer"}) if queue.stale else shared
             sampled = rollout.logprob
             flat = {} if config.baseline == "global" else {"flat_groups": flat_groups(rollout)}
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)

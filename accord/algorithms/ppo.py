@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import Estimator, clipped, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.looking import look_again as look_again
 from accord.algorithms.prices import Prices
-from accord.batches import Rollout, Segment, minibatches, pack
+from accord.batches import Rollout, Segment, minibatches
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
 from accord.run import OptimiserConfig, Run
@@ -85,6 +86,8 @@ class Config(Settings):
     """Leave the rollout when an update moved the policy by more than this many nats per token."""
     drift_limit: float = Field(default=0.05, gt=0)
     """Stop the run when sampler and trainer differ by more than this many nats per token on average."""
+    old: Literal["trainer", "sampler"] = "trainer"
+    """Whose log-probabilities the ratio starts from: computed again; or the sampler's where they are exact."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4, schedule="linear", epsilon=1e-5, warmup=0.0)
     """How the parameters move."""
 
@@ -160,42 +163,6 @@ def train(
         figures = {**earned, **seen, **learned, "kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()
-
-
-@torch.no_grad()
-def look_again(
-    rollout: Rollout, policy: Actor, reference: Reference | None, config: Config
-) -> tuple[Rollout, dict[str, float]]:
-    """The rollout with the trainer's own log-probabilities and values, and the reference's log-probabilities.
-
-    Raises ArithmeticError when the sampler's log-probabilities are further from the trainer's than `drift_limit`.
-    """
-    logprob, entropy = torch.zeros_like(rollout.logprob), torch.zeros_like(rollout.logprob)
-    value, referred = torch.zeros_like(logprob), torch.zeros_like(logprob)
-    for index in pack(rollout, config.micro_tokens):
-        micro = rollout.rows(index)
-        now, steps = policy.evaluate(micro), micro.mask.shape[1]
-        logprob[index, :steps], entropy[index, :steps] = now.logprob, now.entropy
-        if now.value is not None:
-            value[index, :steps] = now.value
-        if reference is not None:
-            referred[index, :steps] = reference(micro)
-    drift = mean((logprob - rollout.logprob).abs(), rollout.mask)
-    if not drift <= config.drift_limit:  # so that a sampler's NaN is caught too
-        raise ArithmeticError(
-            f"sampler and trainer differ by {drift:.4f} nats per token on average, more than drift_limit="
-            f"{config.drift_limit}. Look for another temperature, dropout, old weights or precision in the sampler."
-        )
-    answers, referred = len(rollout), referred if reference is not None else logprob
-    kept = replace(rollout, logprob=logprob, value=value, reference=referred)
-    return kept, {
-        "kl": float(torch.where(rollout.mask, kl(logprob, referred, "k1"), 0.0).sum() / answers),
-        "kl_k3": float(torch.where(rollout.mask, kl(logprob, referred, "k3"), 0.0).sum() / answers),
-        "entropy": float(mean(entropy, rollout.mask)),
-        "sampler_drift": float(drift),
-        "length": float(rollout.mask.sum() / answers),
-        "finished": float(rollout.finished.float().mean()),
-    }
 
 
 @torch.no_grad()
