@@ -14,6 +14,7 @@ import html
 import re
 import secrets
 import threading
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -91,12 +92,13 @@ def _render(text: str) -> str:
         dirty,
         tags=TAGS,
         attributes={"*": set(), "a": {"href"}, "ol": {"start"}},
+        tag_attribute_values={"ol": {"dir": {"rtl"}}, "ul": {"dir": {"rtl"}}, "blockquote": {"dir": {"rtl"}}},
         url_schemes={"http", "https", "mailto"},
         url_relative="deny",
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
-    clean = re.sub(r"<(p|h[3-6]|li|blockquote|table)(?=[ >])", r'<\1 dir="auto"', clean)
+    clean = re.sub(r"<(p|h[3-6]|li|table)(?=[ >])", r'<\1 dir="auto"', clean)
     return re.sub(f"{env['secret']}x([0-9]+)x", lambda m: env["ours"][int(m[1])], clean)
 
 
@@ -208,12 +210,21 @@ def _block_math(state: StateBlock, first: int, last: int, silent: bool) -> bool:
 
 
 def _lower(state: Any) -> None:
-    """Headings of a text stand below those of the page."""
-    for token in state.tokens:
+    """Headings of a text stand below those of the page; lists and quotations run the way their words do."""
+    for at, token in enumerate(state.tokens):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
         if token.type in ("th_open", "td_open"):
             token.attrs = {}
+        if token.type in ("bullet_list_open", "ordered_list_open", "blockquote_open") and _turned(state.tokens[at:]):
+            token.attrSet("dir", "rtl")
+
+
+def _turned(tokens: Sequence[Token]) -> bool:
+    """Whether the first letter in there is of a script that runs from right to left."""
+    inside = next((token.content for token in tokens if token.type == "inline"), "")
+    kinds = (unicodedata.bidirectional(letter) for letter in inside)
+    return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), False)
 
 
 def _make() -> MarkdownIt:

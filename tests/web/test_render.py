@@ -217,3 +217,11 @@ def test_mathematics_code_tables_and_writing_from_right_to_left() -> None:
 def test_the_same_text_is_rendered_once() -> None:
     text = "a **rare** text"
     assert render(text) is render(text)
+
+
+def test_lists_and_quotations_run_the_way_their_words_do() -> None:
+    assert '<ol dir="rtl">' in render("1. يلاحظ\n2. يتصرف")
+    assert '<ul dir="rtl">' in render("- **مرحبا** hello")
+    assert '<blockquote dir="rtl">' in render("> اقتباس")
+    for text in ("1. one\n2. اثنان", "- 12", "> quoted", "- <ul dir=rtl>"):
+        assert 'dir="rtl"' not in render(text).replace("&lt;ul dir=rtl&gt;", "")

@@ -2,6 +2,7 @@
 
 import { byId, el, raw, sanitised } from "./dom.js";
 import { formOf } from "./forms.js";
+import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
 import { ask, write } from "./session.js";
 
@@ -114,8 +115,8 @@ byId("said").addEventListener("keydown", (event) => {
   byId("say").requestSubmit();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.("textarea, input")) return;
-  if (state.claim && localStorage.getItem("accord-keys") !== "off" && state.form?.key?.(event.key)) event.preventDefault();
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.("textarea, input") || pressing(event)) return;
+  if (state.claim && localStorage.getItem("accord-keys") !== "off" && state.form?.key?.(meant(event))) event.preventDefault();
 });
 byId("fresh").addEventListener("click", () => {
   if (state.busy) return;

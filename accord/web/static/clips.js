@@ -1,6 +1,6 @@
 // Pictures, films and recorded episodes side by side, all on one clock.
 
-import { el, raw } from "./dom.js";
+import { el, key, raw } from "./dom.js";
 
 const clock = { at: 0, playing: false, rate: 1, last: 0, ticking: false, clips: new Set() };
 
@@ -72,7 +72,8 @@ function dot(pen, x, y, size) {
 
 function join(one) {
   for (const other of clock.clips) if (!other.node.isConnected && other.shown) clock.clips.delete(other);
-  if (!clock.clips.size) Object.assign(clock, { at: 0, playing: true, rate: 1 });
+  if (!clock.clips.size) Object.assign(clock, { at: 0, playing: !matchMedia("(prefers-reduced-motion: reduce)").matches, rate: 1 });
+  clock.told?.();
   clock.clips.add(one);
   one.draw(clock.at);
   if (!clock.ticking) requestAnimationFrame(tick);
@@ -109,5 +110,22 @@ export function clipKey(pressed) {
   } else if (pressed === "[") clock.rate = Math.max(0.5, clock.rate / 2);
   else if (pressed === "]") clock.rate = Math.min(4, clock.rate * 2);
   else return false;
+  clock.told?.();
   return true;
+}
+
+/** The same by hand, for those who have no keyboard or whose keys are turned off. */
+export function clipBar() {
+  const says = (pressed, label, word) => el("button", { type: "button", onclick: () => clipKey(pressed), attr: { "aria-label": label } }, key(pressed === " " ? "space" : pressed), word);
+  const play = says(" ", "Play or stop all clips", "");
+  const word = el("span");
+  const speed = el("output", { className: "soft" });
+  play.append(" ", word);
+  clock.told = () => {
+    word.textContent = clock.playing ? "stop" : "play";
+    speed.textContent = `${clock.rate} times the speed`;
+  };
+  clock.told();
+  return el("div", { className: "row clipbar", role: "group", attr: { "aria-label": "Clips" } }, play,
+    says(",", "One step back", " back"), says(".", "One step on", " on"), says("[", "Slower", " slower"), says("]", "Faster", " faster"), speed);
 }

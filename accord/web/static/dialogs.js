@@ -6,7 +6,7 @@ const REASONS = {
   skip: ["I know too little about this", "Not in a language that I read", "Too long to judge well", "I would rather not read this"],
   flag: ["Harmful or illegal", "Names or private data of a person", "Broken or empty", "The question makes no sense"],
 };
-const ALWAYS = [["z", "undo, as often as you like"], ["s", "skip, with a reason"], ["f", "flag, with a reason"], ["c", "comment, kept with the answer"], ["m", "text as it was written"], ["d", "where two answers differ"], ["space , . [ ]", "clips: play, step, speed"], ["g", "guideline"], ["?", "this list"]];
+const ALWAYS = [["z", "undo, as often as you like"], ["s", "skip, with a reason"], ["f", "flag, with a reason"], ["c", "comment, kept with the answer"], ["m", "text as it was written"], ["p", "the whole prompt, and back"], ["d", "where two answers differ"], ["space , . [ ]", "clips: play, step, speed"], ["g", "guideline"], ["?", "this list"]];
 const OF_FORM = {
   comparison: [["1", "A is much better"], ["2", "A is clearly better"], ["3", "A is slightly better"], ["4", "equally good"], ["5", "B is slightly better"], ["6", "B is clearly better"], ["7", "B is much better"], ["0", "both are bad"]],
   ranking: [["1–9", "next place, best first"], ["=", "tied with the one before"], ["⌫", "take the last one back"], ["Enter", "send"]],

@@ -1,7 +1,7 @@
 // One form of question, one function: cards to read, a bar to answer with, and what keys mean.
 
 import { LETTERS, cardsOf } from "./cards.js";
-import { clipKey } from "./clips.js";
+import { clipBar } from "./clips.js";
 import { el, key } from "./dom.js";
 import { combined, ranking } from "./ranking.js";
 import { flags, rating } from "./scores.js";
@@ -18,7 +18,8 @@ const hint = (name) => el("kbd", { textContent: name, attr: HIDDEN });
 
 /** The form of a task: { cards, bar, key?, command?, repaint?, restore?, focus?, close? }. */
 export function formOf(task, desk) {
-  return { comparison, ranking, rating, flags, combined, correction, demonstration, critique }[task.form](task, desk);
+  const made = { comparison, ranking, rating, flags, combined, correction, demonstration, critique }[task.form](task, desk);
+  return task.samples.some((sample) => sample.blob && !sample.media.startsWith("image/")) ? { ...made, bar: [clipBar(), ...made.bar] } : made;
 }
 
 function comparison(task, desk) {
@@ -55,7 +56,6 @@ function comparison(task, desk) {
   return {
     ...cardsOf(task, desk, LETTERS), bar: [bar, second],
     key: (pressed) => {
-      if (clipKey(pressed)) return true;
       if (pending) {
         if (pressed === "Backspace") back();
         else pending.find((one) => one.key === pressed)?.choose();

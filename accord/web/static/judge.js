@@ -1,8 +1,10 @@
 // The judging screen: tasks are leased ahead, a key answers and goes on, answers travel in the background.
 
 import { byId, el, raw, sanitised } from "./dom.js";
+import { clipKey } from "./clips.js";
 import { help, pick, comment, wireDialogs } from "./dialogs.js";
 import { formOf } from "./forms.js";
+import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
 import { ask, write } from "./session.js";
 
@@ -97,6 +99,7 @@ function show(previous) {
   byId("bar").hidden = false;
   paint();
   state.marked = false;
+  byId("prompt").classList.remove("whole");
   byId("open-diff").setAttribute("aria-pressed", "false");
   byId("open-diff").hidden = task.samples.length !== 2 || Boolean(task.samples[0].blob);
   state.form = formOf(task, { say, draft: (value) => keepDraft(task, value), turn: (one) => turn(one), previous: previous?.answer });
@@ -107,7 +110,8 @@ function show(previous) {
   state.since = performance.now();
   byId("read").scrollTop = 0;
   byId("samples").scrollTop = 0;
-  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+  const last = [...byId("prompt").querySelectorAll(".turn")].at(-1); // the last turn from its beginning
+  byId("prompt").scrollTop = last ? last.offsetTop - byId("prompt").firstChild.offsetTop : 0;
   if (!state.form.focus?.()) byId("samples").focus({ preventScroll: true });
   shelf.get("drafts", task.question).then((kept) => {
     if (kept !== undefined && current() === task && !previous) state.form.restore?.(kept);
@@ -251,19 +255,23 @@ async function remark() {
   byId("comment").classList.toggle("on", Boolean(state.note));
 }
 
-const ACTS = { z: undo, g: () => guideline(), m: source, d: differ, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
+/** The prompt as high as it needs to be, and back. */
+const whole = () => byId("prompt").classList.toggle("whole");
+
+const ACTS = { z: undo, p: whole, g: () => guideline(), m: source, d: differ, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help(current()?.form) };
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return void (current() && state.form?.command?.(event));
   const typing = event.target.closest?.("textarea, input, select, dialog[open]");
-  if (typing || localStorage.getItem("accord-keys") === "off") return;
-  const act = ACTS[event.key.toLowerCase()];
-  if (event.repeat && (act || /^[0-9]$/.test(event.key))) return event.preventDefault();
+  if (typing || pressing(event) || localStorage.getItem("accord-keys") === "off") return;
+  const pressed = meant(event);
+  const act = ACTS[pressed];
+  if (event.repeat && (act || /^[0-9]$/.test(pressed))) return event.preventDefault();
   if (act) {
     event.preventDefault();
     act();
-  } else if (current() && state.form?.key?.(event.key)) event.preventDefault();
+  } else if (current() && (clipKey(pressed) || state.form?.key?.(pressed))) event.preventDefault();
 });
 
 const BUTTONS = { undo, "open-diff": differ, skip: ACTS.s, flag: ACTS.f, comment: remark, "open-raw": source, "open-guideline": () => guideline(), "close-guideline": () => guideline(false), "open-help": ACTS["?"] };

@@ -4,13 +4,15 @@ import { cardsOf } from "./cards.js";
 import { el, key } from "./dom.js";
 import { asking, scoring } from "./scores.js";
 
+const DIGITS = "123456789";
+
 /** Places from best to worst, typed or clicked. `changed` hears of each step. */
 export function ranker(task, desk, before, changed) {
   let places = (before?.order ?? []).map((tied) => tied.map((id) => task.samples.findIndex((sample) => sample.id === id)));
   let tie = false;
   const tray = el("output", { className: "tray", attr: { "aria-live": "polite" } });
   const badges = task.samples.map(() => el("span", { className: "place" }));
-  const made = cardsOf(task, desk, "123456789", (sample, at) =>
+  const made = cardsOf(task, desk, DIGITS, (sample, at) =>
     el("button", { type: "button", className: "take", onclick: () => take(at) }, badges[at], el("span", { className: "unseen", textContent: `: answer ${at + 1}, place it next` })));
   const taken = () => places.flat();
   const draw = () => {
@@ -79,8 +81,8 @@ export function combined(task, desk) {
   let ordering = Boolean(before);
   const kept = () => desk.draft({ scores: scores.values(), yes: yes?.values(), places, ordering });
   let places = [];
-  const scores = scoring(task, before?.rating.scores, () => { draw(); kept(); });
-  const yes = task.flags.length ? asking(task, before?.flags, () => { draw(); kept(); }) : null;
+  const scores = scoring(task, before?.rating.scores, () => { draw(); kept(); }, DIGITS);
+  const yes = task.flags.length ? asking(task, before?.flags, () => { draw(); kept(); }, DIGITS) : null;
   const made = ranker(task, { ...desk, shut: () => !ordering }, before?.ranking, (order) => { places = order; draw(); kept(); });
   const rated = () => scores.complete() && (!yes || yes.complete());
   const send = el("button", { type: "button", className: "main", onclick: () => next() }, el("span", { className: "then" }), key("Enter"));
@@ -89,6 +91,7 @@ export function combined(task, desk) {
   const draw = () => {
     first.hidden = ordering;
     second.hidden = !ordering;
+    yes?.node.classList.toggle("later", !scores.complete());
     (ordering ? second : first).append(send);
     send.firstChild.textContent = ordering ? "Send " : "Now rank them ";
     send.disabled = ordering ? !made.complete() : !rated();
