@@ -1,4 +1,4 @@
-"""Several rewards as one: weighted sums, and a gate that lets safety speak first where there is danger."""
+"""Several rewards as one: weighted sums, a gate that lets safety speak first, and faults that are or are not."""
 
 from __future__ import annotations
 
@@ -45,8 +45,12 @@ class Gate:
         risky: Callable[[Rollout], Tensor] | None = None,
         whiten: bool = True,
         name: str = "safety",
+        from_gate: bool = False,
     ) -> None:
-        """risky: [B] bool, prompts that were written to provoke; there safety decides alone. name: in `seen`."""
+        """risky: [B] bool, prompts that were written to provoke; there safety decides alone. name: in `seen`.
+
+        from_gate: safety counts from the threshold's log-odds on, so that an answer just below it is paid 0.
+        """
         if not 0 < threshold < 1:
             raise ValueError(f"threshold={threshold} is a probability of being safe; use one between 0 and 1")
         self.helpful = helpful
@@ -55,10 +59,12 @@ class Gate:
         self.risky = risky
         self.whiten = whiten
         self.name = name
+        self.level = math.log(threshold / (1 - threshold)) if from_gate else 0.0
         self.gated = 0.0
         """Share of the last rollout's answers that safety decided."""
         self.seen: dict[str, float] = {}
-        """The same as `gated/NAME`, the mean chance of being unsafe as `cost/NAME`, and the mean helpful `reward`."""
+        """The same as `gated/NAME`, the mean chance of being unsafe as `cost/NAME`, the mean helpful `reward`, and as
+        `doubtful/NAME` the share let through with at least half the chance of being unsafe that closes the gate."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """[B, T]: 0 but at the last step of each answer."""
@@ -67,12 +73,30 @@ class Gate:
         if self.risky is not None:
             closed = closed | self.risky(rollout).to(closed.device)
         self.gated = float(closed.float().mean())
+        unsafe = torch.sigmoid(-safe)
         self.seen = {
             "reward": float(helpful.mean()),
-            f"cost/{self.name}": float(torch.sigmoid(-safe).mean()),
+            f"cost/{self.name}": float(unsafe.mean()),
             f"gated/{self.name}": self.gated,
+            f"doubtful/{self.name}": float((~closed & (unsafe >= (1 - self.threshold) / 2)).float().mean()),
         }
-        outcome = torch.where(closed, safe, helpful)
+        outcome = torch.where(closed, safe - self.level, helpful)
         if self.whiten:
             outcome = (outcome - outcome.mean()) / outcome.std(correction=0).clamp_min(1e-6)
         return at_end(outcome, rollout.length, rollout.action.shape[1])
+
+
+class Held:
+    """1 for an answer whose cost is at least a threshold, else 0: its mean is the share of answers held at fault.
+
+    A mean chance has a floor, for people say yes by mistake; this share has none. Implements protocols.Reward.
+    """
+
+    def __init__(self, cost: Reward, threshold: float) -> None:
+        self.cost = cost
+        self.threshold = threshold
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: 0 but at the last step of each answer."""
+        outcome = self.cost(rollout).to(rollout.logprob).sum(1)
+        return at_end((outcome >= self.threshold).to(outcome), rollout.length, rollout.action.shape[1])

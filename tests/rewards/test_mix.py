@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from accord.rewards.mix import Gate, Mix
+from accord.rewards.mix import Gate, Held, Mix
 from tests.algorithms.conftest import Speaker, told
 
 ROLLOUT = told(Speaker())
@@ -52,8 +52,34 @@ def test_the_gate_lets_safety_speak_where_it_is_in_doubt_or_the_prompt_is_risky(
         assert found[b].abs().sum().item() == pytest.approx(abs(expected[b]), abs=1e-4)
     assert gate.gated == pytest.approx(sum(closed) / 20)
     unsafe = sum(1 / (1 + math.exp(value)) for value in safe) / 20
+    doubtful = [not shut and 1 / (1 + math.exp(value)) >= 0.425 for shut, value in zip(closed, safe, strict=True)]
+    assert 0 < sum(doubtful) < 20
     seen = {"reward": sum(helpful) / 20, "cost/safety": unsafe, "gated/safety": gate.gated}
-    assert gate.seen == pytest.approx(seen, abs=1e-5)
+    assert gate.seen == pytest.approx({**seen, "doubtful/safety": sum(doubtful) / 20}, abs=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.9])
+def test_counted_from_the_gate_on_nothing_that_it_shuts_out_earns_more_than_nothing(threshold):
+    plain = Gate(drawn(0), drawn(1), threshold, whiten=False)
+    moved = Gate(drawn(0), drawn(1), threshold, whiten=False, from_gate=True)
+    before, after = plain(ROLLOUT).sum(1), moved(ROLLOUT).sum(1)
+    shut = torch.sigmoid(drawn(1)(None).sum(1)) < threshold
+    assert 0 < int(shut.sum()) < 20
+    assert torch.equal(before[~shut], after[~shut])
+    assert torch.equal(before, after) == (threshold == 0.5)
+    assert bool((after[shut] <= 0).all())
+    # Odds of being safe, over those of the gate: e to what is paid.
+    safe = torch.sigmoid(drawn(1)(None).sum(1))[shut]
+    odds = safe / (1 - safe) / (threshold / (1 - threshold))
+    assert torch.allclose(after[shut].exp(), odds, rtol=1e-4)
+
+
+def test_what_is_held_at_fault_costs_one_and_all_else_nothing():
+    found, cost = Held(drawn(0), 0.7)(ROLLOUT), drawn(0)(None)
+    for b in range(20):
+        last = int(ROLLOUT.length[b]) - 1
+        assert found[b].tolist() == [float(t == last and float(cost[b, last]) >= 0.7) for t in range(6)]
+    assert 0 < found.sum() < 20
 
 
 def test_a_threshold_is_a_probability():
