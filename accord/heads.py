@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from accord.added import what_each_added
 from accord.algorithms import reward_heads
-from accord.algorithms.heads_file import read_heads, write_heads
+from accord.algorithms.heads_file import write_heads
+from accord.algorithms.members import member, with_members
 from accord.algorithms.pseudo import gaps_of, self_train
 from accord.algorithms.reward_model import scores_of
 from accord.batches import Comparisons
+from accord.columns import CRITERIA
 from accord.config import SettingsError
 from accord.heard import Lesson, gathered, ordered, own, pool_of
 from accord.judged import Judged
 from accord.project import Project, named
-from accord.records import Preference, Prompt, Sample, Version, digest
+from accord.records import Preference, Version, digest
 from accord.rewards.calibrate import Calibration, calibrate, fitted_across
-from accord.rewards.ensemble import agreed_order
+from accord.rewards.ensemble import agreed_order, averaged
 from accord.run import ranks, seed_of
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
-
-CRITERIA = "criteria.safetensors"
-"""File of a version's folder with the heads of the other criteria, and every criterion's normaliser."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,25 @@ def train_reward_heads(
     tokenizer = open_tokenizer(str((chosen or named(recipe.model, project.path(str(start)))).name))
     encoder, parent = project.encoder(tokenizer), None if chosen else start
     others = [f"{name}-{number}" for number in range(2, config.members + 1)]
-    free(project, others, method, lesson)
+    free(project, [] if config.average else others, method, lesson)
     batches = {part: encoder.judged(said, lesson.prompts, lesson.samples) if said else None
                for part, said in lesson.said.items()}  # fmt: skip
     encoder.report.warn(name)
+    asked_for(config, batches["test"])
     taught = learned(project, name, config, start, lesson, batches, encoder)
     measured = together(taught, batches["test"], config) | encoder.report.figures()
+    if config.added:
+        judged, held = batches["train"], batches["test"]
+        assert judged is not None
+        assert held is not None
+
+        def fresh(run: str, said: Judged) -> Scorer:
+            plain = config.model_copy(update={"heads": 0})
+            return one_model(project, f"{name}-{run}", plain, start, 1, said, None, encoder.tokenizer).scorer
+
+        measured |= what_each_added(config, fresh, judged, held, None if config.pseudo.rounds else taught[0].scorer)
+    if config.average:
+        taught, others = [averaged_model(taught, batches, config)], []
     kept = {**dict(zip(others, taught[1:], strict=True)), name: taught[0]}  # the first one last: it names the others
     for one, model in kept.items():
         own = {**model.figures, **calibrated(model, batches["calibration"], config), **measured}
@@ -143,18 +156,67 @@ def one_model(
     tokenizer: Any,
 ) -> Taught:
     """One member, from a head drawn for it."""
-    recipe = project.recipe
+    recipe, shared_head = project.recipe, number == 1 or config.average
     backbone = recipe.reward_backbone or named(recipe.model, project.path(str(start)))
-    parts: tuple[Any, ...] = ("head",) if number == 1 else ("head", number)
+    parts: tuple[Any, ...] = ("head",) if shared_head else ("head", number)
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, *parts), fresh_head=True))
     lessons = digest([judged.names, judged.value.tolist(), judged.weight.tolist()])
     run = project.run(run_name, config, start=start, member=number, judged=lessons)
+    if config.heads:  # weighed once here, so that the draws of the members' prompts are not weighed away
+        judged = with_members(reward_heads.weighed(judged, config), config.heads, config.main, run.config.seed)
+        config = config.model_copy(update={"share_prompts": False, "forms": {}})
     shared = held is not None and bool(set(held.kinds) & set(judged.kinds))
     heads, figures = reward_heads.train(config, scorer.to(run.device), judged, run, held if shared else None)
+    if config.heads and held is not None:
+        figures |= heads_together(scorer, heads, held, config)
     return Taught(scorer, heads, figures)
 
 
+def averaged_model(taught: Sequence[Taught], batches: dict[str, Judged | None], config: reward_heads.Config) -> Taught:
+    """One model whose weights are the mean of the members' (Rame et al. 2024), measured and normalised anew."""
+    first, judged, held = taught[0], batches["train"], batches["test"]
+    assert judged is not None
+    first.scorer.load_state_dict(averaged([one.scorer.state_dict() for one in taught]))
+    first.heads.columns.load_state_dict(averaged([one.heads.columns.state_dict() for one in taught]))
+    device = next(first.scorer.parameters()).device
+    normalisers = reward_heads.normalisers_of(config, first.scorer, first.heads.columns, judged.to(device))
+    figures = {name: value for name, value in first.figures.items() if name.startswith("pseudo_")}
+    if held is not None and len(held.ordered(config.main)[0]):
+        score = scores_of(first.scorer, held.segment.to(device), config.micro_tokens).cpu()
+        right, weight, _ = reward_heads.rights(score, held, config.main)
+        figures["held_accuracy"] = float((right * weight).sum() / weight.sum())
+    return Taught(first.scorer, replace(first.heads, normalisers=normalisers), figures)
+
+
 # --- what is known of it ---------------------------------------------------------------------------------------
+
+
+def asked_for(config: reward_heads.Config, held: Judged | None) -> None:
+    """Raises SettingsError, before anything is learned, for settings that do not fit each other or the judgements."""
+    if config.average and config.members < 2:
+        raise SettingsError("reward_heads.average is the mean of several models; set reward_heads.members to 3, say")
+    if config.heads and config.members > 1:
+        raise SettingsError("reward_heads.heads and reward_heads.members are two ways to an ensemble; take one of them")
+    if config.heads == 1:
+        raise SettingsError("reward_heads.heads=1: one head cannot disagree with itself; take 5, or 0 for none")
+    if config.added and (held is None or not len(held.ordered(config.main)[0])):
+        raise SettingsError("reward_heads.added measures on judgements of test prompts that order answers in the main "
+                            "criterion, and there are none; import with --test-share, or turn it off")  # fmt: skip
+
+
+@torch.no_grad()
+def heads_together(
+    scorer: Scorer, heads: reward_heads.Heads, held: Judged, config: reward_heads.Config
+) -> dict[str, float]:
+    """How the mean of the heads on one trunk orders held-out pairs, and how often two of them order answers alike."""
+    if not len(held.ordered(config.main)[0]):
+        return {}
+    segment, names = held.segment.to(next(scorer.parameters()).device), heads.columns.criteria
+    scores, _ = reward_heads.scores_of(scorer, heads.columns, segment, config.micro_tokens)
+    mine = [names.index(member(config.main, number)) for number in range(1, config.heads + 1)]
+    said = torch.stack([heads.normalisers[names[place]](scores[:, place]) for place in mine]).cpu()
+    right, weight, _ = reward_heads.rights(said.mean(0), held, config.main)
+    return {"ensemble_accuracy": float((right * weight).sum() / weight.sum()), "agreed_order": agreed_order(said)}
 
 
 def together(taught: Sequence[Taught], held: Judged | None, config: reward_heads.Config) -> dict[str, float]:
@@ -207,14 +269,3 @@ def told_apart(
     entry = torch.isin(aside.kind[aside.said], torch.tensor(flagged))
     score = scores_of(model.scorer, aside.segment.to(device), config.micro_tokens).cpu()[aside.row[entry]]
     return score.double().numpy(), aside.value[entry].double().numpy(), aside.segment.group[aside.row[entry]].numpy()
-
-
-@torch.no_grad()
-def by_criterion(project: Project, version: str, pairs: Sequence[tuple[Prompt, Sample]]) -> dict[str, list[float]]:
-    """The normalised score of each answer in every criterion that a version of this stage has a head for."""
-    scorer, encoder = project.scorer(version)
-    states = scorer.states(encoder.segment(pairs, scoring=True))
-    columns, normalisers = read_heads(project.path(version) / CRITERIA, states.shape[1])
-    scores, _ = columns(states, scorer.read(states))
-    return {name: normalisers[name](column).tolist()
-            for name, column in zip(columns.criteria, scores.T, strict=True)}  # fmt: skip

@@ -12,6 +12,7 @@ from accord.algorithms.reward_heads import Config
 from accord.batches import Comparisons
 from accord.config import SettingsError
 from accord.judged import Judged
+from accord.origins import prior
 from accord.project import Project
 from accord.quality.judged import Judgement, believed, flags, in_their_forms
 from accord.records import Critique, Preference, Prompt, Question, Sample, named_id
@@ -51,6 +52,9 @@ def gathered(project: Project, config: Config, beliefs: Sequence[Preference] | N
         of = {part: [one for one in said["train"] if part_of(one.prompt, config) == part] for part in SPLITS[:3]}
         said |= of
         pairs = [pair for pair in pairs if part_of(pair.prompt, config) == "train"]
+    if said["train"]:
+        aside = {one.prompt for part in ("calibration", "stop") for one in said[part]}
+        said["train"] += [one for one in prior(project, config, said["train"]) if one.prompt not in aside]
     spoken = [one for part in said.values() for one in part]
     shown = [*(s for one in spoken for s in one.samples), *(s for pair in pairs for s in (pair.chosen, pair.rejected))]
     names = dict.fromkeys(shown)

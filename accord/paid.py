@@ -10,11 +10,12 @@ from torch import Tensor
 
 from accord import dialogues
 from accord.batches import Rollout
+from accord.columns import heads_of, member_scores
 from accord.config import SettingsError
 from accord.project import Project, scores
 from accord.protocols import Reward
 from accord.rewards.calibrate import Calibrated, Calibration, Chance
-from accord.rewards.ensemble import Ensemble
+from accord.rewards.ensemble import Ensemble, Heads
 from accord.rewards.lagrange import Lagrangian
 from accord.rewards.learned import Learned
 from accord.rewards.mix import Gate, Mix
@@ -22,6 +23,7 @@ from accord.run import Run
 from accord.steps import by_steps
 from accord.terms import Cost, Members, Steps
 from accord.worlds.text import models
+from accord.worlds.text.world import TextWorld
 
 KEYS = ("members_rule", "costs", "steps")
 """Under which names a version keeps these terms; it has none where they are at their defaults."""
@@ -70,8 +72,15 @@ def learned(project: Project, world: dialogues.World, reward: str, device: torch
     """The normalised score of a reward model; of an ensemble, what its members say by the recipe's rule."""
     if (on_the_way := by_steps(project, world, reward, device, tokens)) is not None:
         return on_the_way
-    every = [_score(project, world, name, device, tokens) for name in project.members(reward)]
     rule = project.recipe.ensemble
+    if heads_of(project, reward):
+        if not (isinstance(world, TextWorld) or project.recipe.dialogue.paid == "end"):
+            raise SettingsError(
+                f"{reward} is an ensemble of heads, which pays for whole dialogues; set dialogue.paid=end"
+            )
+        score, normalisers = member_scores(project, reward, device, tokens)
+        return Heads(world.keep, score, normalisers, rule.rule, rule.doubt)
+    every = [_score(project, world, name, device, tokens) for name in project.members(reward)]
     return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
 
 
@@ -84,7 +93,9 @@ def bounded(
     A plain reward without costs is returned as it is.
     """
     bounds = costs(project, cost)
-    watched: list[Ensemble | Lagrangian | Gate] = [one for one in _inside(reward) if isinstance(one, Ensemble)]
+    watched: list[Ensemble | Heads | Lagrangian | Gate] = [
+        one for one in _inside(reward) if isinstance(one, Ensemble | Heads)
+    ]
     gates, priced = ({k: one for k, one in bounds.items() if (one.gate is None) == free} for free in (False, True))
     for name, one in gates.items():
         assert one.gate is not None
@@ -120,7 +131,7 @@ class Watched:
     It is kept in the checkpoint, for a run that goes on in the middle of a step may not ask the reward again.
     """
 
-    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Lagrangian | Gate]) -> None:
+    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Heads | Lagrangian | Gate]) -> None:
         self.reward, self.parts = reward, tuple(parts)
         self.seen: dict[str, float] = {}
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from shlex import quote
 
 from accord import dialogues
+from accord.added import figures_added
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.report import terminal_table, write_report
 from accord.evaluate.story import Judged, Lineage, Side, Stage, Story, summary
@@ -116,7 +117,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         kl=drift,
         cards=cards,
         ledger=table,
-        figures=(*by_round, *by_turn, *(() if gold else by_half(cards))),
+        figures=(*by_round, *by_turn, *figures_added(project, names), *(() if gold else by_half(cards))),
         findings=(*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)),
         lineage=tuple(_lineage(project)),
         limits=_limits(gold is not None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from accord import build, judge, methods
+from accord import build, heads, judge, methods
+from accord.added import figures_added
+from accord.columns import CRITERIA, by_criterion, member_scores
 from accord.config import SettingsError
-from accord.heads import CRITERIA, by_criterion
 from accord.heard import gathered, part_of, unanswered
 from accord.project import Project
 from accord.recipe import Recipe, recipe
@@ -32,6 +34,8 @@ from accord.records import (
     Span,
     Text,
 )
+from accord.rewards.ensemble import averaged
+from accord.run import read_log
 from accord.worlds.text import models
 from tests.flow.circle import TINY, weights
 
@@ -284,3 +288,112 @@ def test_questions_that_nobody_answered_are_labelled_where_the_model_is_sure(eve
     assert {path.parent.name for path in runs.glob("more-*/log.jsonl")} >= {"more-round0-1", "more-round1-1"}
     said = {one.id for one in made.store.feedback()} | {belief.id for belief in made.preferences("train")}
     assert set(version.data) < said
+
+
+# --- ensembles of heads and of weights, what a form added, and priors ------------------------------------------------
+
+
+def test_heads_on_one_trunk_are_an_ensemble_that_a_policy_is_paid_by(everything: Project) -> None:
+    made = with_(everything, heads=4, epochs=3)
+    version = methods.train(made, "reward_heads", "headed", start="sft")
+    assert made.members("headed") == ["headed"]
+    assert 0.5 < version.figures["agreed_order"] < 1
+    assert version.figures["ensemble_accuracy"] > 0.8
+    by = by_criterion(made, "headed", five())
+    mine = torch.tensor([by[f"#{n}"] for n in range(1, 5)]).T
+    assert mine.std(1).min() > 0
+    score, normalisers = member_scores(made, "headed", torch.device("cpu"), 64)
+    mean, std = torch.tensor(normalisers).T
+    assert torch.allclose((score(five()) - mean) / std, mine, atol=1e-4)
+    careful = Recipe(**{**made.recipe.model_dump(), "ensemble": {"rule": "worst"}})
+    methods.train(Project(made.folder, careful), "rloo", "careful", start="sft", reward="headed")
+    rows = read_log(made.folder / "runs" / "careful" / "log.jsonl")
+    assert all(row["disagreement"] > 0 for row in rows)
+    talking = Recipe(
+        **{**careful.model_dump(), "dialogue": {"turns": 2, "user": "sft", "paid": "mean", "user_tokens": 8}}
+    )
+    with pytest.raises(SettingsError, match="paid=end"):
+        methods.train(Project(made.folder, talking), "rloo", "talking", start="sft", reward="headed")
+
+
+def test_the_weights_of_members_are_averaged_to_one_model(everything: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[dict[str, torch.Tensor]]] = []
+
+    def spied(members: Any) -> dict[str, torch.Tensor]:
+        seen.append([{name: value.clone() for name, value in one.items()} for one in members])
+        return averaged(members)
+
+    monkeypatch.setattr(heads, "averaged", spied)
+    made = with_(everything, members=3, average=True, epochs=2)
+    version = methods.train(made, "reward_heads", "soup", start="sft")
+    assert "ensemble" not in version.config
+    assert made.members("soup") == ["soup"]
+    assert made.version("soup-2") is None
+    assert version.figures["held_accuracy"] > 0.7
+    assert {"ensemble_accuracy", "agreed_order"} < set(version.figures)
+    kept = made.scorer("soup")[0].state_dict()
+    starts = 0
+    for name, value in kept.items():
+        three = [one[name].double() for one in seen[0]]
+        assert torch.allclose(value.double(), (three[0] + three[1] + three[2]) / 3, atol=1e-6), name
+        starts += int(not torch.equal(three[0], three[1]))
+    assert starts > 3
+    with pytest.raises(SettingsError, match="members to 3"):
+        methods.train(with_(everything, average=True), "reward_heads", "odd", start="sft")
+
+
+def test_what_each_form_added_is_told_in_the_figures_and_in_the_report(everything: Project) -> None:
+    made = with_(everything, added=True, epochs=1, main="")
+    version = methods.train(made, "reward_heads", "told", start="sft")
+    forms = {"pair", "ranking", "rating5", "rating5.tone", "flag.harm", "flag.bad"}
+    assert {key.split("/")[1] for key in version.figures if key.startswith("added/")} == forms
+    logs = {path.parent.name for path in (made.folder / "runs").glob("told-*/log.jsonl")}
+    assert logs == {f"told-without-{form}" for form in forms}
+    for form in forms:
+        assert version.figures[f"added/{form}/low"] <= version.figures[f"added/{form}"]
+        assert version.figures[f"added/{form}/prompts"] == 12 + len({one.prompt for one in made.preferences("test")})
+    shown = figures_added(made, ["worth", "told"])
+    assert {one.name for one in shown} == {f"accuracy that {form} added to told" for form in forms}
+    assert shown[0].interval.estimate == version.figures[f"added/{shown[0].name.split()[2]}"]
+
+
+def test_without_test_judgements_no_form_can_be_said_to_have_added(shelf: Path, tmp_path: Path) -> None:
+    made = project(shelf, tmp_path / "p", data={"kind": "files", "root": str(shelf), "texts": ["text.txt"],
+                   "demonstrations": ["shown.jsonl"]})  # fmt: skip
+    say(made, 4, ("ranking",))
+    with pytest.raises(SettingsError, match=r"added measures on judgements of test prompts"):
+        methods.train(with_(made, added=True), "reward_heads", "odd", start="sft")
+
+
+def test_the_strength_of_a_source_speaks_for_answers_that_nobody_judged(shelf: Path, tmp_path: Path) -> None:
+    made = project(shelf, tmp_path / "p", data={"kind": "files", "root": str(shelf), "texts": ["text.txt"],
+                   "demonstrations": ["shown.jsonl"]})  # fmt: skip
+    for n in range(6):
+        prompt = Prompt(id=f"p{n}", content=text(f"say fox {n}", "user"), split="train")
+        a, b = (Sample(id=f"{side}{n}", prompt=f"p{n}", content=text(f"{side} {n}"), source=f"of {side}")
+                for side in ("a", "b"))  # fmt: skip
+        made.store.put([prompt, a, b])
+        if n < 4:
+            made.store.put([Preference(prompt=f"p{n}", chosen=a.id if n else b.id, rejected=b.id if n else a.id)])
+
+    def sourced(**changes: Any) -> list[Any]:
+        lesson = gathered(made, with_(made, **changes).recipe.reward_heads, None)
+        return [one for one in lesson.said["train"] if one.name.startswith("source ")]
+
+    assert sourced() == []
+    fitted = sourced(prior="bradley_terry", prior_weight=0.2)
+    assert [(one.samples, one.weight) for one in fitted] == [((f"a{n}", f"b{n}"), 0.2) for n in range(6)]
+    assert fitted[0].probability == pytest.approx(0.75, abs=0.01), "three wins of four, and a weak pull to even"
+    given = sourced(strengths={"of a": -1.0, "of b": 0.5})
+    assert given[0].samples == ("b0", "a0")
+    assert given[0].probability == pytest.approx(1 / (1 + math.exp(-1.5)))
+    points = {"a": 1000.0, "b": 1000.0}
+    for won in ("b", "a", "a", "a"):  # the plain rule, game by game
+        lost = "b" if won == "a" else "a"
+        gain = 16 * (1 - 1 / (1 + 10 ** ((points[lost] - points[won]) / 400)))
+        points[won], points[lost] = points[won] + gain, points[lost] - gain
+    odds = 10 ** ((points["a"] - points["b"]) / 400)
+    assert sourced(prior="elo")[0].probability == pytest.approx(odds / (1 + odds))
+    methods.train(with_(made, prior="bradley_terry", epochs=1), "reward_heads", "priored", start="sft")
+    with pytest.raises(SettingsError, match="no prompt has answers from two sources"):
+        sourced(strengths={"of a": 1.0})

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from accord.algorithms.judgements import centred, correlation
 from accord.algorithms.pseudo import Config as PseudoConfig
-from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, steps
+from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, normaliser, steps
 from accord.algorithms.scales import FORMS, Columns, Scales
 from accord.batches import Segment, pack
 from accord.config import Settings, SettingsError
@@ -74,6 +74,18 @@ class Config(Settings):
     """Criterion that imported pairs are about, by how the source of their prompts begins; overall when not named."""
     members: int = Field(default=1, ge=1)
     """Models that the stage teaches, each from a head and in an order of its own: versions NAME, NAME-2, NAME-3 ..."""
+    average: bool = False
+    """With `members`: they share the start of their head too, and one version is kept, the mean of their weights."""
+    heads: int = Field(default=0, ge=0)
+    """Further heads on the trunk, each taught by prompts drawn anew: an ensemble read in one pass; 0 for none."""
+    added: bool = False
+    """Teach a fresh model without each kind of judgement too, and tell what the kind added on held-out pairs."""
+    prior: Literal["none", "bradley_terry", "elo"] = "none"
+    """What is known of an answer by where it came from: strengths of sources, from all comparisons of train prompts."""
+    strengths: dict[str, float] = Field(default_factory=dict)
+    """Strengths by source or version in log-odds, taken in place of fitted ones; Elo's points times .00576."""
+    prior_weight: float = Field(default=0.1, gt=0)
+    """What all that the prior says of one prompt weighs together; a question that people answered weighs 1."""
     calibrate: Literal["none", "temperature", "platt", "isotonic"] = "none"
     """Which map from scores to probabilities the stage fits: on pairs, `platt` on flags of the main criterion."""
     aside: float = Field(default=0.1, gt=0, lt=0.5)
@@ -149,13 +161,7 @@ def train(
             found = measured(config, scorer, columns, scales, held)
             figures |= {f"held_{name}": value for name, value in found.items()}
         run.log(**figures)
-    first = torch.arange(min(len(judged.segment), NORMALISED), device=run.device)
-    scores, _ = scores_of(scorer, columns, judged.segment.rows(first), config.micro_tokens)
-    normalisers = {
-        name: Normaliser(float(one.mean()), max(float(one.std()), 1e-3))
-        for name, one in zip(columns.criteria, scores.T, strict=True)
-    }
-    return Heads(columns, scales, normalisers), figures or run.last_figures()
+    return Heads(columns, scales, normalisers_of(config, scorer, columns, judged)), figures or run.last_figures()
 
 
 # --- before the loop -------------------------------------------------------------------------------------------
@@ -258,6 +264,13 @@ def scores_of(scorer: Trunk, columns: Columns, segment: Segment, micro_tokens: i
         one, two = looked(scorer, columns, segment.rows(index))
         scores[index], longer[index] = one.float(), two.float()
     return scores, longer
+
+
+def normalisers_of(config: Config, scorer: Trunk, columns: Columns, judged: Judged) -> dict[str, Normaliser]:
+    """Mean and spread of each criterion's score over the first answers."""
+    first = torch.arange(min(len(judged.segment), NORMALISED), device=judged.kind.device)
+    scores, _ = scores_of(scorer, columns, judged.segment.rows(first), config.micro_tokens)
+    return {name: normaliser(one) for name, one in zip(columns.criteria, scores.T, strict=True)}
 
 
 @torch.no_grad()
