@@ -7,9 +7,10 @@ Gao et al. 2022; Coste et al. 2023 (ensembles, 25 % of labels flipped). docs/ove
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,21 @@ import torch
 from pydantic import Field
 
 from accord.algorithms import ppo
+from accord.batches import Comparisons
 from accord.config import Settings
 from accord.evaluate.overoptimisation import Track, plain, read
+from accord.project import named
 from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Member, Proxy, Said, Two, compared, right, taught
-from accord.proofs.pressed import Press, Watched, by_gold, with_critic
+from accord.proofs.pressed import Press, Reached, Watched, by_gold, spread, with_critic
 from accord.proofs.seeds import grounded
 from accord.proofs.turned import ONE, Condition, Runs, told
 from accord.records import Prompt
 from accord.rewards.ensemble import Rule
 from accord.rewards.learned import Learned
+from accord.worlds.text import models
+
+Grows = Callable[[Mapping[Condition, Track], Mapping[str, float]], None]
+"""Is shown tracks and accuracies so far."""
 
 
 class Config(Settings):
@@ -54,16 +61,19 @@ class Config(Settings):
     prices: tuple[float, ...] = (0.0, 0.12)
     """Prices of drift in PPO; 0 is without KL."""
     iterations: int = Field(default=60, ge=2)
-    """Iterations of PPO."""
-    every: int = Field(default=3, ge=1)
-    """PPO is looked at before each so many iterations, and at the end."""
+    """Iterations of PPO, at most; its learning rate falls over so many."""
+    growth: float = Field(default=1.25, ge=1)
+    """PPO is looked at before its first iterations, then each time that it has gone on by this factor, and at the end:
+    often where the curve turns. 1 looks before every iteration."""
+    reach: float = Field(default=4.0, ge=0)
+    """d at which PPO ends early: far beyond the peak, where further points cost most and tell least. 0: never."""
     answers: int = Field(default=4, ge=1)
     """Answers per test prompt at each look."""
 
 
 SMALL: dict[str, Any] = {
     "labels": (300,), "flips": (0.25,), "members": 3, "rules": ("mean",), "drawn": 64, "test_prompts": 60,
-    "train_prompts": 600, "iterations": 24, "every": 4,
+    "train_prompts": 600, "iterations": 24,
 }  # fmt: skip
 """The small size: one seed in some minutes of one core; it shows that the proof runs, not what it proves."""
 
@@ -79,7 +89,8 @@ def prove(
     """The proof over seeds 1 to `seeds`. Writes overoptimisation.md, .html and .json into the folder; returns 0.
 
     settings: over `Config`. changes: over the lab's recipe. Nothing was promised here, so nothing can be missed.
-    Killed and started again it goes on after the last whole condition, and in the middle of PPO.
+    Killed and started again it goes on after the last whole condition, and in the middle of PPO. What there is of the
+    first seed is told as it grows: best of n of everything first, then PPO by price.
     """
     config = Config(**{**(SMALL if small else {}), **(settings or {})})
     runs: Runs = {}
@@ -88,7 +99,8 @@ def prove(
     for seed in range(1, seeds + 1):
         say(f"seed {seed} of {seeds}")
         ground = grounded(config, folder / f"overoptimisation-{seed}", seed, changes or {}, small, say)
-        tracks, share = measured(ground, config, say)
+        grows = partial(growing, folder, command) if seed == 1 else None
+        tracks, share = measured(ground, config, say, grows)
         for name, track in tracks.items():
             runs.setdefault(name, []).append(track)
         for where, value in share.items():
@@ -98,26 +110,46 @@ def prove(
     return 0
 
 
-class Setting:
-    """One number of labels with one share of them turned round: its members are taught when they are first needed."""
+def growing(folder: Path, command: str, tracks: Mapping[Condition, Track], accuracy: Mapping[str, float]) -> None:
+    """Tell what there is of one seed."""
+    told({name: [track] for name, track in tracks.items()}, {at: [of] for at, of in accuracy.items()}, folder, command)
 
-    def __init__(self, ground: Ground, press: Press, twos: Sequence[Two], flips: float, config: Config) -> None:
-        self.ground, self.press, self.twos, self.flips, self.config = ground, press, twos, flips, config
+
+class Setting:
+    """One number of labels with one share of them turned round: what its members say is made when first needed."""
+
+    def __init__(
+        self, ground: Ground, press: Press, twos: Sequence[Two], flips: float, config: Config, kept: Kept
+    ) -> None:
+        """kept: where what was made is found again."""
+        self.ground, self.press, self.twos, self.flips = ground, press, twos, flips
+        self.config, self.kept = config, kept
+        self.where, self.file = f"{len(twos)} labels, {flips:.0%} flipped", f"{len(twos)}-{flips:g}"
 
     @cached_property
     def members(self) -> list[Member]:
-        """The ensemble; the first is the single model."""
-        ground, made = self.ground, self.config
-        beliefs = ground.labelled(self.twos, self.flips, made.by)
-        learned = compared(ground.encoder, self.twos, beliefs)
-        lesson = Lesson(ground.backbone(), ground.project.recipe.reward_model)
-        chances = [replace(lesson, tags=("member", str(m))) for m in range(made.members)]
-        return [taught(one, ground.encoder, ground.seed, learned) for one in chances]
+        """The ensemble; the first is the single model. All stay on the disk: they are taught once."""
+        ground, learned = self.ground, cache(self._learned)
+        lesson, found = Lesson(ground.backbone(), ground.project.recipe.reward_model), []
+        for number in range(self.config.members):
+            folder = self.kept.folder.parent / "members" / f"{self.file}-{number}"
+            if not folder.is_dir():
+                made = taught(replace(lesson, tags=("member", str(number))), ground.encoder, ground.seed, learned())
+                models.save(models.with_normaliser(made.scorer.model, made.mean, made.std), None, folder)
+            there = replace(lesson, backbone=named(lesson.backbone, folder), fresh_head=False)
+            found.append(taught(there, ground.encoder, ground.seed, None))
+        return found
+
+    def _learned(self) -> Comparisons:
+        """What the members learn from."""
+        beliefs = self.ground.labelled(self.twos, self.flips, self.config.by)
+        return compared(self.ground.encoder, self.twos, beliefs)
 
     @cached_property
     def each(self) -> torch.Tensor:
         """[M, B] what each member says of the drawn answers."""
-        return Proxy(self.members).each(self.press.drawn)
+        said = self.kept.part(f"{self.file}-said", lambda: Proxy(self.members).each(self.press.drawn).tolist())
+        return torch.tensor(said)
 
     def proxy(self, way: str) -> tuple[Proxy, torch.Tensor]:
         """What is optimised, and its score [B] of each drawn answer. way: `ONE`, or a rule."""
@@ -132,28 +164,40 @@ class Setting:
         return float(np.mean(right(self.members[0], held, self.ground.labelled(held))))
 
 
-def measured(ground: Ground, config: Config, say: Said) -> tuple[dict[Condition, Track], dict[str, float]]:
-    """All conditions of one seed, and the held-out accuracy of each single reward model against gold."""
+def measured(
+    ground: Ground, config: Config, say: Said, grows: Grows | None = None
+) -> tuple[dict[Condition, Track], dict[str, float]]:
+    """All conditions of one seed, and the held-out accuracy of each single reward model against gold.
+
+    grows: is shown what there is whenever some more conditions are whole.
+    """
     project = ground.project
     kept = Kept(project.folder / "tracks", config.model_dump(mode="json"))
-    test = project.prompts("test")[: config.test_prompts]
+    test, ways = project.prompts("test")[: config.test_prompts], (ONE, *config.rules)
     say(f"draw: {config.drawn} answers to each of {len(test)} prompts")
     press = Press(project, ground.start, test, by_gold(ground.gold), config.drawn, config.answers)
     twos = ground.twos(project.prompts("train"), "labels", max(config.labels))
+    settings = [Setting(ground, press, twos[:labels], flips, config, kept)
+                for labels, flips in product(config.labels, config.flips)]  # fmt: skip
     tracks: dict[Condition, Track] = {}
     accuracy: dict[str, float] = {}
-    for labels, flips in product(config.labels, config.flips):
-        where, file = f"{labels} labels, {flips:.0%} flipped", f"{labels}-{flips:g}"
-        say(where)
-        here = Setting(ground, press, twos[:labels], flips, config)
-        accuracy[where] = kept.part(f"{file}-accuracy", partial(here.accuracy, test))
-        for way in (ONE, *config.rules):
-            row = kept.part(f"{file}-{way}-best-of-n", partial(best_of, here, way))
-            tracks[Condition(where, "best of n", way)] = read(row)
-            for price in config.prices:
-                name = f"{file}-{way}-{price:g}"
-                row = kept.part(name, partial(climbed, here, way, price, f"ppo-{name}"))
-                tracks[Condition(where, f"PPO, KL at {price:g}" if price else "PPO, no KL", way)] = read(row)
+    for here in settings:
+        say(f"{here.where}: best of n")
+        accuracy[here.where] = kept.part(f"{here.file}-accuracy", partial(here.accuracy, test))
+        for way in ways:
+            row = kept.part(f"{here.file}-{way}-best-of-n", partial(best_of, here, way))
+            tracks[Condition(here.where, "best of n", way)] = read(row)
+        if grows:
+            grows(tracks, accuracy)
+    for price, way in product(config.prices, ways):
+        how = f"PPO, KL at {price:g}" if price else "PPO, no KL"
+        for here in settings:
+            say(f"{here.where}: {how}, {way}")
+            name = f"{here.file}-{way}-{price:g}"
+            row = kept.part(name, partial(climbed, here, way, price, f"ppo-{name}"))
+            tracks[Condition(here.where, how, way)] = read(row)
+            if grows:
+                grows(tracks, accuracy)
     return tracks, accuracy
 
 
@@ -170,8 +214,9 @@ def climbed(here: Setting, way: str, price: float, name: str) -> dict[str, Any]:
     run = project.run(name, chosen, proof=config.model_dump(mode="json"))
     policy = with_critic(project, press.start, press.encoder, proxy.members[0].scorer).to(run.device)
     world = project.world(policy, press.encoder, project.prompts("train"), name)
-    watched = Watched(world, lambda now: press.look(now, proxy), config.every)
-    ppo.train(chosen, policy, watched, Learned(world.keep, proxy), run, press.reference)
-    watched.seen[str(config.iterations)] = press.look(policy, proxy)
+    watched = Watched(world, lambda now: press.look(now, proxy), spread(config.iterations, config.growth), config.reach)
+    with suppress(Reached):
+        ppo.train(chosen, policy, watched, Learned(world.keep, proxy), run, press.reference)
+        watched.seen[str(config.iterations)] = press.look(policy, proxy)
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return plain(press.climbed(watched.looks(), scored))

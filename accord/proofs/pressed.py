@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,20 +90,36 @@ def scale(values: Any, start: Tensor) -> Any:
     return (values - float(start.double().mean())) / max(float(start.double().std()), 1e-9)
 
 
+def spread(iterations: int, growth: float) -> frozenset[int]:
+    """Iterations before which there is a look: 0, 1, then each time at least one further on and by this factor."""
+    found, turn = {0}, 1
+    while turn < iterations:
+        found.add(turn)
+        turn = max(turn + 1, math.ceil(turn * growth))
+    return frozenset(found)
+
+
+class Reached(Exception):
+    """A run has gone as far from its start as was asked for."""
+
+
 class Watched:
     """A world whose policy is looked at before some turns; what was seen belongs to the checkpoint. A protocols.World.
 
     A run that was killed keeps what it has seen and looks on.
     """
 
-    def __init__(self, world: TextWorld, look: Look, every: int) -> None:
-        self.world, self.look, self.every = world, look, every
+    def __init__(self, world: TextWorld, look: Look, turns: Container[int], reach: float = 0.0) -> None:
+        """turns: before which to look. reach: d at which the run ends, once it has three points; 0: never."""
+        self.world, self.look, self.turns, self.reach = world, look, turns, reach
         self.seen: dict[str, Tensor] = {}
 
     def collect(self, policy: Any) -> Rollout:
-        """As the world does, after a look where one is due."""
-        if self.world.turn % self.every == 0:
-            self.seen[str(self.world.turn)] = self.look(policy)
+        """As the world does, after a look where one is due. Raises Reached when the policy has gone far enough."""
+        if self.world.turn in self.turns:
+            self.seen[str(self.world.turn)] = seen = self.look(policy)
+            if self.reach and len(self.seen) > 2 and float(seen[0].mean()) >= self.reach**2:
+                raise Reached
         return self.world.collect(policy)
 
     def keep(self, rollout: Rollout) -> list[tuple[Prompt, Sample]]:

@@ -1,6 +1,7 @@
 """The experiment at toy size: what is measured, what goes on after a kill, what a project's versions show."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from accord.cli import main
 from accord.config import SettingsError
 from accord.proofs import overoptimisation as proof
 from accord.proofs.ground import Ground, Kept, Proxy, Two, lab
-from accord.proofs.pressed import Press, Watched, by_gold
+from accord.proofs.pressed import Press, Watched, by_gold, spread
 from accord.proofs.turned import ONE, Condition
 from accord.run import RunConfig
 from accord.worlds.text.world import TextWorld
@@ -22,7 +23,7 @@ from tests.flow.circle import TINY
 from tests.proofs.toy import CHANGES
 
 TOY = {"labels": (12, 24), "flips": (0.25,), "members": 2, "rules": ("worst",), "drawn": 8, "test_prompts": 6,
-       "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "every": 2, "answers": 2}  # fmt: skip
+       "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "growth": 3, "answers": 2}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, caps
     for row in found["tracks"]:
         (seed,) = row["seeds"]
         drift, gold = np.array(seed["divergence"]), np.array(seed["gold"])
-        assert drift.shape == gold.shape == (4 if row["how"] == "best of n" else 3, 6)
+        assert drift.shape == gold.shape == (4, 6)
         assert np.abs(drift[0]).max() < 1e-4  # the start has not moved from itself
     of = {row["how"]: np.array(row["seeds"][0]["divergence"]) for row in found["tracks"] if row["way"] == ONE}
     assert of["best of n"][:, 0] == pytest.approx([kl(n) for n in (1, 2, 4, 8)], abs=1e-4)
@@ -124,7 +125,7 @@ def test_what_was_seen_on_the_way_is_in_the_checkpoint(ground):
 
     def watched():
         world = ground.project.world(policy, ground.encoder, prompts, "seen")
-        return Watched(world, lambda _: torch.full((3, 2), float(world.turn)), 2)
+        return Watched(world, lambda _: torch.full((3, 2), float(world.turn)), {0, 2, 4})
 
     whole, first, second = watched(), watched(), watched()
     for _ in range(5):
@@ -135,6 +136,30 @@ def test_what_was_seen_on_the_way_is_in_the_checkpoint(ground):
     for _ in range(2):
         second.collect(policy)
     assert second.looks()[:, 0, 0].tolist() == whole.looks()[:, 0, 0].tolist() == [0, 2, 4]
+
+
+def test_looks_lie_close_where_the_curve_turns():
+    assert sorted(spread(60, 1.25)) == [0, 1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24, 30, 38, 48]
+    assert spread(5, 1) == {0, 1, 2, 3, 4}
+    assert spread(1, 9) == {0}
+
+
+def test_a_run_that_went_far_enough_ends_with_the_points_that_it_would_have_had(ground, tmp_path, monkeypatch):
+    config = proof.Config(**{**TOY, "labels": (12,), "prices": (0.0,), "rules": (), "members": 1, "growth": 1})
+    project, look = ground.project, Press.look
+    monkeypatch.setattr(Press, "look", lambda *given: look(*given) + torch.tensor([[0.5], [0.0], [0.0]]))
+    press = Press(project, ground.start, project.prompts("test"), by_gold(ground.gold), 8, 2)
+    twos, found = ground.twos(project.prompts("train"), "labels", 12), {}
+    for reach in (0.0, 0.1, 10.0):
+        chosen = config.model_copy(update={"reach": reach})
+        here = proof.Setting(ground, press, twos, 0.0, chosen, Kept(tmp_path / "tracks", {}))
+        shutil.rmtree(project.folder / "runs" / "ppo-reach", ignore_errors=True)
+        found[reach] = proof.climbed(here, ONE, 0.0, "ppo-reach")
+    assert [len(track["gold"]) for track in found.values()] == [5, 3, 5]
+    for name in ("divergence", "proxy", "gold"):
+        assert found[0.1][name] == found[0.0][name][:3]
+        assert found[10.0][name] == found[0.0][name]
+    assert found[0.0]["proxy"][1] != found[0.0]["proxy"][4]
 
 
 def test_a_look_measures_the_drift_of_the_policy_that_is_shown(ground, monkeypatch):
