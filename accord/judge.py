@@ -15,6 +15,7 @@ from accord.evaluate.ledger import Ledger, entry, ledger
 from accord.evaluate.reward import RewardCard, reward_card
 from accord.evaluate.story import Figure
 from accord.evaluate.winrate import WinRate, win_rate
+from accord.evaluate.wording import made_up, read_in
 from accord.feedback.answering import answer
 from accord.lab import Gold, agreement
 from accord.loop import Round, simulated
@@ -23,12 +24,22 @@ from accord.quality.ceiling import ceiling as ceiling_of
 from accord.quality.votes import hear
 from accord.records import Asked, Comparison, Feedback, Preference, Prompt, Question, Sample, Version, named_id
 from accord.statistics import Interval, mean_interval, paired_difference
+from accord.store.examples import spelt
 
 Pairs = list[tuple[Prompt, Sample]]
 ANSWERS = 2
 """Answers per test prompt and policy."""
 BROKEN = 0.3
 """Share of broken answers from which the fine-tuned policy itself is at fault."""
+MADE_UP = 0.2
+"""Share of made-up words from which it is at fault; people's own answers have some .03."""
+STARTS = (
+    ("broken answers", "answers", BROKEN, "its answers are no language",
+     "Pretrain and fine-tune for longer, or with a larger learning rate."),
+    ("made-up words", "made-up words", MADE_UP, "the words in its answers stand nowhere in what it read",
+     "Pretrain and fine-tune for longer, in smaller batches, or with a larger learning rate."),
+)  # fmt: skip
+"""Figures of the fine-tuned policy from which it is at fault itself: line, check, limit, what is said, the way out."""
 WORSE = 0.05
 """By how much a share may get worse before that is called a fault."""
 
@@ -80,16 +91,14 @@ def round_by_round(
 def consequences(table: Ledger, before: str, after: str) -> list[Finding]:
     """What the answers themselves say of the stages: a broken start, and what got worse on the way."""
     found = []
-    broken = table.line("broken answers")
-    if broken is not None and broken.before is not None and broken.before.estimate > BROKEN:
-        text = f"{broken.before.estimate:.0%} of its answers are no language: every later stage learns from noise."
-        remedy = "Pretrain and fine-tune for longer, or with a larger learning rate."
-        value = broken.before.estimate
-        found.append(
-            Finding(
-                stage=before, check="answers", level="fault", text=text, value=value, threshold=BROKEN, remedy=remedy
+    for name, check, most, said, remedy in STARTS:
+        line = table.line(name)
+        if line is not None and line.before is not None and line.before.estimate > most:
+            share = line.before.estimate
+            text = f"{share:.0%} of {said}: every later stage learns from noise."
+            found.append(
+                Finding(stage=before, check=check, level="fault", text=text, value=share, threshold=most, remedy=remedy)
             )
-        )
     for line in table.worse():
         assert line.change is not None
         size, share = abs(line.change.estimate), line.kind == "share"
@@ -122,10 +131,22 @@ def by_half(cards: Mapping[str, RewardCard]) -> list[Figure]:
     ]
 
 
+def read_by(project: Project) -> frozenset[str] | None:
+    """Words that a policy could read in a project of files, in its texts or on its training side; None in the lab."""
+    return None if project.lab else read_in(spelt(project.documents, project.store, "all"))
+
+
 def compare(
-    old: Pairs, new: Pairs, gold: Gold | None, entropy: tuple[Sequence[float], Sequence[float]] | None = None
+    old: Pairs,
+    new: Pairs,
+    gold: Gold | None,
+    entropy: tuple[Sequence[float], Sequence[float]] | None = None,
+    read: frozenset[str] | None = None,
 ) -> Ledger:
-    """Before and after, measure by measure. entropy: nats per token of each answer of old, and of new."""
+    """Before and after, measure by measure. entropy: nats per token of each answer of old, and of new.
+
+    read: the words that could be read; without it nothing is said of made-up ones.
+    """
     names = [prompt.id for prompt, _ in old]
 
     def each(of: Callable[[Prompt, Sample], float | bool | None]) -> tuple[list[float], list[float]]:
@@ -148,6 +169,11 @@ def compare(
         lines.append(entry("gold score", *each(lambda _, s: judged[s.id].score), names, "higher", "mean"))
     lines.append(entry("finished by itself", *each(lambda _, s: s.finished), names, "higher"))
     lines.append(entry("words per answer", *each(lambda _, s: len(words(s).split())), names, "neither", "mean"))
+    if read is not None:
+        asked = {prompt.id: " ".join(turn.content for turn in text_of(prompt).messages) for prompt, _ in old}
+        unread = each(lambda prompt, s: made_up(words(s), asked[prompt.id], read))
+        if not np.isnan(np.add(*unread)).all():
+            lines.append(entry("made-up words", *unread, names, "lower"))
     repeats = each(lambda _, s: diversity([words(s)]).repetition if words(s) else 0.0)
     lines.append(entry("repetition within an answer", *repeats, names, "lower", "mean"))
     if entropy is not None:

@@ -27,6 +27,7 @@ from accord.judge import (
     entropies,
     held_out,
     kl,
+    read_by,
     round_by_round,
     tags,
     words,
@@ -90,7 +91,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     by_round, further = round_by_round(project, before, rounds, prompts)
     drift = kl(project, before.name, after.name, new)
     spread = entropies(project, before.name, old), entropies(project, after.name, new)
-    table = compare(old, new, gold, spread)
+    table = compare(old, new, gold, spread, read_by(project))
     logs = {name: tuple(read_log(project.folder / "runs" / name / "log.jsonl")) for name in _runs(project)}
     figures = Figures(
         vocabulary=len(project.tokenizer()),
@@ -111,9 +112,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         side_rule="the first two test prompts of each family in the order of the data, first answer of each policy"
         + ("; then a dialogue from the first prompt of each family" if talked else ""),
         win_rate=rate,
-        judge="gold"
-        if gold
-        else f"the reward model {rounds[-1].reward.name} (the proxy that was optimised, not people)",
+        judge="gold" if gold else proxy(rounds[-1]),
         kl=drift,
         cards=cards,
         ledger=table,
@@ -123,6 +122,13 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         limits=_limits(gold is not None),
         next=_next(project),
     )
+
+
+def proxy(last: Round) -> str:
+    """Who judges where there is no gold, and what that judge was to the policy: its reward, or a pupil of its pairs."""
+    asked = last.reward.id in last.policy.data
+    what = "the proxy that was optimised" if asked else "which learned from the same pairs as the policy"
+    return f"the reward model {last.reward.name} ({what}, not people)"
 
 
 def _runs(project: Project) -> list[str]:

@@ -57,8 +57,13 @@ def test_what_got_worse_is_a_finding_of_the_last_stage_and_broken_answers_one_of
     table = ledger(
         [
             entry("broken answers", [1.0] * 30 + [0.0] * 30, [0.0] * 60, names, "lower"),
+            entry("made-up words", [0.3] * 30 + [0.2] * 30, [0.2] * 60, names, "lower"),
             entry("over-refusal", [0.0] * 60, [1.0] * 15 + [0.0] * 45, names, "lower"),
         ]
     )
     found = {(one.stage, one.check): one.level for one in consequences(table, "sft", "round1-ppo")}
-    assert found == {("sft", "answers"): "fault", ("round1-ppo", "over-refusal"): "fault"}
+    assert found == {
+        ("sft", "answers"): "fault",
+        ("sft", "made-up words"): "fault",
+        ("round1-ppo", "over-refusal"): "fault",
+    }

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from accord.tell import _length, _spending, _spent
+from accord.loop import Round
+from accord.records import Version
+from accord.tell import _length, _spending, _spent, proxy
+
+
+def test_a_judge_that_was_no_reward_is_not_called_one() -> None:
+    def made(name: str, *data: str) -> Version:
+        role = "reward" if name == "worth" else "policy"
+        return Version(id=name, name=name, role=role, method="m", data=data, weights=f"versions/{name}")
+
+    worth = made("worth", "belief")
+    said = [proxy(Round(1, made("better", *data), worth, [], [], [])) for data in (("prompt", "worth"), ("belief",))]
+    assert "worth (the proxy that was optimised, not people)" in said[0]
+    assert "worth (which learned from the same pairs as the policy, not people)" in said[1]
 
 
 def test_a_night_between_two_lines_is_not_work() -> None:

@@ -24,13 +24,13 @@ def examples(store: Store, which: Literal["chosen", "both"]) -> list[Demonstrati
 
 
 def spelt(texts: Callable[[], Iterable[str]], store: Store, spelling: str) -> Iterator[str]:
-    """The texts, and with spelling=all every turn of the prompts and answers on the training side of a store."""
+    """The texts, and with spelling=all every turn of prompts and answers on the training side; no model's answers."""
     yield from texts()
     if spelling != "all":
         return
     said = chain(
         (prompt.content for prompt in store.all(Prompt, split="train")),
-        (sample.content for sample in store.all(Sample, split="train")),
+        (sample.content for sample in store.all(Sample, split="train") if sample.version is None),
     )
     for content in said:
         if isinstance(content, Text):
