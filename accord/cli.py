@@ -24,7 +24,9 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
   accord serve                      the pages on which people judge, and their public contract
   accord ask [VERSION]              put questions about its answers to people, chosen at random or by a rule
   accord people [ACT] [NAME ...]    who judges, with figures; add, pause, resume, withdraw
+  accord agree                      how far people agree, with intervals, and on what they do not
   accord believe                    from what people said to what a model learns from
+  accord rank                       which model stands where, by what people said of its answers
   accord erase PERSON               what rests on a person, and how to forget them
   accord trace NAME                 who taught a version, or what a person taught
   accord import FILE ...            bring records into a project (JSONL, JSONL.gz, Parquet)
@@ -248,7 +250,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "serve": _by_parameters("serve", "accord.serve"),
     "ask": _by_parameters("ask", "accord.ask"),
-    **{name: _by_parameters(name, "accord.people") for name in ("people", "believe", "erase")},
+    **{name: _by_parameters(name, "accord.people") for name in ("people", "erase")},
+    **{name: _by_parameters(name, "accord.measured") for name in ("agree", "rank", "believe")},
     **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
     **{name.rstrip("_"): _by_parameters(name, "accord.moved") for name in ("import_", "export")},
     **{name: _by_parameters(name) for name in ("prove", "evaluate")},

@@ -1,4 +1,4 @@
-"""Verbs about people: who they are, what is believed of their words, and forgetting them."""
+"""Verbs about people: who they are, and forgetting them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from accord.records import Feedback, Question
-    from accord.statistics import Interval
     from accord.store import Store
 
 
@@ -62,67 +60,6 @@ def people(
             print(f"{name}: {'may come in again' if act == 'resume' else 'cannot come in any more'}")
             if act == "withdraw":
                 print(f"what they said stands; what rests on it: accord erase {shlex.quote(name)} --project {project}")
-    return 0
-
-
-def believe(
-    project: Path = Path("quickstart"),
-    queue: str = "",
-    method: Literal["majority", "dawid_skene", "bradley_terry"] = "majority",
-    shrinkage: float | None = 0.5,
-    trust: float = 4.0,
-    ties: Literal["keep", "drop"] = "keep",
-    foretell: bool = False,
-    dry_run: bool = False,
-) -> int:
-    """Make beliefs from what people said, and say what each choice would have believed differently.
-
-    Args:
-        project: Folder of the project.
-        queue: Only what was asked in this queue.
-        method: How votes become beliefs; `docs/believing.md` tells when to choose which.
-        shrinkage: Imagined votes for each side (majority); `None` learns them.
-        trust: Imagined ordinary votes of each person (dawid_skene).
-        ties: Whether a tie is half a vote for each side, or is not heard.
-        foretell: Also measure which method foretells held-out votes best.
-        dry_run: Write nothing.
-    """
-    from accord.config import build
-    from accord.quality.believe import METHODS, BelieveConfig, probabilities
-    from accord.quality.believe import believe as made
-    from accord.quality.votes import hear, tabulate
-    from accord.records import Preference
-    from accord.store import Store
-
-    config = build(BelieveConfig, {"method": method, "shrinkage": shrinkage, "trust": trust, "ties": ties}, "believe")
-    with Store.of(project) as store:
-        questions, said = _said(store, queue)
-        beliefs = made(questions, said, config)
-        votes = hear(questions, said).votes
-        print(f"{len(said)} answers of {len(beliefs.people)} people: {len(votes)} votes on pairs")
-        print(f"believed by {method}: {len(beliefs.preferences)} pairs, {len(beliefs.demonstrations)} demonstrations")
-        for reason, times in Counter(beliefs.left_out.values()).most_common(5):
-            print(f"  not heard: {times}  {reason}")
-        table = tabulate([vote for vote in votes if ties == "keep" or vote.outcome != "tie"])
-        ours = probabilities(table, config)
-        for other in METHODS if len(table.pairs) else ():
-            theirs = probabilities(table, config, other)
-            turned = int(((ours - 0.5) * (theirs - 0.5) < -1e-12).sum())
-            apart = float(abs(ours - theirs).mean())
-            if other != method:
-                print(f"{other} would have chosen the other answer of {turned} pairs ({turned / len(ours):.1%}), "
-                      f"and been {apart:.3f} away in probability on average")  # fmt: skip
-        if foretell:
-            _foretell(votes, config)
-        if dry_run:
-            print("nothing was written")
-            return 0
-        old = {(one.prompt, frozenset((one.chosen, one.rejected)), one.criterion) for one in store.all(Preference)}
-        new = store.put([*beliefs.samples, *beliefs.preferences, *beliefs.demonstrations])
-        same = sum((b.prompt, frozenset((b.chosen, b.rejected)), b.criterion) in old for b in beliefs.preferences)
-        print(f"{new} new records")
-        if new and same:
-            print(f"{same} of these pairs had a belief before; both are kept, and training takes all that it finds")
     return 0
 
 
@@ -182,16 +119,9 @@ def erase(
 # --- parts -----------------------------------------------------------------------------------------------------
 
 
-def _said(store: Store, queue: str) -> tuple[list[Question], list[Feedback]]:
-    """Questions and what stands of the answers, of a queue or of all."""
-    from accord.records import Question
-
-    project = queue or None
-    return list(store.all(Question, **({"project": queue} if queue else {}))), list(store.feedback(project=project))
-
-
 def _list(store: Store, queue: str, only: Sequence[str]) -> int:
     """Everybody who signs in or answered, and what a human should look at."""
+    from accord.measured import said_in
     from accord.quality.annotators import reliabilities
     from accord.quality.flags import flags
     from accord.quality.habits import habits, length_flags
@@ -199,7 +129,7 @@ def _list(store: Store, queue: str, only: Sequence[str]) -> int:
     from accord.records import Sample
     from accord.store.people import People
 
-    questions, said = _said(store, queue)
+    questions, said = said_in(store, queue)
     votes = hear(questions, said).votes
     lengths = {one.id: float(len(one.content.model_dump_json())) for one in store.get_many(
         Sample, {id for question in questions for id in question.samples}).values()}  # fmt: skip
@@ -238,20 +168,6 @@ def _list(store: Store, queue: str, only: Sequence[str]) -> int:
     return 0
 
 
-def _foretell(votes: Sequence[object], config: object) -> None:
-    """Which method foretells held-out votes best."""
-    import numpy as np
-
-    from accord.quality.heldout import held_out
-
-    try:
-        for one in held_out(votes, np.random.default_rng(0), config):  # type: ignore[arg-type]
-            print(f"{one.method} foretells held-out votes with loss {_plain(one.loss)}, {_plain(one.against)} "
-                  "against majority (a coin has .693)")  # fmt: skip
-    except ValueError as error:
-        print(f"held-out votes: {error}")
-
-
 def _move(project: Path, old: str, new: str) -> None:
     """Weights and run of a version out of the way of the one that is made again."""
     if old in ("", ".", "..") or Path(old).name != old:
@@ -260,7 +176,3 @@ def _move(project: Path, old: str, new: str) -> None:
         there, aside = project / kind / old, project / kind / new
         if there.exists() and not aside.exists():
             there.rename(aside)
-
-
-def _plain(figure: Interval) -> str:
-    return f"{figure.estimate:.3f} [{figure.low:.3f}, {figure.high:.3f}]"

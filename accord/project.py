@@ -21,6 +21,7 @@ from accord.bridges.hub import placed
 from accord.config import Settings, SettingsError
 from accord.lab import Lab
 from accord.protocols import Sampling
+from accord.quality.latest import latest
 from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.run import Run, ranks, seed_of, shards
@@ -172,15 +173,14 @@ class Project:
         data = self.recipe.data
         if isinstance(data, LabData):
             assert self.lab is not None
-            rounds = self.recipe.rounds if split == "train" else 1
-            count = self.recipe.collect.prompts * rounds if split == "train" else data.test_prompts
+            count = data.test_prompts if split == "test" else self.recipe.collect.prompts * self.recipe.rounds
             return self.lab.prompts(count, split)
         ids = sorted({belief.prompt for belief in self.preferences(split)})  # so that the first ones are of all files
         return list(self.store.get_many(Prompt, ids).values())
 
     def preferences(self, split: str) -> list[Preference]:
-        """All beliefs in the store about prompts of a side."""
-        return list(self.store.all(Preference, split=split))
+        """All beliefs in the store about prompts of a side; of those made again on the same words the last."""
+        return latest(list(self.store.all(Preference, split=split)))
 
     def looked_up(self, beliefs: Sequence[Preference]) -> tuple[dict[str, Prompt], dict[str, Sample]]:
         """The prompts and samples that beliefs are about."""

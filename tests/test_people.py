@@ -140,6 +140,35 @@ def test_believing_says_what_each_choice_would_have_believed(
         assert store.count(Preference) == before + 60
         assert "0 new records" in said(capsys, ["believe", "--queue", "q", "--method", "dawid_skene"], imported)
         assert "both are kept" in said(capsys, ["believe", "--queue", "q"], imported)
+    assert "no groups that surely differ" in said(capsys, ["believe", "--groups", "auto", "--dry-run"], imported)
+    (imported / "who.yaml").write_text("bea: home\ncleo: away\n")
+    told = said(capsys, ["believe", "--groups", str(imported / "who.yaml"), "--queue", "q"], imported)
+    assert "2 people; 1 who voted are not in it" in told
+    assert "believed by majority: 180 pairs" in told  # sixty of each of the three
+    with Store.open(imported / "store.db") as store:
+        assert {one.group for one in store.all(Preference)} == {"", "home", "away"}
+
+
+def test_agreement_and_standings_are_told(imported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nobody has said anything yet" in said(capsys, ["agree"], imported)
+    assert "no games" in said(capsys, ["rank"], imported)
+    rows = [
+        {"prompt": f"of {i}", "response_a": f"yes {i}", "response_b": f"no {i}", "model_a": "Ann", "model_b": "Bob",
+         "label": "a" if i % 4 else "tie" if i % 8 else "b", "annotator_id": who}
+        for i in range(40) for who in ("bea", "cleo")
+    ]  # fmt: skip
+    (imported / "votes.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert main(["import", str(imported / "votes.jsonl"), "--project", str(imported), "--test-share", "0"]) == 0
+    told = said(capsys, ["agree", "--people", "--draws", "50"], imported)
+    assert "comparison: 80 answers of 2 people" in told
+    assert "pairwise agreement            1.000 [1.000, 1.000]" in told
+    assert "Krippendorff alpha (nominal)  1.000" in told
+    assert "best accuracy that can be reached on single votes: 1.000 to 1.000" in told
+    assert "sharpness" in told
+    table = said(capsys, ["rank", "--draws", "20", "--ticker"], imported).splitlines()
+    assert [line.split()[0] for line in table[:3]] == ["model", "Ann", "Bob"]
+    assert table[1].split()[1] == "1"
+    assert "80 games on 40 prompts, 10 of them ties" in table[3]
 
 
 def test_a_rule_that_does_not_pay_gives_way_to_chance(imported: Path, capsys: pytest.CaptureFixture[str]) -> None:

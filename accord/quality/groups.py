@@ -89,7 +89,7 @@ def apart(
 
 
 def _divided(
-    table: Table, says: Floats, group: Indices, generator: np.random.Generator, level: float, draws: int
+    table: Table, says: np.ndarray, group: Indices, generator: np.random.Generator, level: float, draws: int
 ) -> tuple[list[Indices], Division | None]:
     """The group, or its two sides when they surely differ; and what was seen."""
     if len(group) < 2 * FEWEST:
@@ -121,7 +121,7 @@ def _divided(
     return (sides if division.sure else [group]), division
 
 
-def _sides(says: Floats, rounds: int = 20) -> np.ndarray:
+def _sides(says: np.ndarray, rounds: int = 20) -> np.ndarray:
     """[people] bool, the side of each by what they say of these pairs. says: [people, pairs], 0 where nothing."""
     there = np.abs(says) > 0
     count = there.sum(0)
@@ -141,7 +141,7 @@ def _sides(says: Floats, rounds: int = 20) -> np.ndarray:
     return np.asarray(side)
 
 
-def _agreements(says: Floats, side: np.ndarray) -> Floats:
+def _agreements(says: np.ndarray, side: np.ndarray) -> Floats:
     """[pairs, 6] of each pair: agreeing pairs of people within the first side, the second, across; and all of them."""
     up, down = says > 0, says < 0
     a, b = ((up[s].sum(0).astype(float), down[s].sum(0).astype(float)) for s in (side, ~side))
@@ -151,7 +151,7 @@ def _agreements(says: Floats, side: np.ndarray) -> Floats:
     return np.stack([*within, across, *every, all_across], axis=1)
 
 
-def _placed(table: Table, says: Floats, found: Sequence[Indices]) -> dict[str, str]:
+def _placed(table: Table, says: np.ndarray, found: Sequence[Indices]) -> dict[str, str]:
     """Everybody's group: those who helped to find it, and the others with whom they agree most."""
     means = np.stack([np.sign(says[group].sum(0)) for group in found])
     like = (np.sign(says) @ means.T) / np.maximum((says != 0).sum(1, keepdims=True), 1)
