@@ -121,7 +121,7 @@ def by_half(cards: Mapping[str, RewardCard]) -> list[Figure]:
     """Accuracy of each reward model on each source of held-out pairs, beside that of length alone on the same pairs."""
     return [
         Figure(
-            name=f"accuracy of {name} on {part.name.removeprefix(': ')}",
+            name=f"accuracy of {name} on {part.name}",
             interval=part.accuracy,
             reference=0.5,
             note=f"chance is 50 %; length alone {part.length}",

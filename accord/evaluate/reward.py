@@ -109,8 +109,9 @@ def reward_card(
 
     better, worse: [N] scores of the side believed better and of the other; probability: [N] in [.5, 1], how sure we
     are; clusters: [N] prompt names; length_better, length_worse: [N] in any one unit; margin: [N] steps of strength.
-    slices: name -> [N] bools (those pairs) or names (a part for each). Raises ValueError on lengths that differ, on
-    no pair with a better side, and on probabilities outside [.5, 1].
+    slices: name -> [N] bools (those pairs) or names (a part for each, with the name and a colon before it
+    where it has one). Raises ValueError on lengths that differ, on no pair with a better side, and on probabilities
+    outside [.5, 1].
     """
     high, low, sure = _flat(better, "better"), _flat(worse, "worse"), _flat(probability, "probability")
     longer = np.sign(_flat(length_better, "length_better") - _flat(length_worse, "length_worse"))
@@ -242,7 +243,7 @@ def _slices(slices: Mapping[str, Sequence[bool] | Sequence[str]], n: int) -> Ite
         else:
             texts = np.array([str(m) for m in marks], dtype=object)
             for one in sorted(set(texts)):
-                yield f"{name}: {one}", texts == one
+                yield f"{name}: {one}" if name else str(one), texts == one
 
 
 def _flat(values: ArrayLike, name: str) -> Array:

@@ -59,9 +59,10 @@ def test_parts_are_the_pairs_they_say():
     gap, kind = g.normal(0.3, 1, 90), ["helpful", "harmless", "helpful"] * 30
     marked = g.random(90) < 0.4
     steps = g.integers(1, 4, 90)
-    got = made(gap, margin=steps, slices={"half": kind, "marked": list(marked)})
+    got = made(gap, margin=steps, slices={"half": kind, "marked": list(marked), "": kind})
     by = {p.name: p for p in got.by_slice + got.by_margin}
     assert by["half: harmless"].accuracy.estimate == pytest.approx(np.mean(gap[1::3] > 0))
+    assert by["harmless"].accuracy == by["half: harmless"].accuracy
     assert by["marked"].pairs == marked.sum()
     assert by["much better"].accuracy.estimate == pytest.approx(np.mean(gap[steps == 3] > 0))
     assert {p.name for p in got.by_margin} == {"slightly", "clearly", "much better"}
