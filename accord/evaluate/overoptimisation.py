@@ -237,7 +237,7 @@ def picture(key: str, title: str, tracks: Mapping[str, Sequence[Track]], fits: M
         grid = np.linspace(0, float(d.max()), 40)
         fitted = curve(fits[name].form, fits[name].alpha.estimate, fits[name].beta.estimate, grid)
         lines.append(Band("", grid.tolist(), fitted.tolist(), colour=colour, dashed=True))
-    return bands(key, title, lines, "d = sqrt(KL), from the start", "Gain of gold, in standard deviations")
+    return bands(key, title, lines, "d = sqrt(KL), from the start", f"{title} (SD)")
 
 
 def both(key: str, title: str, tracks: Sequence[Track]) -> str:
@@ -248,4 +248,4 @@ def both(key: str, title: str, tracks: Sequence[Track]) -> str:
     for name, colour in (("proxy", "b"), ("gold", "a")):
         gain = np.mean([(getattr(t, name) - getattr(t, name)[0]).mean(1) for t in tracks], 0)
         lines.append(Band(name, d[order].tolist(), gain[order].tolist(), colour=colour))
-    return bands(key, title, lines, "d = sqrt(KL), from the start", "Gain, in standard deviations")
+    return bands(key, title, lines, "d = sqrt(KL), from the start", f"{title} (SD)")

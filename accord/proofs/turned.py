@@ -38,9 +38,9 @@ ONE = "one model"
 FREE = "PPO, no KL"
 TITLE = "Over-optimisation"
 LEAD = (
-    "The proxy is what a reward model says, gold what is meant. Both are told in standard deviations of the answers of "
-    "the policy that everything started from, over the distance from it. Dashed: the fitted curve. Where gold turns "
-    "down while the proxy rises, more optimisation is harm."
+    "The proxy is what a reward model says, gold what is meant. Both are told in standard deviations (SD) of the "
+    "answers of the policy that everything started from, over the distance from it. Dashed: the fitted curve. "
+    "Where gold turns down while the proxy rises, more optimisation is harm."
 )
 
 
