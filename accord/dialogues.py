@@ -124,8 +124,12 @@ def talks(project: Project, version: str, prompts: Sequence[Prompt]) -> Pairs:
     """One dialogue of a version from each prompt, in their order; the same call gives the same dialogues."""
     policy, encoder = project.policy(version)
     draw, seed = project.recipe.draw, seed_of(project.recipe.seed, "dialogues")
-    sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, 1, encoder.stop)
-    first = TextWorld(encoder, prompts, Sampler(policy.model), sampling, len(prompts), seed, version)
+    sampling = Sampling(
+        draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, 1, encoder.stop, stop_text=draw.stop
+    )
+    first = TextWorld(
+        encoder, prompts, Sampler(policy.model, spell=encoder.spell), sampling, len(prompts), seed, version
+    )
     world = DialogueWorld(first, user_of(project, held_out=True), project.recipe.dialogue.turns)
     made: Mapping[str, tuple[Prompt, Sample]] = {pair[0].id: pair for pair in world.keep(world.collect(policy))}
     return [made[prompt.id] for prompt in prompts]

@@ -261,9 +261,10 @@ def world_of(
 ) -> dialogues.World:
     """Where the policy acts, perhaps with a user in it: all of its distribution is drawn from, so many answers each."""
     recipe = project.recipe
-    sampling = Sampling(recipe.draw.temperature, max_tokens=recipe.draw.max_tokens, count=answers)
+    draw, engine = recipe.draw, recipe.engine.over(policy.model, encoder.spell)
+    sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=answers, stop_text=draw.stop)
     batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
-    world = TextWorld(encoder, prompts, recipe.engine.over(policy.model), sampling, batch, seed, name)
+    world = TextWorld(encoder, prompts, engine, sampling, batch, seed, name)
     return dialogues.spoken(project, world, next(policy.parameters()).device)
 
 

@@ -254,10 +254,9 @@ class Project:
 
     def world(self, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str) -> TextWorld:
         """Where PPO acts: all of the distribution is sampled, so that log-probabilities are those of the actions."""
-        draw, recipe = self.recipe.draw, self.recipe
-        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=recipe.rollout_answers)
-        sampler = recipe.engine.over(policy.model)
-        seed = seed_of(recipe.seed, name)
+        draw, recipe, seed = self.recipe.draw, self.recipe, seed_of(self.recipe.seed, name)
+        sampler, answers = recipe.engine.over(policy.model, encoder.spell), recipe.rollout_answers
+        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=answers, stop_text=draw.stop)
         return TextWorld(encoder, prompts, sampler, sampling, min(recipe.rollout, len(prompts)), seed, name)
 
     def sample(
@@ -270,9 +269,10 @@ class Project:
         policy, encoder = self.policy(version)
         draw, seed = self.recipe.draw, seed_of(self.recipe.seed, name)
         draw = draw.model_copy(update={"top_k": 0, "top_p": 1.0}) if uncut else draw
-        sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, count, encoder.stop, seed)
-        made = self.version(version)
-        done = Sampler(policy.model).generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)
+        cut, ends = (draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens), encoder.stop
+        sampling, made = Sampling(*cut, count, ends, seed, stop_text=draw.stop), self.version(version)
+        sampler = Sampler(policy.model, spell=encoder.spell)
+        done = sampler.generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)
         return [
             (
                 prompts[one.prompt],

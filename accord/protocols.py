@@ -83,6 +83,8 @@ class Sampling:
     """With the prompt's and the answer's number, fixes the answer whatever shares its batch."""
     numbers: tuple[int, ...] = ()
     """The number of each prompt, where chance should not depend on its place; empty for 0, 1, 2 ..."""
+    stop_text: tuple[str, ...] = ()
+    """Texts that end an answer and belong to it, for a generator that was told how tokens are spelt."""
 
 
 @dataclass(frozen=True)

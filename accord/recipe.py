@@ -73,6 +73,8 @@ class Draw(Settings):
     """Only the likeliest tokens that make up this share. PPO always samples from all."""
     max_tokens: int = Field(default=28, ge=1)
     """Longer answers are cut."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer besides its end of text; they stay in it."""
 
 
 class Beside(Settings):

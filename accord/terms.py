@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -46,11 +47,22 @@ class Cost(Settings):
     alone (that chance in log-odds). Needs `unit: probability`; None charges the price."""
     whiten: bool = True
     """With a gate: give what is paid zero mean and unit variance over each rollout, as Llama 2 does."""
+    from_gate: bool = False
+    """With a gate: count the log-odds of safety from the gate on, so that an answer just below it earns 0, the mean of
+    what helps. A gate above .5 needs it: otherwise it pays for being in doubt."""
+    held: float | None = Field(default=None, gt=0, lt=1)
+    """Charge 1 for an answer whose chance of the fault is at least this, and nothing for any other, so that the limit
+    is the share of answers held at fault. People's noise gives the mean chance a floor that this share has not. Needs
+    `unit: probability`; None charges the chance itself."""
 
     @model_validator(mode="after")
     def _a_gate_knows_chances(self) -> Cost:
         if self.gate is not None and self.unit != "probability":
             raise ValueError(f"gate={self.gate} is a chance, and a score is none; set unit=probability")
+        if self.held is not None and self.unit != "probability":
+            raise ValueError(f"held={self.held} is a chance, and a score is none; set unit=probability")
+        if self.held is not None and self.gate is not None:
+            raise ValueError(f"gate={self.gate} has no price, and held={self.held} says what is charged; set one")
         return self
 
 
@@ -74,9 +86,9 @@ class Engine(Settings):
     memory: float = Field(default=0.3, gt=0, lt=1)
     """Share of the GPU's memory that vLLM may take."""
 
-    def over(self, model: nn.Module) -> Generator:
+    def over(self, model: nn.Module, spell: Callable[[list[int]], str] | None = None) -> Generator:
         """A generator over a living model. Raises SettingsError where the engine is not installed."""
-        return Sampler(model) if self.name == "own" else Vllm(model, self.memory)
+        return Sampler(model, spell=spell) if self.name == "own" else Vllm(model, self.memory)
 
     def decides(self) -> dict[str, Any]:
         """What it adds to the settings that decide a run; our own sampler adds nothing."""

@@ -74,6 +74,8 @@ class Vllm:
             raise ValueError(
                 f"prompt {empty[0]} is empty: nothing predicts its first token; begin it with that of text"
             )
+        if sampling.stop_text:
+            raise ValueError(f"stop_text={sampling.stop_text}: this engine knows no text; take engine.name=own")
         said = told(sampling)
         if not prompts:
             return []

@@ -110,6 +110,8 @@ def test_what_it_cannot_do_is_said_before_any_work(engine: ModuleType, monkeypat
         door.generate(PROMPTS, Sampling(temperature=0.7, top_k=4))
     with pytest.raises(ValueError, match="prompt 1 is empty"):
         door.generate([[1], []], Sampling())
+    with pytest.raises(ValueError, match="knows no text"):
+        door.generate(PROMPTS, Sampling(stop_text=("a",)))
     with pytest.raises(ValueError, match="2 numbers for 3 prompts"):
         door.generate(PROMPTS, Sampling(numbers=(1, 2)))
     with pytest.raises(ValueError, match="1 unknown names"):

@@ -34,13 +34,14 @@ def uniform(streams: NDArray[np.uint64], step: NDArray[np.uint64]) -> NDArray[np
 
 def check(sampling: Sampling) -> None:
     """Raises ValueError, naming each setting with which nothing can be drawn."""
-    bounds: Sequence[tuple[str, float, bool, str]] = (
+    bounds: Sequence[tuple[str, object, bool, str]] = (
         ("temperature", sampling.temperature, sampling.temperature >= 0, "0 or more"),
         ("top_k", sampling.top_k, sampling.top_k >= 0, "0 (all) or more"),
         ("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0 and at most 1"),
         ("min_p", sampling.min_p, 0 <= sampling.min_p <= 1, "between 0 and 1"),
         ("max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "1 or more"),
         ("count", sampling.count, sampling.count >= 1, "1 or more"),
+        ("stop_text", sampling.stop_text, all(sampling.stop_text), "texts of one letter or more"),
     )
     wrong = [f"{name}={value} should be {should}" for name, value, fits, should in bounds if not fits]
     if wrong:

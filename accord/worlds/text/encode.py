@@ -80,8 +80,12 @@ class Encoder:
         ids = list(tokens)
         if finished and ids and ids[-1] in self.stop:
             ids.pop()
-        words = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Text(messages=(Message(role="assistant", content=words),))
+        return Text(messages=(Message(role="assistant", content=self.spell(ids)),))
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """The letters of token ids, none of them left out."""
+        words: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return words
 
     def segment(
         self, pairs: Sequence[tuple[Prompt, Sample]], weights: Sequence[float] | None = None, scoring: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.run import dealing, ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
+from accord.worlds.text.played import IDLE, Player
 from accord.worlds.text.prepared import prepared
 from accord.worlds.text.shape import count_sampling
-from accord.worlds.text.slots import Reading, Slots, Writing
+from accord.worlds.text.slots import Reading, Slots
 from accord.worlds.text.tree import tree
 from accord.worlds.text.trunk import Trunk, still, unwrapped
 
@@ -29,10 +30,17 @@ class Sampler:
     afterwards every module has its own mode back.
     """
 
-    def __init__(self, model: nn.Module, slots: int = 1024, memory: int = 1 << 29, tokens: int = 16384) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        slots: int = 1024,
+        memory: int = 1 << 29,
+        tokens: int = 16384,
+        spell: Callable[[list[int]], str] | None = None,
+    ) -> None:
         """slots: answers that may be under way together. memory: bytes that their keys and values may take.
-        tokens: prompt tokens that are read in one pass."""
-        self.model = model
+        tokens: prompt tokens that are read in one pass. spell: the text of tokens, for `Sampling.stop_text`."""
+        self.model, self.spell = model, spell
         self.version = ""
         self.slots, self.memory, self.tokens = slots, memory, tokens
         self.trunk = Trunk(model)
@@ -62,6 +70,10 @@ class Sampler:
         prompt, a text longer than the model's positions, or settings that cannot be used.
         """
         check(sampling)
+        if sampling.stop_text and self.spell is None:
+            raise ValueError(
+                f"stop_text={sampling.stop_text} needs a sampler that can spell: Sampler(..., spell=decode)"
+            )
         if sampling.numbers and len(sampling.numbers) != len(prompts):
             raise ValueError(f"{len(sampling.numbers)} numbers for {len(prompts)} prompts; give each one, or none")
         longest = max((len(prompt) for prompt in prompts), default=0)
@@ -93,6 +105,9 @@ class _Work:
 
     def __init__(self, sampler: Sampler, prompts: Sequence[Sequence[int]], sampling: Sampling, longest: int) -> None:
         self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
+        self.spell = sampler.spell
+        self.tail = 4 + max((len(text.encode()) for text in sampling.stop_text), default=0)
+        """Newest tokens that a text which ends an answer can reach over: each spells a byte or more, mostly."""
         self.read = prepared(sampler.trunk)
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
@@ -111,6 +126,10 @@ class _Work:
         self.mine = [asked[i] for i in dealing.dealt(prices, ranks.count())[ranks.rank()]]
         self.queue = deque(self.mine)
         self.memory = Slots(self.limit, sampling.max_tokens, self.device)
+        self.player = Player(self.memory, lambda i, p, to: self.trunk.logits(self.read(i, p, to, None)), self.device)
+        self.idle = torch.zeros(self.limit, dtype=torch.bool, device=self.device)
+        """Slots whose answers have ended and that were not closed up yet."""
+        self.idling = 0
         self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
         self.streams: NDArray[np.uint64] = np.array(
             [stream(sampling.seed, p, a) for p in sampling.numbers or range(len(prompts)) for a in answers],
@@ -181,13 +200,12 @@ class _Work:
         """One token more for every answer under way."""
         now = slice(0, self.count)
         place = self.place[now]
-        span = int(place.max()) + 1
         if self.trunk.shares:
             newest = self.text[now].gather(1, place[:, None])
-            state = self.read(newest, place[:, None], Writing(self.memory, self.spoken[now] - 1), None)
+            logits = self.player.step(newest, place[:, None], self.spoken[now] - 1)
         else:
-            state = self._plain(self.text[now, :span], place)
-        self._say(self.trunk.logits(state), now)
+            logits = self.trunk.logits(self._plain(self.text[now, : int(place.max()) + 1], place))
+        self._say(logits, now)
 
     def _plain(self, table: Tensor, last: Tensor) -> Tensor:
         """[n, D] states at one place of each row, everything read anew: for models without a layout."""
@@ -198,26 +216,46 @@ class _Work:
 
     def _say(self, logits: Tensor, slots: slice) -> None:
         """Draw a token for each of those slots, note it, and let go of the answers that it ends."""
-        request, spoken = self.request[slots], self.spoken[slots]
+        at = torch.arange(slots.start, slots.stop, device=self.device)
+        if self.idling:
+            at = at[~self.idle[slots]]
+            logits = logits[at - slots.start]
+        request, spoken = self.request[at], self.spoken[at]
         chance = uniform(self.streams[request.cpu().numpy()], spoken.cpu().numpy().astype(np.uint64))
         token, logprob = draw(logits, self.sampling, chance)
         self.said[request, spoken] = token
         self.logprob[request, spoken] = logprob.to(self.logprob.dtype)
-        spoken += 1
-        place = self.place[slots]
-        place += 1
-        self.text[slots].scatter_(1, place[:, None], token[:, None])
+        self.spoken[at] = spoken = spoken + 1
+        self.place[at] = place = self.place[at] + 1
+        self.text[at, place] = token
         stopped = torch.isin(token, self.stop)
+        if self.sampling.stop_text:
+            stopped |= self._worded(request, spoken)
         over = stopped | (spoken >= self.sampling.max_tokens)
         if bool(over.any()):
             self.ended[request[stopped]] = True
             self.length[request[over]] = spoken[over]
-            alive = torch.ones(self.count, dtype=torch.bool, device=self.device)
-            alive[slots] = ~over
-            self._close(alive)
+            alive = ~self.idle[: self.count]
+            alive[at] = ~over
+            self.idling = self.count - int(alive.sum())
+            if self.player.able and self.trunk.shares and self.idling * IDLE < self.count:
+                self.idle[: self.count] = ~alive
+            else:
+                self._close(alive)
+
+    def _worded(self, request: Tensor, spoken: Tensor) -> Tensor:
+        """[n] bool: answers whose newest token completes a text that ends them."""
+        assert self.spell is not None
+        found = []
+        for row, length in zip(self.said[request].tolist(), spoken.tolist(), strict=True):
+            newest = self.spell(row[max(0, length - self.tail) : length])
+            found.append(any(text in newest for text in self.sampling.stop_text))
+        return torch.tensor(found, dtype=torch.bool, device=self.device)
 
     def _close(self, alive: Tensor) -> None:
         """Fill the holes that ended answers leave with the last of those still under way. alive: [count] bool."""
+        self.idle.zero_()
+        self.idling = 0
         left = int(alive.sum())
         hole, last = (~alive[:left]).nonzero()[:, 0], alive[left:].nonzero()[:, 0] + left
         if len(hole):

@@ -35,6 +35,11 @@ class Known:
     asked: Tensor | None = None
     """[g, m] int64: slots whose answers go on from each prompt; where there are fewer, any slot."""
 
+    @property
+    def places(self) -> int:
+        """Of the longest."""
+        return next(iter(self.keys.values())).shape[2] if self.keys else 0
+
     def keep(self, alive: Tensor) -> None:
         """Forget all prompts but those, [g] bool."""
         self.length = self.length[alive]
@@ -57,11 +62,13 @@ class Slots:
         """[slots] int64: prompt of each slot, counted through all that are known."""
         self.home = self.prompt
         """[n] int64: where each slot stands among all that ask, prompts laid end to end."""
+        self.arranged = 0
+        """How often it was found out who asks which prompt."""
 
     @property
     def held(self) -> int:
         """Places of all prompts that are known."""
-        return sum(k.length.numel() * next(iter(k.keys.values())).shape[2] for k in self.known if k.keys)
+        return sum(k.length.numel() * k.places for k in self.known)
 
     def layer(self, rule: Rule, like: Tensor) -> tuple[Tensor, Tensor]:
         """The answers' memory of one layer, made at its first use after the shape of its keys [n, K, 1, d]."""
@@ -92,6 +99,7 @@ class Slots:
 
     def arrange(self, count: int) -> None:
         """Find out who asks which prompt, when the first `count` slots are under way; forget prompts of nobody."""
+        self.arranged += 1
         owner = self.prompt[:count]
         alive = torch.zeros(sum(len(k.length) for k in self.known), dtype=torch.bool, device=owner.device)
         alive[owner] = True
@@ -142,11 +150,13 @@ class Reading:
 class Writing:
     """The layout of one step: each of the first n slots adds one token to its answer and reads what is known."""
 
-    def __init__(self, slots: Slots, spoken: Tensor) -> None:
-        """spoken: [n] int64, how many tokens of each answer were read before this one."""
+    def __init__(self, slots: Slots, spoken: Tensor, steady: bool = False) -> None:
+        """spoken: [n] int64, how many tokens of each answer were read before this one. steady: shapes are the same
+        whatever it holds, and no number is asked of the device, so that a step can be recorded (played.py)."""
         self.slots, self.spoken = slots, spoken
-        self.span = int(spoken.max()) + 1
-        self.even = int(spoken.min()) + 1 == self.span
+        self.steady = steady
+        self.span = slots.places if steady else int(spoken.max()) + 1
+        self.even = not steady and int(spoken.min()) + 1 == self.span
         self._masks: dict[tuple[int | None, int], Tensor | None] = {}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
@@ -197,7 +207,7 @@ class Writing:
     def _seen(self, number: int, known: Known, window: int | None, query: Tensor) -> Tensor | None:
         """[g, 1, 1 or m r, P] to be added to the products with prompts' keys; None when all are seen."""
         assert known.asked is not None
-        places = int(known.length.max())
+        places = known.places
         if window is not None and window > places + self.span:
             window = None
         if (window, number) not in self._masks:
@@ -206,7 +216,7 @@ class Writing:
             if window is not None:
                 ahead = (known.length[:, None] + self.spoken[known.asked]).repeat_interleave(query.shape[2], 1)
                 seen = seen & (ahead[..., None] - place < window)[:, None]
-            whole = window is None and bool(seen.all())
+            whole = window is None and not self.steady and bool(seen.all())
             self._masks[window, number] = None if whole else lowered(seen, query.dtype)
         return self._masks[window, number]
 

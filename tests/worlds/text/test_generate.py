@@ -200,3 +200,29 @@ def test_lengths_and_endings():
         assert answer.finished or len(answer.tokens) == 6
     assert 0 < sum(a.finished for a in found) < 100
     assert padded([a.tokens for a in found])[1].max() == 6
+
+
+def spelt(tokens: list[int]) -> str:
+    """Two letters a token, the second of them shared by many."""
+    return "".join(chr(97 + t % 26) + "xyz"[t % 3] for t in tokens)
+
+
+@pytest.mark.parametrize("slots", [2, 64])
+def test_a_text_ends_an_answer_wherever_its_tokens_begin_and_end(slots):
+    """The same answers as without it, cut behind the token that completes the first of the texts."""
+    made, sampling = tiny.model("llama", seed=3), Sampling(max_tokens=30, count=6, stop=(1,))
+    whole = Sampler(made, slots=slots).generate(PROMPTS, sampling)
+    texts = ("ya", "tz", "xcyd")
+    found = Sampler(made, slots=slots, spell=spelt).generate(PROMPTS, replace(sampling, stop_text=texts))
+    early = 0
+    for free, ended in zip(whole, found, strict=True):
+        ends = [n for n in range(1, len(free.tokens) + 1) if any(t in spelt(list(free.tokens[:n])) for t in texts)]
+        length = ends[0] if ends else len(free.tokens)
+        assert ended.tokens == free.tokens[:length]
+        assert ended.finished == (bool(ends) or free.finished)
+        early += bool(ends)
+    assert 3 < early < 30, "some are ended by a text, some are not"
+    with pytest.raises(ValueError, match="needs a sampler that can spell"):
+        Sampler(made).generate(PROMPTS, replace(sampling, stop_text=texts))
+    with pytest.raises(ValueError, match="stop_text"):
+        Sampler(made, spell=spelt).generate(PROMPTS, replace(sampling, stop_text=("",)))
