@@ -77,6 +77,14 @@ class Seen:
     answers: list[float] = field(default_factory=list)
     acknowledged: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    over: bool = False
+    """Set by who has seen enough: everybody ends what they are about."""
+
+    async def more(self, answers: int, patience: float = 90.0) -> None:
+        """Wait until so many more answers were acknowledged; a busy machine takes its time."""
+        wanted, end = len(self.acknowledged) + answers, time.perf_counter() + patience
+        while len(self.acknowledged) < wanted and time.perf_counter() < end:
+            await asyncio.sleep(0.01)
 
 
 async def client(port: int, token: str, end: float, pace: float, seen: Seen, draw: random.Random) -> None:
@@ -98,7 +106,7 @@ async def client(port: int, token: str, end: float, pace: float, seen: Seen, dra
             return None
         return json.loads(reply)
 
-    while time.perf_counter() < end:
+    while time.perf_counter() < end and not seen.over:
         found = await sent("POST", "/api/claims", {"project": PROJECT, "count": 1}, seen.claims)
         if found is None:
             continue

@@ -147,7 +147,7 @@ def keep(
         return Kept(kept, False, before)
     if place is None:
         raise Missing("question", [said.question], "put the question before what was said to it")
-    _check(said, place.question)
+    check(said, place.question)
     old = _taken_back(connection, said)
     leased = lease is not None and lease.state == "live"
     fields: dict[str, Any] = {
@@ -239,8 +239,8 @@ def _taken_back(connection: Connection, said: Feedback) -> Row[Any] | None:
     return old
 
 
-def _check(said: Feedback, question: Question) -> None:
-    """An answer may only speak of the samples that were asked about."""
+def check(said: Feedback, question: Question) -> None:
+    """Raises Refused for an answer that speaks of other samples than those that were asked about."""
     named = set(_samples(said.answer)) | set(said.shown)
     if not named:
         return

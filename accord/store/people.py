@@ -7,6 +7,7 @@ as digests that the caller makes; nothing here can open a door.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from sqlalchemy import (
@@ -30,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 
 from accord.records import Record, new_id
 from accord.store.errors import Missing, Refused
-from accord.store.prepared import Prepared
+from accord.store.prepared import Among, Prepared
 from accord.store.store import Store
 
 PersonRole = Literal["owner", "manager", "annotator", "auditor"]
@@ -77,6 +78,13 @@ _HOLDER = Prepared(
     .join(secret, secret.c.person == person.c.id)
     .where(secret.c.digest == bindparam("digest"), secret.c.kind == bindparam("kind"))
     .where(secret.c.until > bindparam("now"), person.c.active)
+)
+_HOLDERS = Among(
+    lambda digests: (
+        select(secret.c.kind, secret.c.digest, person)
+        .join(secret, secret.c.person == person.c.id)
+        .where(secret.c.digest.in_(digests), secret.c.until > bindparam("now"), person.c.active)
+    )
 )
 _NAMES = tuple(column.name for column in person.columns)
 
@@ -186,6 +194,13 @@ class People:
         with self._store.looking() as connection:
             row = _HOLDER.first(connection, digest=digest, kind=kind, now=time.time())
         return None if row is None else Person(**dict(zip(_NAMES, row, strict=True)))
+
+    def holders(self, secrets: Sequence[tuple[SecretKind, str]]) -> list[Person | None]:
+        """The same for several secrets, each by kind and digest, with one look."""
+        with self._store.looking() as connection:
+            rows = _HOLDERS.rows(connection, [digest for _, digest in secrets], now=time.time())
+        found = {(kind, digest): row for kind, digest, *row in rows}
+        return [Person(**dict(zip(_NAMES, found[one], strict=True))) if one in found else None for one in secrets]
 
     def spend(self, kind: SecretKind, digest: str) -> bool:
         """End a secret. Whether it was there: of two who spend it at once, one gets True."""

@@ -54,6 +54,10 @@ class Prepared:
         row: Row | None = self._run(connection, values).fetchone()
         return row
 
+    def ask(self, connection: Connection, **values: Any) -> Any:
+        """The driver's cursor; in a pipeline its rows come when the pipeline ends."""
+        return self._run(connection, values)
+
     def value(self, connection: Connection, **values: Any) -> Any:
         """The first column of the first row; None when there is none."""
         row = self._run(connection, values).fetchone()

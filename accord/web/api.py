@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from accord.records import Answer, Feedback, Question, Sample
-from accord.store import Claim, Conflict, Missing, Refused, desk
+from accord.store import Claim, Conflict, Missing, Refused, desk, together
 from accord.store.office import Standing
 from accord.store.repeats import is_repeats
 from accord.web.diff import differences
@@ -92,17 +93,35 @@ def _sent(found: BaseModel) -> Response:
 
 
 @router.post("/claims", response_model=Leases)
-def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Response:
+async def claim(wanted: Wanted, who: Answering, room: TheRoom) -> Response:
     """Take questions to answer. Nobody else gets their slots until the lease ends."""
     me, count = who.person.pseudonym, min(wanted.count, room.settings.most)
+    ready = list[Lease]()
+    if not room.store.near and not wanted.resume and _plainly(room, wanted.project, me):
+        ready = await room.claims(together.Wanted(me, wanted.project, count, room.settings.lease))
+    if len(ready) < count:
+        ready += await run_in_threadpool(_claimed, room, wanted, me, count - len(ready), bool(ready))
+    return _sent(Leases(claims=ready))
+
+
+def _plainly(room: Room, project: str, annotator: str) -> bool:
+    """Whether it is known that this person gets questions of the queue, and none of their own again."""
+    known = _known(room, project, annotator)
+    return known is not None and known.may and not known.repeats and not is_repeats(project)
+
+
+def _claimed(room: Room, wanted: Wanted, me: str, count: int, begun: bool) -> list[Lease]:
+    """What one person gets, whatever their queue is like. begun: they got some already, and this is the rest."""
     if is_repeats(wanted.project) or not standing(room, wanted.project, me).may:
-        return _sent(Leases(claims=[]))
-    found = desk.held(room.store, me, wanted.project, room.settings.lease, count) if wanted.resume else []
-    if len(found) < count:
+        return []
+    found = list[Claim]()
+    if wanted.resume and not begun:
+        found = desk.held(room.store, me, wanted.project, room.settings.lease, count)
+    if len(found) < count and not begun:
         found += _again(room, wanted.project, me)
     if len(found) < count:
         found += room.store.claim(me, wanted.project, count - len(found), room.settings.lease)
-    return _sent(Leases(claims=[lease(one, wanted.project) for one in found]))
+    return [lease(one, wanted.project) for one in found]
 
 
 def _again(room: Room, project: str, annotator: str) -> list[Claim]:
@@ -114,7 +133,7 @@ def _again(room: Room, project: str, annotator: str) -> list[Claim]:
 
 
 @router.put("/claims/{id}/answer", response_model=Kept)
-def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Response:
+async def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Response:
     """Answer under a claim. The same again gets the same reply; an answer that comes too late is kept as surplus."""
     me = who.person.pseudonym
     fields: dict[str, Any] = {} if given.made is None else {"made": given.made}
@@ -134,15 +153,23 @@ def answer(id: Id, given: Given, who: Answering, room: TheRoom) -> Response:
             **fields,
         )
 
+    kept = None if room.store.near else await room.answers(together.Given(id, me, made))
+    if kept is None:
+        return _sent(await run_in_threadpool(_said, room, id, me, given, made))
+    return _sent(Kept(feedback=kept[0].id, state=kept[1]))
+
+
+def _said(room: Room, id: str, me: str, given: Given, made: Callable[[Question], Feedback]) -> Kept:
+    """What becomes of one answer, whatever it is like."""
     try:
         kept, state = desk.say(room.store, id, me, made)
-        return _sent(Kept(feedback=kept.id, state=state))
+        return Kept(feedback=kept.id, state=state)
     except Conflict:
         before = room.store.get(Feedback, given.id)
         said = made(desk.claimed(room.store, id, me))
         if given.made is not None or before != said.model_copy(update={"made": before.made}):
             raise
-    return _sent(_kept(room, given.id))
+    return _kept(room, given.id)
 
 
 @router.delete("/claims/{id}", status_code=204)
@@ -196,17 +223,21 @@ def blob(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], media: str, wh
 # --- for our own pages; may change ------------------------------------------------------------------------------
 
 
+def _known(room: Room, project: str, annotator: str) -> Standing | None:
+    """What was found a moment ago of a person in a queue; None when it has to be looked up."""
+    before = room.kept.get(("may", project, annotator))
+    return before[1] if before is not None and before[0] > time.monotonic() else None
+
+
 def standing(room: Room, project: str, annotator: str) -> Standing:
     """Whether a person gets questions of a queue; looked up again after some seconds, sooner when they may not."""
-    now, key = time.monotonic(), ("may", project, annotator)
-    before = room.kept.get(key)
-    if before is not None and before[0] > now:
-        known: Standing = before[1]
+    known = _known(room, project, annotator)
+    if known is not None:
         return known
     found = room.office.standing(project, annotator)
     while len(room.kept) > 10_000:
         room.kept.pop(next(iter(room.kept)), None)
-    room.kept[key] = (now + KEPT_FOR[found.may], found)
+    room.kept["may", project, annotator] = (time.monotonic() + KEPT_FOR[found.may], found)
     return found
 
 

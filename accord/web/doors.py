@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Form, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 from jinja2 import Environment
 
-from accord.store import Store
+from accord.records import Feedback
+from accord.store import Claim, Store, together
 from accord.store.office import Office
 from accord.store.people import People, Person, PersonRole, SecretKind
 from accord.store.repeats import Repeats
+from accord.store.together import Given, Wanted
 from accord.web.assets import Asset
+from accord.web.gathering import Gathering
 from accord.web.people import Throttle, csrf, digest
+from accord.web.sent import Lease, lease
 from accord.web.settings import WebSettings
 
 COOKIE = "accord_session"
@@ -49,6 +53,34 @@ class Room:
     """Models to talk with (`chat.Speaker`): none, one that answers twice, or two."""
     teacher: Any = None
     """Who tells people what was learned from their answers (`lesson.Teacher`); None for nobody."""
+    look: Any = None
+    """Who says how far people may be relied on (`looking.look`); None for nobody."""
+
+    @cached_property
+    def holders(self) -> Gathering[tuple[SecretKind, str], Person | None]:
+        """Who holds these secrets, asked for several at once."""
+        return Gathering(self.people.holders)
+
+    @cached_property
+    def claims(self) -> Gathering[Wanted, list[Lease]]:
+        """Claims of several people at once, as they are sent."""
+
+        def dressed(claims: list[Claim], project: str) -> list[Lease] | Exception:
+            try:
+                return [lease(claim, project) for claim in claims]
+            except Exception as error:  # one text that cannot be shown is no trouble of the others
+                return error
+
+        def take(wanted: Sequence[Wanted]) -> list[list[Lease] | Exception]:
+            found = zip(wanted, together.lease(self.store, wanted), strict=True)
+            return [dressed(claims, one.project) for one, claims in found]
+
+        return Gathering(take)
+
+    @cached_property
+    def answers(self) -> Gathering[Given, tuple[Feedback, str] | None]:
+        """Answers of several people at once."""
+        return Gathering(partial(together.keep, self.store))
 
     def trouble(self, error: Exception) -> None:
         """What a person is not told, for whoever runs the service."""
@@ -95,8 +127,9 @@ async def visitor(request: Request) -> Visitor | None:
 
 async def _holder(room: Room, kind: SecretKind, secret: str) -> Person | None:
     """Whose secret this is. A look into a file takes less than a trip to the thread pool; one over a line may not."""
-    look = partial(room.people.holder, kind, digest(secret))
-    return look() if room.store.near else await run_in_threadpool(look)
+    if room.store.near:
+        return room.people.holder(kind, digest(secret))
+    return await room.holders((kind, digest(secret)))
 
 
 def _in(found: Visitor | None) -> Visitor:
