@@ -12,7 +12,7 @@ from accord.lab import crowd
 from accord.project import Project
 from accord.protocols import FeedbackSource
 from accord.quality.believe import Beliefs, believe
-from accord.records import Preference, Prompt, Question, Sample, Version, named_id
+from accord.records import Feedback, Preference, Prompt, Question, Sample, Version, named_id
 from accord.run import ranks
 from accord.worlds.text.models import located
 
@@ -74,10 +74,12 @@ def judged_by(project: Project) -> list[Prompt]:
     """
     learned, judged = project.prompts("train"), project.prompts("test")
     if not learned or not judged:
-        share = getattr(project.recipe.data, "test_share", 0)
+        share, said = getattr(project.recipe.data, "test_share", 0), project.store.count(Feedback)
+        heard = f". What came were {said} answers of people to questions: `accord train reward_heads` hears these as "
+        heard = heard + "they are, `accord believe` makes pairs of comparisons and rankings" if said else ""
         raise SettingsError(
             f"the data hold {len(learned)} prompts to learn by and {len(judged)} to judge by (test_share={share}); "
-            "both are needed: give more preferences (data.preferences) or another data.test_share"
+            "both are needed: give more preferences (data.preferences) or another data.test_share" + heard
         )
     return judged
 

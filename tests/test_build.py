@@ -463,6 +463,16 @@ def test_data_without_a_side_to_judge_by_are_refused_before_any_work(
     assert not project.names()
 
 
+def test_ratings_alone_are_no_pairs_and_the_way_on_is_told(files: Path, chosen: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(files, tmp_path / "data")
+    row = {"response": "well", "helpfulness": 3, "coherence": 4}
+    rows = [json.dumps({"prompt": f"question {n}", **row}) for n in range(12)]
+    (tmp_path / "data" / "preferences.jsonl").write_text("\n".join(rows))
+    data = chosen.data.model_copy(update={"root": str(tmp_path / "data")})
+    with pytest.raises(SettingsError, match=r"hold 0 prompts .* What came were 12 answers of people .* reward_heads"):
+        loop(Project(tmp_path / "p", chosen.model_copy(update={"data": data})))
+
+
 def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:
     with pytest.raises(SettingsError, match="PPO needs a policy model, and 'reward' is a reward model"):
         train(made, "ppo", "swapped", start="reward", reward="sft")

@@ -58,7 +58,10 @@ def train(
     Raises ValueError when no token of the examples counts.
     """
     if not len(examples):
-        raise SettingsError("there is not one example to learn from: are the files empty, or all on the test side?")
+        raise SettingsError(
+            "there is not one example to learn from: are the files empty, all on the test side, or of pairs alone? "
+            "Fine-tuning wants data.demonstrations; data.imitate=chosen makes them of the better answers of pairs"
+        )
     if not examples.mask.any():
         raise ValueError(f"none of the {len(examples)} examples has a token to learn: look at their masks")
     total = steps(config, len(examples))
