@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from accord.algorithms.beside import Beside, Rehearsal, nothing
+from accord.algorithms.kept import Frozen
 from accord.algorithms.ppo import Reference
 from accord.batches import Segment
 from accord.config import SettingsError
@@ -121,4 +122,4 @@ def frozen(project: Project, policy: Policy, version: str) -> Reference:
     if models.with_reference(policy.model, project.path(version)):
         return policy.reference
     before, _ = project.policy(version, next(policy.parameters()).device)
-    return lambda segment: before.evaluate(segment).logprob
+    return Frozen(before)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from accord.algorithms.functional import kl
+from accord.algorithms.kept import asked_once
 from accord.algorithms.referred import Actor, Reference, referred, whole, whole_of, with_reference
 from accord.algorithms.reward_model import correct, pairwise
 from accord.batches import Comparisons
@@ -187,9 +188,11 @@ def train(
     if not groups:
         raise ValueError("no comparisons to learn from")
     total = steps(config, len(groups))
-    ask, same = partial(known, policy=policy, reference=reference, config=config, run=run), lambda as_it_is: as_it_is
-    once, anew = (same, ask) if moving else (ask, same)
-    comparisons, held_out = once(comparisons), once(held_out) if held_out else None
+    ask = partial(known, policy=policy, reference=reference, config=config, run=run)
+    anew: Callable[[Comparisons], Comparisons] = ask if moving else lambda as_it_is: as_it_is
+    if not moving:
+        comparisons = ask(comparisons, kept="reference")
+        held_out = ask(held_out, kept="reference-held-out") if held_out else None
     run.optimise(config.optimiser, total, policy=policy)
     figures: dict[str, float] = {}
     for step in run.steps(total):
@@ -214,14 +217,13 @@ def train(
 
 
 def known(
-    comparisons: Comparisons, policy: Actor, reference: Reference | None, config: Config, run: Run
+    comparisons: Comparisons, policy: Actor, reference: Reference | None, config: Config, run: Run, kept: str = ""
 ) -> Comparisons:
     """The comparisons with the reference's log-probability beside each answer, where the loss asks for it."""
     if free(config):
         return comparisons
-    ask = reference or (lambda segment: policy.evaluate(segment).logprob)
     segment = comparisons.segment.to(run.device)
-    asked = whole_of(ask, segment, config.micro_tokens).to(comparisons.weight.device)
+    asked = asked_once(kept, reference, policy, segment, config.micro_tokens, run).to(comparisons.weight.device)
     return replace(comparisons, segment=with_reference(comparisons.segment, asked))
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms.functional import kl
+from accord.algorithms.kept import asked_once
 from accord.algorithms.referred import Actor, Reference, referred, whole, whole_of, with_reference
 from accord.batches import Segment
 from accord.config import Settings
@@ -91,13 +92,15 @@ def train(
             f"{good} of {len(desirable)} labels for {len(examples)} answers are good: KTO needs a label for each, and "
             "both kinds; with good ones alone use imitation (sft)"
         )
-    ask = reference or (lambda segment: policy.evaluate(segment).logprob)
     here = examples.to(run.device)
-    examples = with_reference(here, whole_of(ask, here, config.micro_tokens))
+    examples = with_reference(here, asked_once("reference", reference, policy, here, config.micro_tokens, run))
     other = mismatched(here, run.config.seed)
     crossed = replace(here, group=other.clamp_min(0))
     measured = config.baseline == "mismatched"
-    foreign = with_reference(crossed, whole_of(ask, crossed, config.micro_tokens)) if measured else None
+    foreign: Segment | None = None
+    if measured:
+        asked = asked_once("reference-foreign", reference, policy, crossed, config.micro_tokens, run)
+        foreign = with_reference(crossed, asked)
     labels = desirable.to(run.device)
     total = max(1, round(config.epochs * len(examples) / config.batch))
     run.optimise(config.optimiser, total, policy=policy)
