@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import nn
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
@@ -68,6 +69,9 @@ class ModelSettings(Settings):
     """Adapters instead of full fine-tuning; needs a `name`."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Which attention transformers starts with; `auto` for the best that the family has."""
+    compile: bool = False
+    """Let torch compile the layers at their first use, for rows of any length: that costs ten seconds and more, and
+    gains a tenth of the time after it (docs/pass.md). Needs a compiler of C++."""
 
 
 def located(name: str) -> str:
@@ -91,6 +95,16 @@ def located(name: str) -> str:
     if not inside:
         raise SettingsError(f"{name}: the package in {Path(found.origin).parent} holds no config.json, so no model")
     return str(inside[0].parent)
+
+
+def compiled(model: nn.Module, wanted: bool) -> nn.Module:
+    """The model, where wanted with each layer compiled at its first use; names and weights stay as they are."""
+    if not wanted:
+        return model
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part)]
+    for layer in max(lists, key=lambda part: sum(weight.numel() for weight in part.parameters()), default=[]):
+        layer.compile(dynamic=True)
+    return model
 
 
 def is_encoder(config: Any) -> bool:

@@ -37,6 +37,12 @@ class Layout(Protocol):
         ...
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def asked(layout: Layout, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    """What the layout says: its numbers are no part of a compiled layer, which is cut in two here."""
+    return layout.attend(query, key, value, rule)
+
+
 def attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -54,7 +60,7 @@ def attention(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout is not None:
         rule = Rule(int(module.layer_idx), scaling, sliding_window, softcap)  # type: ignore[arg-type]
-        return layout.attend(query, key, value, rule), None
+        return asked(layout, query, key, value, rule), None
     if softcap is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others

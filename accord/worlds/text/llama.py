@@ -26,7 +26,10 @@ def weights_of(layer: Any) -> tuple[Tensor | None, ...]:
 
 
 def plain(layer: Any) -> bool:
-    """Whether a layer is made of nothing but what `Layer` computes: no adapters, hooks, other biases or activations."""
+    """Whether a layer is made of nothing but what `Layer` computes: no adapters, hooks, other biases or activations.
+
+    A layer that torch was asked to compile wants to be called by its name.
+    """
     own, mlp = layer.self_attn, layer.mlp
     linear = [getattr(own, name) for name in PARTS[0]] + [getattr(mlp, name) for name in PARTS[1]]
     norms = [layer.input_layernorm, layer.post_attention_layernorm]
@@ -38,6 +41,7 @@ def plain(layer: Any) -> bool:
         and len({norm.variance_epsilon for norm in norms}) == 1
         and type(mlp.act_fn).__name__ in ("SiLU", "SiLUActivation")
         and not (getattr(layer, "gradient_checkpointing", False) and layer.training)
+        and layer._compiled_call_impl is None
     )
 
 

@@ -20,6 +20,7 @@ from accord.worlds.text.architecture import (
     PRECISION,
     LoraSettings,
     ModelSettings,
+    compiled,
     is_encoder,
     located,
     new_config,
@@ -303,12 +304,12 @@ def _with_lora(model: nn.Module, settings: ModelSettings, task: str, heads: list
 
 
 def _finished(model: nn.Module, settings: ModelSettings) -> nn.Module:
-    """Eval mode, and checkpointing where asked."""
+    """Eval mode, and checkpointing and compiled layers where asked."""
     if settings.checkpointing:
         cast(Any, model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if has_adapter(model):
             cast(Any, model).enable_input_require_grads()
-    return model.eval()
+    return compiled(model, settings.compile).eval()
 
 
 @contextlib.contextmanager
