@@ -22,6 +22,7 @@ def ask(
     version: Positional[str] = "",
     /,
     project: Path = Path("quickstart"),
+    store: str = "",
     queue: str = "default",
     count: int = 100,
     form: Literal[
@@ -52,6 +53,7 @@ def ask(
         version: Whose answers; it answers prompts of the project now when it has not yet. Without one: answers that
             were imported.
         project: Folder of the project.
+        store: Another store: a path, or `postgresql+psycopg://...`; there only imported answers are asked about.
         queue: Name of the queue (`accord serve` shows them as projects).
         count: How many questions.
         form: What people are to do.
@@ -79,20 +81,22 @@ def ask(
     from accord.records import Question
     from accord.store import Store
 
+    if store and version:
+        raise SettingsError("--store: a version answers in its own project; leave one of the two out")
     if form == "flags" and not flags:
         raise SettingsError("--form flags asks by yes or no: name what, as --flags harmful off-topic")
     generator = np.random.default_rng(seed)
-    with Store.of(project) as store:
-        there, made = _answers(store, project, version, form, prompts, answers, f"ask-{queue}-{seed}")
-        before = list(store.all(Question, project=queue))
+    with Store.of(project, store) as opened:
+        there, made = _answers(opened, project, version, form, prompts, answers, f"ask-{queue}-{seed}")
+        before = list(opened.all(Question, project=queue))
         items = asking.possible(there, made, form, before)
         if not items:
             raise SettingsError(
                 f"nothing to ask: {len(there)} prompts with {len(made)} answers give no new {form} "
                 f"({len(before)} questions stand in queue {queue!r} already)"
             )
-        found = asking.opened(store, items, generator, _scorer(project, reward) if reward else None)
-        followed = _followed(store, rule, insist, generator)
+        found = asking.opened(opened, items, generator, _scorer(project, reward) if reward else None)
+        followed = _followed(opened, rule, insist, generator)
         try:
             chosen = choose(found.pool, count, followed, generator, control)
         except ValueError as error:
@@ -102,9 +106,9 @@ def ask(
         if dry_run:
             print(f"would ask {len(chosen)} questions of {wanted} people each in queue {queue!r}; nothing was written")
             return 0
-        store.put(made)
+        opened.put(made)
         more = {"criteria": criteria, "scale": scale, "flags": flags, "safety": safety}
-        new = store.put(asking.questions(found, chosen, form, queue, wanted, **more))
+        new = opened.put(asking.questions(found, chosen, form, queue, wanted, **more))
         print(f"{new} questions in queue {queue!r}; `accord serve --project {project}` opens the room")
     return 0
 

@@ -67,6 +67,9 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
 
     try:
         return verb(rest)
+    except BrokenPipeError:  # as of `accord people | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (SettingsError, StoreError, OSError) as error:  # an OSError: no such file, no right to it, a full disk
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         print(f"accord: {error}{'; free some space, the same command goes on' if full else ''}", file=sys.stderr)
@@ -250,9 +253,9 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "serve": _by_parameters("serve", "accord.serve"),
     "ask": _by_parameters("ask", "accord.ask"),
-    **{name: _by_parameters(name, "accord.people") for name in ("people", "erase")},
+    **{name: _by_parameters(name, "accord.people") for name in ("people", "erase", "trace")},
     **{name: _by_parameters(name, "accord.measured") for name in ("agree", "rank", "believe")},
-    **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report", "trace")},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report")},
     **{name.rstrip("_"): _by_parameters(name, "accord.moved") for name in ("import_", "export")},
     **{name: _by_parameters(name) for name in ("prove", "evaluate")},
 }

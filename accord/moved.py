@@ -102,6 +102,7 @@ def export(
     from accord.store import Store
     from accord.store.cleaning import Cleaner
     from accord.store.export import export as write
+    from accord.store.office import Office
 
     known, finders = _looked_for(names, presidio)
     with Store.of(project, store) as opened:
@@ -110,6 +111,9 @@ def export(
         print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
         if cleaner is not None:
             _told(cleaner.counts)
+        Office(opened).note(
+            "command line", "export", file.name, form=form, rows=done.rows, scrubbed=cleaner is not None
+        )
     return 0
 
 

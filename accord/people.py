@@ -1,4 +1,4 @@
-"""Verbs about people: who they are, and forgetting them."""
+"""Verbs about people: who they are, whom they taught, and forgetting them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from accord.store import Store
 
 
+DOOR = "command line"
+"""Who did it, in the audit log, when it was done from a shell."""
+
+
 def people(
     act: Positional[Literal["list", "add", "pause", "resume", "withdraw"]] = "list",
     names: Positional[tuple[str, ...]] = (),
     /,
     project: Path = Path("quickstart"),
+    store: str = "",
     queue: str = "",
     role: Literal["owner", "manager", "annotator", "auditor"] = "annotator",
 ) -> int:
@@ -34,29 +39,34 @@ def people(
             `withdraw` (pauses, and says what `accord erase` would do).
         names: Names, or pseudonyms.
         project: Folder of the project.
+        store: Another store: a path, or `postgresql+psycopg://...`.
         queue: Only what was said in this queue.
         role: Of those who are added.
     """
     from accord.config import SettingsError
     from accord.store import Store
+    from accord.store.office import Office
     from accord.store.people import People
 
-    if act == "add":
+    if act == "add" and not store:
         project.mkdir(parents=True, exist_ok=True)
-    with Store.open(project / "store.db") if act == "add" else Store.of(project) as store:
-        everybody = People(store)
+    with Store.open(project / "store.db") if act == "add" and not store else Store.of(project, store) as opened:
+        everybody, office = People(opened), Office(opened)
         if act == "list":
-            return _list(store, queue, names)
+            return _list(opened, queue, names)
         if not names:
             raise SettingsError(f"accord people {act} NAME ...: whom?")
         for name in names:
             if act == "add":
-                print(f"{name}: {role}, known as {everybody.add(name, role).pseudonym}")
+                made = everybody.add(name, role)
+                office.note(DOOR, "add person", made.pseudonym, role=role)
+                print(f"{name}: {role}, known as {made.pseudonym}")
                 continue
             found = next((one for one in everybody.all() if name in (one.name, one.pseudonym)), None)
             if found is None:
                 raise SettingsError(f"nobody called {name!r} signs in here; `accord people` lists everybody")
             everybody.set_active(found.id, act == "resume")
+            office.note(DOOR, "let in" if act == "resume" else "pause person", found.pseudonym)
             print(f"{name}: {'may come in again' if act == 'resume' else 'cannot come in any more'}")
             if act == "withdraw":
                 print(f"what they said stands; what rests on it: accord erase {shlex.quote(name)} --project {project}")
@@ -64,26 +74,34 @@ def people(
 
 
 def erase(
-    person: Positional[str], /, project: Path = Path("quickstart"), unlink: bool = False, withdraw: bool = False
+    person: Positional[str],
+    /,
+    project: Path = Path("quickstart"),
+    store: str = "",
+    unlink: bool = False,
+    withdraw: bool = False,
 ) -> int:
     """Forget a person. Without an option only tells what would be done.
 
     Args:
         person: Name or pseudonym.
         project: Folder of the project.
+        store: Another store: a path, or `postgresql+psycopg://...`.
         unlink: Keep what they said under a fresh pseudonym that nothing leads to, and remove the name.
         withdraw: Take away what they said and every belief that rests on it; mark the models and put them aside.
     """
     from accord.config import SettingsError
     from accord.store import Store, erasure
     from accord.store.belongings import known
+    from accord.store.office import Office
+    from accord.store.traces import in_files, left
 
     if unlink and withdraw:
         raise SettingsError("--unlink keeps what they said and --withdraw takes it away: give one of the two")
-    with Store.of(project) as store:
-        if erasure.finish(store):
+    with Store.of(project, store) as opened:
+        if erasure.finish(opened):
             print("an erasure that had been interrupted is finished: the file was written anew")
-        who = known(store, person)
+        who = known(opened, person)
         texts, beliefs = len(who.prompts) + len(who.samples), f"{len(who.preferences)} preferences"
         print(
             f"{person}: {len(who.feedback)} answers, {texts} texts of their own, {beliefs}, "
@@ -92,28 +110,77 @@ def erase(
         for name in who.versions.values():
             print(f"  taught: {name}")
         if not unlink and not withdraw:
+            for one in in_files(project, who):
+                if not one.path.name.startswith("store.db"):
+                    print(f"  stands in: {one.path}{f' (not looked into: {one.why})' if one.why else ''}")
             print("nothing was done; --unlink keeps what they said without the name, --withdraw takes it away")
             return 0
+        office = Office(opened)
         if unlink:
-            print(f"unlinked: what they said stands as {erasure.unlink(store, who)}")
+            fresh = erasure.unlink(opened, who)
+            print(f"unlinked: what they said stands as {fresh}")
+            office.note(DOOR, "unlink", fresh, answers=len(who.feedback))
         else:
-            aside = erasure.withdraw(store, who)
+            aside = erasure.withdraw(opened, who)
             for old, new in aside.items():
                 _move(project, old, new)
                 print(f"  tainted: {old}, put aside as {new}")
             print(f"withdrawn; {who.questions} questions are open for others again")
+            office.note(
+                DOOR, "withdraw person", answers=len(who.feedback), beliefs=len(who.preferences), models=len(aside)
+            )
             if aside:
                 print(
                     f"make these again from the rest: {', '.join(aside)} (the command that made them, as accord loop)"
                 )
-        held = erasure.left(store, who) if withdraw else []
-        files = erasure.in_files(project, who)
-    for place in [*held, *map(str, files)]:
+        held = left(opened, who) if withdraw else []
+        files = in_files(project, who, texts=withdraw)
+    for place in [*held, *(str(one.path) for one in files if not one.why)]:
         print(f"  still there: {place}")
+    for one in files:
+        if one.why:
+            print(f"  not looked into: {one.path} ({one.why})")
     print(
         "found nowhere else in this project" if not held and not files else "remove or make again what is named above"
     )
     return 1 if held else 0
+
+
+def trace(name: Positional[str], /, project: Path = Path("quickstart"), store: str = "", most: int = 50) -> int:
+    """Who taught a version and with what, or which data sets and versions rest on a person.
+
+    Args:
+        name: Name of a version; or name or pseudonym of a person.
+        project: Folder of the project.
+        store: Another store: a path, or `postgresql+psycopg://...`.
+        most: How many names of a kind are shown.
+    """
+    from accord.config import SettingsError
+    from accord.records import Version
+    from accord.store import Store
+    from accord.store.people import People
+
+    with Store.of(project, store) as opened:
+        every = {one.id: one for one in opened.all(Version)}
+        version = next((one for one in every.values() if one.name == name), None)
+        person = next((one.pseudonym for one in People(opened).all() if name in (one.name, one.pseudonym)), name)
+        found = opened.trace_version(version.id) if version else opened.trace_person(person)
+    if version is None and person == name and not found.feedback:
+        names = ", ".join(one.name for one in every.values()) or "none"
+        raise SettingsError(f"{name!r} is no version (there are: {names}) and nobody of that name answered")
+    for kind, ids in vars(found).items():
+        shown = sorted(ids if kind == "annotators" else ())
+        if kind in ("versions", "related"):
+            shown = sorted(every[id].name for id in ids)
+        more = f" and {len(shown) - most} more" if len(shown) > most else ""
+        print(f"{kind}: {len(ids)}  {', '.join(shown[:most])}{more}".rstrip())
+    rests = {*found.feedback, *found.preferences, *found.demonstrations}
+    for id in dict.fromkeys([*found.versions, *found.related]):
+        made = every[id]
+        items = len(rests & set(made.data))
+        if items:
+            print(f"data set of {made.name}: {items} of {len(made.data)} items, digest {made.data_digest[:12] or '-'}")
+    return 0
 
 
 # --- parts -----------------------------------------------------------------------------------------------------

@@ -60,29 +60,6 @@ def report(project: Positional[Path] = Path("quickstart"), /) -> int:
     return 0
 
 
-def trace(name: Positional[str], /, project: Path = Path("quickstart")) -> int:
-    """Who taught a version, or which versions a person taught.
-
-    Args:
-        name: Name of a version, or pseudonym of an annotator.
-        project: Folder of the project.
-    """
-    from accord.config import SettingsError
-    from accord.records import Version
-
-    at = opened(project)
-    version = at.version(name)
-    found = at.store.trace_version(version.id) if version else at.store.trace_person(name)
-    if version is None and not found.feedback:
-        raise SettingsError(f"{name!r} is no version (there are: {_names(at)}) and nobody of that name answered")
-    for kind, ids in vars(found).items():
-        shown = ids if kind == "annotators" else ()
-        if kind in ("versions", "related"):
-            shown = [one.name for one in at.store.get_many(Version, ids).values()]
-        print(f"{kind}: {len(ids)}  {', '.join(sorted(shown)[:12])}".rstrip())
-    return 0
-
-
 def prove(
     name: Positional[Proof],
     /,

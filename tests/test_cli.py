@@ -164,7 +164,8 @@ def test_a_version_is_traced_to_its_teachers_and_a_person_to_what_they_taught(
     assert "round1-ppo" in taught
     assert "pretrained" not in taught
     assert "nobody of that name" in said(capsys, ["trace", "nobody", "--project", str(project)], 2)
-    assert "is no project" in said(capsys, ["trace", person, "--project", str(project / "not")], 2)
+    assert "data set of round1-reward: " in taught
+    assert "no store.db" in said(capsys, ["trace", person, "--project", str(project / "not")], 2)
 
 
 def test_the_report_can_be_made_again(project: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from accord.cli import main
 from accord.records import Comparison, Correction, Feedback, Preference, Question, Sample, Version
 from accord.store import Store
+from accord.store.office import Office
 from tests.flow.circle import write_recipe
 
 
@@ -114,6 +115,7 @@ def test_people_are_listed_with_figures_and_come_and_go(imported: Path, capsys: 
     assert "bea: " not in told.split("to look at")[1]
     alone = said(capsys, ["people", "list", "bea"], imported)
     assert "cleo" not in alone
+    assert "feedback: 0" in said(capsys, ["trace", "ada"], imported)  # by the name that stands in no record
     assert "cannot come in" in said(capsys, ["people", "pause", "ada"], imported)
     assert "paused" in said(capsys, ["people"], imported)
     assert "again" in said(capsys, ["people", "resume", "ada"], imported)
@@ -229,12 +231,19 @@ def test_files_that_still_hold_their_words_are_named(imported: Path, capsys: pyt
         store.put([Feedback(question=question.id, annotator="p-ada-4711", answer=said_so)])
     said(capsys, ["believe"], imported)
     said(capsys, ["export", str(imported / "out.jsonl.gz")], imported)
+    told = said(capsys, ["erase", "p-ada-4711"], imported)  # tells where her words stand, and does nothing
+    assert f"stands in: {imported / 'out.jsonl.gz'}" in told
+    assert "store.db" not in told
+    assert "feedback: 1" in said(capsys, ["trace", "p-ada-4711"], imported)  # of a folder that has no recipe
     told = said(capsys, ["erase", "p-ada-4711", "--withdraw"], imported)
     assert "1 answers, 1 texts of their own, 1 preferences, 1 demonstrations" in told
     assert "still there: " in told
     assert "out.jsonl.gz" in told
     (imported / "out.jsonl.gz").unlink()
     assert b"ada wrote this" not in (imported / "store.db").read_bytes()
+    with Store.open(imported / "store.db") as store:
+        acts = [(one.annotator, one.act, one.about) for one in Office(store).events()]
+        assert acts == [("command line", "withdraw person", ""), ("command line", "export", "out.jsonl.gz")]
     names = imported / "names.txt"
     names.write_text("thing\n")
     told = said(capsys, ["export", str(imported / "clean.jsonl"), "--scrub", "--names", str(names)], imported)

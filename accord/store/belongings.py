@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,15 @@ from accord.records import (
 )
 from accord.store import lineage, people, schema
 from accord.store.errors import Refused
+from accord.store.pieces import LEAST, PIECE, pieces
 from accord.store.store import Store
 
 ERASED = "erased"
 """Stands for everybody who withdrew, as the annotator of a stone and the source of an emptied sample."""
 _feedback, _claim, _learned = schema.feedback.c, schema.claim.c, schema.learned.c
 _asked, _prompt, _sample, _version = (schema.RECORDS[kind].c for kind in ("question", "prompt", "sample", "version"))
+SHORT = 100
+"""Short texts of theirs that are looked for among the words of others, at most."""
 TALK = "chat"
 """Source of prompts that somebody typed in a live talk with a model."""
 
@@ -58,7 +62,10 @@ class Known:
     questions: int
     """Questions that are open to others again without them."""
     texts: tuple[str, ...]
-    """Their own words, of eight signs or more: what can be searched for afterwards. Not kept."""
+    """Their own words, of eight signs or more. Not kept."""
+    pieces: tuple[str, ...]
+    """Parts of those that stand in no answer that they corrected, and in nobody else's note: what can be searched for
+    afterwards. Not kept."""
     blobs: tuple[str, ...]
     """Pictures and clips that they alone gave."""
 
@@ -88,6 +95,8 @@ def known(store: Store, who: str) -> Known:
         marked = select(schema.taint.c.id).where(schema.taint.c.kind == "version")
         query = select(_version.id, _version.name).where(_version.id.in_(taught), _version.id.not_in(marked))
         standing = select(_feedback.question).where(_feedback.annotator == pseudonym, _feedback.state == "standing")
+        every = dict.fromkeys([*(text for one in said for text in _texts(one, shared)), *_typed(talks)])
+        texts = tuple(text for text in every if len(text) >= LEAST)
         return Known(
             pseudonym=pseudonym,
             person=found.id if found else "",
@@ -99,13 +108,8 @@ def known(store: Store, who: str) -> Known:
             demonstrations=tuple(dict.fromkeys(demonstrations)),
             versions={row.id: row.name for row in connection.execute(query.order_by(_version.sequence))},
             questions=len(set(connection.scalars(standing))),
-            texts=tuple(
-                dict.fromkeys(
-                    text
-                    for text in (*(text for one in said for text in _texts(one, shared)), *_typed(talks))
-                    if len(text) >= 8
-                )
-            ),
+            texts=texts,
+            pieces=_pieces(connection, said, texts, pseudonym),
             blobs=_blobs(connection, said, wrote),
         )
 
@@ -123,6 +127,24 @@ def _texts(said: Feedback, shared: Sequence[Content]) -> Iterable[str]:
             yield from (turn.content for turn in said.answer.content.messages)
         case _:
             pass
+
+
+def _pieces(connection: Connection, said: Sequence[Feedback], texts: Sequence[str], pseudonym: str) -> tuple[str, ...]:
+    """Parts of their texts that are surely their own."""
+    corrected = {one.answer.sample for one in said if isinstance(one.answer, Correction)}
+    before = list[str]()
+    for part in parts(corrected):
+        for row in connection.scalars(select(_sample.payload).where(_sample.id.in_(part))):
+            content = Sample.model_validate_json(row).content
+            before += [turn.content for turn in content.messages] if isinstance(content, Text) else []
+    found = dict.fromkeys(piece for text in texts for piece in pieces(text, before))
+    # What is short others say in the same words: `both are fine` leads to nobody.
+    for piece in [one for one in found if len(one) < PIECE][:SHORT]:
+        word = json.dumps(piece, ensure_ascii=False)[1:-1]
+        others = select(_feedback.id).where(_feedback.payload.contains(word, autoescape=True))
+        if connection.scalar(others.where(_feedback.annotator.not_in([pseudonym, ERASED])).limit(1)) is not None:
+            del found[piece]
+    return tuple(found)
 
 
 def _given(said: Feedback) -> Content | None:

@@ -7,14 +7,10 @@ and can be made again from the rest.
 
 from __future__ import annotations
 
-import gzip
-import html
-import json
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, String, delete, insert, or_, select, update
+from sqlalchemy import Connection, MetaData, String, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accord.records import Feedback, Message, Prompt, Question, Record, Sample, Text, Version, new_id
@@ -92,49 +88,6 @@ def finish(store: Store) -> bool:
     with store.writing() as connection:
         connection.execute(delete(schema.meta).where(owed))
     return True
-
-
-def left(store: Store, who: Known) -> list[str]:
-    """Columns in which the person, or words of theirs, can still be found; all tables are searched, ours or not."""
-    words = [f'"{word}"' for word in (who.pseudonym, who.name, who.person) if word]
-    for text in sorted(who.texts, key=len, reverse=True)[:200]:
-        words += {text[:200], json.dumps(text[:200], ensure_ascii=False)[1:-1]}
-    found = []
-    with store.reading() as connection:
-        for table in _all_tables(connection).sorted_tables:
-            for column in table.columns:
-                if not isinstance(column.type, String):
-                    continue
-                exact = column.in_([word for word in (who.pseudonym, who.name, who.person) if word])
-                for part in parts(words, 50):
-                    hit = or_(exact, *(column.contains(word, autoescape=True) for word in part))
-                    if connection.execute(select(column).where(hit).limit(1)).first() is not None:
-                        found.append(f"{table.name}.{column.name}")
-                        break
-    return found
-
-
-def in_files(folder: Path, who: Known) -> list[Path]:
-    """Files of a folder, packed by gzip or not, that still hold the person's names or words. The store is left out.
-
-    Words shorter than eight signs, other packings and pictures of texts are not seen.
-    """
-    words = [word for word in (who.pseudonym, who.name, who.person, *who.texts) if len(word) >= 6]
-    forms = {form for word in words for form in (word, json.dumps(word)[1:-1], html.escape(word))}
-    forms |= {json.dumps(word, ensure_ascii=False)[1:-1] for word in words}
-    needles = [form.encode() for form in sorted(forms)]
-    longest, found = max((len(needle) for needle in needles), default=0), []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith("store.db"):
-            continue
-        kept = b""
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            while needles and (block := file.read(1 << 24)):
-                if any(needle in kept + block for needle in needles):
-                    found.append(path)
-                    break
-                kept = block[-longest:]
-    return found
 
 
 # --- taking it away --------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from accord.loop import loop as circle
 from accord.project import Project
 from accord.records import Preference, Version
 from accord.store.belongings import known
-from accord.store.erasure import left, withdraw
+from accord.store.erasure import withdraw
+from accord.store.traces import left
 from tests.flow.circle import kept, weights, write_recipe
 
 

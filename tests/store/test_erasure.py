@@ -24,8 +24,9 @@ from accord.records import (
 )
 from accord.store import Refused, Store, desk, export, import_file
 from accord.store.belongings import known
-from accord.store.erasure import left, unlink, withdraw
+from accord.store.erasure import unlink, withdraw
 from accord.store.people import People
+from accord.store.traces import left
 from bench.postgres import cluster, why_not
 
 from .conftest import pairs, said, text
