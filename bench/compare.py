@@ -54,7 +54,8 @@ def compare(work: Work, rounds: int, threads: int, peer: str | None, rate: float
             lane.end()
     if "peer" in seen:
         apart = {name: max(apart[name], value) for name, value in same(work, seen).items()}
-    return {**row(work, seen, rate), "settings": dict(settings), "tried": tried, "apart": apart}
+    busy = statistics.median(told["cpu_seconds"] / told["seconds"] for told in seen["accord"]) / threads
+    return {**row(work, seen, rate), "busy": round(busy, 3), "settings": dict(settings), "tried": tried, "apart": apart}
 
 
 def checked(work: Work, lanes: Mapping[str, Lane]) -> dict[str, float]:

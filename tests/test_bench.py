@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench import compare, limit, page
-from bench.works import WORKS, Work
+from bench.works import PAIRS, WORKS, Work, ranked, verdicts
 
 BENCH = Path(page.__file__).parent
 
@@ -99,3 +100,35 @@ def test_every_work_with_a_peer_has_a_look_at_equality_first() -> None:
     works: tuple[Work, ...] = WORKS
     assert [work.name for work in works if work.peers and not work.check] == []
     assert [work.name for work in works if work.goal is not None and not work.peers] == []
+
+
+def test_verdicts_and_rankings_are_made_of_pairs_as_both_sides_read_them(tmp_path: Path) -> None:
+    pairs = [{"prompt_ids": [n] * 3, "chosen_ids": [n, 1], "rejected_ids": [n, 2, 3]} for n in range(20)]
+    told = verdicts(pairs[:6])
+    assert sorted(told) == sorted(
+        (n, kind, kind == "chosen_ids") for n in range(6) for kind in ("chosen_ids", "rejected_ids")
+    )
+    assert all(one[0] != other[0] for one, other in itertools.pairwise(told)), "no neighbours share a prompt"
+    (first, said), (second, more) = ranked(pairs, 2)
+    assert (first, second) == ([0] * 3, [9] * 3)
+    assert [answer[0] for answer in (*said, *more)] == list(range(18))
+    assert len(PAIRS) == 36
+    assert all(better < worse < 9 for better, worse in PAIRS)
+    shape = {"hidden_size": 32, "intermediate_size": 88, "num_hidden_layers": 3, "num_attention_heads": 4}
+    LlamaConfig(vocab_size=50, **shape).save_pretrained(tmp_path)
+    (tmp_path / "rows.json").write_text(json.dumps({"pairs": pairs}))
+    flop = {
+        kind: limit.needed(kind, {"first": 0, "count": 1}, tmp_path, tmp_path / "rows.json")
+        for kind in ("ranking", "reward", "simpo", "dpo", "kto")
+    }
+    assert flop["dpo"] == pytest.approx(4 / 3 * flop["simpo"])
+    assert flop["kto"] == pytest.approx(2 * flop["simpo"])
+    assert 2 < flop["ranking"] / flop["reward"] < 9, "nine answers of two tokens against two, and one prompt in both"
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: f"{work.kind}-{work.size}")
+def test_each_work_has_a_function_on_both_sides(work: Work) -> None:
+    pages = {side: (BENCH / f"{side}{work.side}.py").read_text() for side in ("ours", "theirs")}
+    assert f'"{work.kind}": ' in pages["ours"]
+    assert not work.peers or f'"{work.kind}": ' in pages["theirs"]
+    assert work.units == work.amount["count"] * {"ranking": 36, "kto": 2}.get(work.kind, 1)
