@@ -187,6 +187,7 @@ def _say(error: Exception) -> None:
 
 def app() -> FastAPI:
     """The application of one worker, as `serve` asked for it in the environment."""
+    from accord.looking import look
     from accord.store import Store
     from accord.web import WebSettings, make_app
     from accord.web.hooks import Postman
@@ -199,7 +200,7 @@ def app() -> FastAPI:
         from accord.first import teacher as told_by
 
         teacher = told_by(store, prepare(Path(asked["project"]), Path(asked["first"])))
-    made = make_app(store, WebSettings(**asked["settings"]), talking, teacher)
+    made = make_app(store, WebSettings(**asked["settings"]), talking, teacher, look)
     postman = Postman(made.state.room.office)
     threading.Thread(target=postman.walk, args=(threading.Event(),), name="postman", daemon=True).start()
     return made

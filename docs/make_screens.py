@@ -24,6 +24,7 @@ from playwright.sync_api import sync_playwright
 
 from accord.first import QUEUE, First, prepare, teacher
 from accord.lab import crowd
+from accord.looking import look
 from accord.records import Comparison, Feedback, Question
 from accord.store import Store
 from accord.store.office import Office, Rules
@@ -66,7 +67,7 @@ def furnish(store: Store, first: First) -> None:
 @contextmanager
 def served(store: Store, first: First) -> Iterator[str]:
     """The address of a service over the store."""
-    app = make_app(store, WebSettings(), teacher=teacher(store, first))
+    app = make_app(store, WebSettings(), teacher=teacher(store, first), look=look)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

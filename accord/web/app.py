@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -25,6 +25,7 @@ from accord.web.chat import Speaker
 from accord.web.doors import Room
 from accord.web.lesson import Teacher
 from accord.web.people import Throttle
+from accord.web.seen import Seen
 from accord.web.settings import WebSettings
 from accord.web.shield import Shield
 
@@ -37,11 +38,12 @@ def make_app(
     settings: WebSettings | None = None,
     speakers: Sequence[Speaker] = (),
     teacher: Teacher | None = None,
+    look: Callable[..., Mapping[str, Seen]] | None = None,
 ) -> FastAPI:
     """The service over one store. No page of it asks another machine for anything.
 
     speakers: models to talk with; one answers twice, of two each answers once. teacher: who tells people what was
-    learned from their first answers.
+    learned from their first answers. look: who says how far people may be relied on (`accord.looking.look`).
     """
     chosen = settings or WebSettings()
     assets = load()
@@ -52,7 +54,7 @@ def make_app(
     app = FastAPI(title="Accord", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     desks = (store, People(store), Office(store), Repeats(store))
     app.state.room = Room(
-        *desks, chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers), teacher=teacher
+        *desks, chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers), teacher=teacher, look=look
     )
     app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
     for part in (api, lead, manage, annotate, contract, chat, lesson, person, workers):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from accord.records import Comparison, Feedback, Question
 from accord.store import desk
+from accord.store.gold import is_right
 from accord.store.office import Rules
 from accord.store.repeats import Twice
 from accord.store.tally import Count
 from accord.web.doors import Room
+from accord.web.seen import Seen, pace, seen, window
 
 if TYPE_CHECKING:  # scipy takes a second and 80 MB: who only answers shall not wait for it
     from accord.statistics import Interval
@@ -69,6 +71,11 @@ class Row:
     """Share of repeats, sides swapped, to which they said the same again."""
     cost: Cost
     last: float
+    hour: int
+    """Answers in the last hour, counted like those of the queue."""
+    gold: Interval
+    """Share of gold questions that they got right."""
+    seen: Seen
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Figures:
 
     progress: desk.Progress
     hour: int
-    """Answers of the last hour among the last `LAST`."""
+    """Answers in the last hour; by the pace of the last `LAST` when those took less than an hour."""
     agreement: Interval
     """Share of pairs of people who say the same of the same question; questions are the units."""
     itself: Interval
@@ -92,6 +99,8 @@ class Figures:
     rules: Rules
     assigned: set[str]
     disputes: int
+    hours: float | None = None
+    """Hours until the queue is done at the pace of the last one; None when nothing came in it or nothing is left."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +121,18 @@ def figures(room: Room, project: str) -> Figures:
     said = desk.latest(room.store, project, LAST)
     rule, rules = room.people.guideline(project), room.office.rules(project)
     counts, twice = desk.said_by(room.store, project), room.repeats.said(project)
+    progress, hour = desk.progress(room.store, project), pace(said, window(said, LAST))
+    questions = room.store.get_many(Question, {one.question for one in said})
+    left = progress.wanted - progress.answered
     made = Figures(
-        progress=desk.progress(room.store, project),
-        hour=sum(one.made > time.time() - 3600 for one in said if one.answer is not None),
+        progress=progress,
+        hour=hour,
+        hours=left / hour if hour and left > 0 else None,
         agreement=agreement(said),
         itself=_same(twice),
         stayed=sum(one.stayed for one in twice),
         cost=cost(counts, rules),
-        people=people(counts, said, twice, rules),
+        people=people(counts, said, twice, rules, questions, seen(room, project, questions, said)),
         number=rule.number,
         guideline=rule.text,
         rules=rules,
@@ -159,19 +172,26 @@ def cost(counts: Sequence[Count], rules: Rules) -> Cost:
     return Cost(answers, seconds, rules.rate, rules.currency)
 
 
-def people(counts: Sequence[Count], said: Sequence[Feedback], twice: Sequence[Twice], rules: Rules) -> list[Row]:
+def people(
+    counts: Sequence[Count],
+    said: Sequence[Feedback],
+    twice: Sequence[Twice],
+    rules: Rules,
+    questions: Mapping[str, Question],
+    known: Mapping[str, Seen],
+) -> list[Row]:
     """A row for each person: counts of the whole project, habits over the last answers."""
     from accord.statistics import wilson
 
     by_person: dict[str, list[Feedback]] = defaultdict(list)
     for one in said:
         by_person[one.annotator].append(one)
-    others = words(said)
-    found = []
+    others, span, found = words(said), window(said, LAST), list[Row]()
     for count in counts:
         mine = by_person.get(count.annotator, [])
         answered = [one for one in mine if one.answer is not None]
         same = [hit for one in mine for hit in agreeing(one, others)]
+        tested = [hit for one in mine if (hit := is_right(questions[one.question].gold, one.answer)) is not None]
         row = Row(
             pseudonym=count.annotator,
             answers=count.answers,
@@ -184,6 +204,9 @@ def people(counts: Sequence[Count], said: Sequence[Feedback], twice: Sequence[Tw
             itself=_same([one for one in twice if one.annotator == count.annotator]),
             cost=cost([count], rules),
             last=max((one.made for one in mine), default=0.0),
+            hour=pace(mine, span),
+            gold=wilson(sum(tested), len(tested)),
+            seen=known.get(count.annotator, Seen()),
         )
         found.append(row)
     return sorted(found, key=lambda row: -row.answers)

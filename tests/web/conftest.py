@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from accord.looking import look
 from accord.records import Form, Message, Prompt, Question, Sample, Text
 from accord.store import Store
 from accord.store.people import ROLES, People, Person
@@ -49,7 +50,7 @@ class House:
 
     def __init__(self, store: Store, settings: WebSettings = SETTINGS, speakers: Sequence[Speaker] = ()) -> None:
         self.store, self.settings = store, settings
-        self.app = make_app(store, settings, speakers)
+        self.app = make_app(store, settings, speakers, look=look)
         self.people = People(store)
         self.persons: dict[str, Person] = {}
         for role in ROLES:

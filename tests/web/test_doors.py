@@ -55,6 +55,8 @@ WALK = {
     ("GET", "/lesson"): ANSWER,
     ("GET", "/manage/person/{project}/{pseudonym}"): SEE,
     ("GET", "/api/projects/{name}/people"): SEE,
+    ("GET", "/api/projects/{name}/figures"): SEE,
+    ("GET", "/api/projects/{name}/guideline"): SEE,
     ("GET", "/manage"): SEE,
     ("POST", "/manage/people"): LEAD,
     ("POST", "/manage/people/{id}/link"): LEAD,
