@@ -8,18 +8,22 @@ from its checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
 from accord import dialogues, ordering, paid
 from accord.algorithms import ppo, reward_model, sft
+from accord.algorithms.consistency import Consistency
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import Settings, SettingsError, laid
 from accord.project import Project, named, parted, scores
-from accord.records import Demonstration, Preference, Prompt, Sample, Version, digest
-from accord.run import seed_of
-from accord.worlds.text import models
+from accord.records import Content, Demonstration, Preference, Prompt, Sample, Version, digest, named_id
+from accord.run import Run, seed_of
+from accord.worlds.text import models, reworded
+from accord.worlds.text.encode import Encoder
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
@@ -89,7 +93,8 @@ def train_reward_model(
     if fresh:
         spread = reward_model.normaliser(scores(scorer, encoder, fresh, config.micro_tokens)).std
         models.scale(scorer.model, 1 / spread)
-    normaliser, figures = reward_model.train(config, scorer, learned, run, unseen)
+    term = steady(project, config, scorer, run, encoder, beliefs)
+    normaliser, figures = reward_model.train(config, scorer, learned, run, unseen, term)
     if fresh:
         normaliser = reward_model.normaliser(scores(scorer, encoder, fresh, config.micro_tokens))
     figures |= encoder.report.figures()
@@ -107,6 +112,39 @@ def train_reward_model(
         figures | encoder.report.figures(),
         **more,
     )
+
+
+def steady(
+    project: Project,
+    config: reward_model.Config,
+    scorer: Scorer,
+    run: Run,
+    encoder: Encoder,
+    beliefs: Sequence[Preference],
+) -> reward_model.Beside:
+    """The term that keeps opinions the same in other words (`reward_model.consistency`), where it is wanted.
+
+    Its pairs are those that are learned from, and of every train prompt each answer in the store with the next other.
+    """
+    chosen = config.consistency
+    if not chosen.weight:
+        return reward_model.nothing
+    here: dict[str, dict[Content, str]] = {}
+    for sample in project.store.all(Sample, split="train"):
+        here.setdefault(sample.prompt, {}).setdefault(sample.content, sample.id)
+    open_ = [Preference(id=named_id("open", *two), prompt=prompt, chosen=two[0], rejected=two[1], probability=0.5)
+             for prompt, said in here.items() for two in pairwise(said.values())]  # fmt: skip
+    pairs = list({(one.prompt, *sorted((one.chosen, one.rejected))): one for one in [*open_, *beliefs]}.values())
+    known = project.looked_up(pairs)
+    reword = reworded.surface(chosen.ways)
+    reword = reworded.written(Path(chosen.file), reword) if chosen.file else reword
+    seeds = (seed_of(project.recipe.seed, "words", number) for number in range(chosen.phrasings))
+    others = [reworded.in_other_words(encoder, pairs, *known, reword, seed, chosen.answers) for seed in seeds]
+    found = [one for one in others if one is not None]
+    try:
+        return Consistency(chosen, scorer, encoder.comparisons(pairs, *known), found, run, config.micro_tokens)
+    except ValueError as error:
+        raise SettingsError(f"reward_model.consistency: {error}") from error
 
 
 def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt, Sample]]:

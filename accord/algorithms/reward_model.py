@@ -9,6 +9,7 @@ eq. 2), scaled by a setting; a small centring term (Eisenstein et al. 2023) fixe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,11 +18,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from accord.algorithms.consistency import Config as ConsistencyConfig
 from accord.batches import Comparisons, Segment, pack
 from accord.config import Settings, SettingsError
 from accord.run import OptimiserConfig, Run
 from accord.run.layerwise import layerwise
 
+Beside = Callable[[], dict[str, float]]
+"""Adds its gradient to the step under way. Returns figures to be summed over ranks."""
 NORMALISED = 2000
 """Answers that the score normaliser is made from: the first so many."""
 
@@ -47,6 +51,8 @@ class Config(Settings):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Each layer learns with the rate of the one above it times this, the words' vectors with the least; 1 for one rate
     for all. For pretrained models; .65 to .95 are usual."""
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    """Opinions that stay the same when a prompt is put in other words; no label is needed. Off by default."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
     """How the parameters move."""
 
@@ -65,6 +71,11 @@ class Scorer(Protocol):
     """An nn.Module that gives each row a number."""
 
     def score(self, segment: Segment) -> Tensor: ...
+
+
+def nothing() -> dict[str, float]:
+    """Nothing is learned beside."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -103,17 +114,30 @@ def normaliser(score: Tensor) -> Normaliser:
 
 
 def train(
-    config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
+    config: Config,
+    scorer: Scorer,
+    comparisons: Comparisons,
+    run: Run,
+    held_out: Comparisons | None = None,
+    beside: Beside = nothing,
 ) -> tuple[Normaliser, dict[str, float]]:
-    """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures."""
-    figures = fit(config, scorer, comparisons, run, held_out)
+    """Fit the scores to the beliefs. Returns the normaliser over the training answers, and the last figures.
+
+    beside: a term that joins each step's loss, such as `consistency.Consistency`.
+    """
+    figures = fit(config, scorer, comparisons, run, held_out, beside)
     first = torch.arange(min(len(comparisons.segment), NORMALISED))
     scores = scores_of(scorer, comparisons.segment.rows(first).to(run.device), config.micro_tokens)
     return normaliser(scores), figures
 
 
 def fit(
-    config: Config, scorer: Scorer, comparisons: Comparisons, run: Run, held_out: Comparisons | None = None
+    config: Config,
+    scorer: Scorer,
+    comparisons: Comparisons,
+    run: Run,
+    held_out: Comparisons | None = None,
+    beside: Beside = nothing,
 ) -> dict[str, float]:
     """Fit the scores to the beliefs, and leave them raw. Returns the last figures."""
     groups = comparisons.groups()
@@ -139,7 +163,7 @@ def fit(
                 run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
             loss += (each.detach() * micro.weight).sum() / count
             right += (correct(better, worse) * micro.weight).sum() / count
-        figures = run.step(loss=loss, accuracy=right, pairs=len(batch))
+        figures = run.step(loss=loss, accuracy=right, pairs=len(batch), **beside())
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
             figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)

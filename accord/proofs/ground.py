@@ -183,11 +183,17 @@ class Lesson:
 
 
 def taught(
-    lesson: Lesson, encoder: Encoder, seed: int, learned: Comparisons | None, order: Order | None = None
+    lesson: Lesson,
+    encoder: Encoder,
+    seed: int,
+    learned: Comparisons | None,
+    order: Order | None = None,
+    term: Callable[[Scorer, Run], reward_model.Beside] | None = None,
 ) -> Member:
     """A reward model after one lesson; without comparisons, as it starts. Its run leaves nothing on the disk.
 
     The head and the order of the data are drawn from `seed` and the lesson's tags alone. order: a curriculum.
+    term: what joins each step's loss.
     """
     chance = seed_of(seed, "lesson", *lesson.tags)
     model = models.scorer_model(lesson.backbone, encoder.tokenizer, seed_of(chance, "head"), lesson.fresh_head)
@@ -200,7 +206,8 @@ def taught(
             weight.requires_grad_(False)
     with aside("reward", chance) as run:
         run.order = order
-        normaliser, _ = reward_model.train(lesson.config, scorer, learned, run)
+        beside = term(scorer, run) if term else reward_model.nothing
+        normaliser, _ = reward_model.train(lesson.config, scorer, learned, run, beside=beside)
     return Member(scorer, encoder, normaliser.mean, normaliser.std, tokens)
 
 

@@ -1,13 +1,15 @@
 """Do labels of one's own help: self-training on unlabelled pairs beside the same people's labels alone.
 
 An ensemble learns from few labels (the control), labels what it is sure of and learns again, in rounds that stop
-(`accord/algorithms/pseudo.py`). Beside both stands what all labels would have given. docs/experiments.md tells more.
+(`accord/algorithms/pseudo.py`); or keeps its opinion of all pairs when their prompts are rephrased (`consistency.py`).
+Beside these stands what all labels would have given. docs/experiments.md tells more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,25 @@ import torch
 from pydantic import Field
 
 from accord.algorithms import pseudo
-from accord.algorithms.reward_model import Scorer, correct
+from accord.algorithms.consistency import Config as Term
+from accord.algorithms.consistency import Consistency
+from accord.algorithms.reward_model import Beside, Scorer, correct
 from accord.batches import Comparisons
 from accord.config import Settings
 from accord.evaluate.page import Part, Table, shown
+from accord.lab.phrasings import rephrased
 from accord.proofs.ground import Ground, Labeller, Lesson, Said, compared, taught
 from accord.proofs.seeds import Experiment, Rows, Stand
 from accord.proofs.sided import Cell, cells, chart, collected, each, kept, plain
-from accord.run import seed_of
+from accord.records import Preference, Prompt, Text
+from accord.run import Run, seed_of
 from accord.statistics import Interval, mean_interval
+from accord.worlds.text.reworded import in_other_words
 
 CONTROL, TAUGHT, FORCED, EVERY = "people's labels alone", "with labels of its own", "its last round", "all labels"
+STEADY = "with consistency"
+TERM = Term(weight=1.0)
+"""The term of the way `STEADY`, else at its defaults. No setting of the experiment, so that older folders stay good."""
 
 
 class Config(Settings):
@@ -61,53 +71,96 @@ SMALL: dict[str, Any] = {
 
 
 def measured(stand: Stand) -> dict[str, Any]:
-    """What each way of one seed gets right, and what it labelled."""
-    found: dict[str, Any] = stand.parts.part("ways", lambda: ways(stand.config, stand.ground(), stand.say))
+    """What each way of one seed gets right, and what it labelled. Consistency is a part of its own, made last."""
+    given = cache(lambda: Given(stand.config, stand.ground()))
+    found: dict[str, Any] = stand.parts.part("ways", lambda: ways(stand.config, given(), stand.say))
+    steady = stand.parts.part("consistency", lambda: consistent(stand.config, given(), stand.say))
+    return {**found, "right": {**found["right"], **steady}}
+
+
+class Given:
+    """The pairs of one seed: people's and those without a label, those set aside, and those of the test."""
+
+    def __init__(self, config: Config, ground: Ground) -> None:
+        self.ground, self.seed, self.most = ground, ground.seed, max(config.labels)
+        sizes = (self.most + config.pool, config.calibration, config.stop)
+        self.twos = ground.twos(
+            ground.project.prompts("train"), "labels", sum(sizes), answers=2
+        )  # one of a prompt: none on two sides
+        self.beliefs = ground.labelled(self.twos, config.flips, config.by)
+        parts, at = [], 0
+        for size in sizes:
+            parts.append(compared(ground.encoder, self.twos[at : at + size], self.beliefs[at : at + size]))
+            at += size
+        self.every, self.calibration, self.stop = parts
+        held = ground.twos(ground.project.prompts("test"), "held", answers=2)
+        self.test = compared(ground.encoder, held, ground.labelled(held))
+        self.lesson, self.tokens = (
+            Lesson(ground.backbone(), ground.project.recipe.reward_model),
+            config.own.micro_tokens,
+        )
+
+    def chosen(self, labels: int) -> torch.Tensor:
+        """Which of all pairs take part where so many have people's labels: these and the pool."""
+        return torch.cat([torch.arange(labels), torch.arange(self.most, len(self.every))])
+
+    def hits(self, those: Sequence[Scorer]) -> list[float]:
+        """What the mean of members gets right of the test pairs."""
+        gap = pseudo.gaps_of(those, self.test, self.tokens).mean(0)
+        return [float(hit) for hit in correct(gap, torch.zeros_like(gap))]
+
+
+def consistent(config: Config, given: Given, say: Said) -> dict[str, list[float]]:
+    """What people's labels get right beside the term of consistency over them and the pool, by `LABELS|WAY`."""
+    ground, found = given.ground, {}
+    prompts = {two.prompt.id: two.prompt for two in given.twos}
+    samples = {one.id: one for two in given.twos for one in (two.first, two.second)}
+
+    def reword(content: Text, draw: Any) -> str:
+        return rephrased(Prompt(id="asked", content=content), draw)
+
+    for labels in config.labels:
+        say(f"{labels} labels of people's, opinions kept over {labels + config.pool} pairs")
+        index = given.chosen(labels)
+        pool, names = given.every.pairs(index), {given.every.names[i] for i in index.tolist()}
+        shown: list[Preference] = [belief for belief in given.beliefs if belief.id in names]
+        seeds = (seed_of(given.seed, "words", number) for number in range(TERM.phrasings))
+        others = [in_other_words(ground.encoder, shown, prompts, samples, reword, seed) for seed in seeds]
+
+        def term(scorer: Scorer, run: Run, pool: Any = pool, others: Any = others) -> Beside:
+            return Consistency(TERM, scorer, pool, others, run, given.tokens)
+
+        learned = given.every.pairs(torch.arange(labels))
+        lessons = [replace(given.lesson, tags=("round0", str(m))) for m in range(config.members)]
+        made = [taught(one, ground.encoder, given.seed, learned, term=term).scorer for one in lessons]
+        found[f"{labels}|{STEADY}"] = given.hits(made)
     return found
 
 
-def ways(config: Config, ground: Ground, say: Said) -> dict[str, Any]:
+def ways(config: Config, given: Given, say: Said) -> dict[str, Any]:
     """What each way gets right of the test pairs, by `LABELS|WAY`, and of each number of labels what it labelled."""
-    seed = ground.seed
-    most = max(config.labels)
-    sizes = (most + config.pool, config.calibration, config.stop)
-    twos = ground.twos(
-        ground.project.prompts("train"), "labels", sum(sizes), answers=2
-    )  # one of a prompt: none on two sides
-    beliefs = ground.labelled(twos, config.flips, config.by)
-    parts, at = [], 0
-    for size in sizes:
-        parts.append(compared(ground.encoder, twos[at : at + size], beliefs[at : at + size]))
-        at += size
-    every, calibration, stop = parts
-    held = ground.twos(ground.project.prompts("test"), "held", answers=2)
-    test = compared(ground.encoder, held, ground.labelled(held))
-    lesson, tokens = Lesson(ground.backbone(), ground.project.recipe.reward_model), config.own.micro_tokens
+    ground, seed = given.ground, given.seed
 
     def teach(name: str, learned: Comparisons) -> Sequence[Scorer]:
-        lessons = [replace(lesson, tags=(name, str(m))) for m in range(config.members)]
+        lessons = [replace(given.lesson, tags=(name, str(m))) for m in range(config.members)]
         members[name] = [taught(one, ground.encoder, seed, learned).scorer for one in lessons]
         return members[name]
-
-    def hits(those: Sequence[Scorer]) -> list[float]:
-        gap = pseudo.gaps_of(those, test, tokens).mean(0)
-        return [float(hit) for hit in correct(gap, torch.zeros_like(gap))]
 
     members: dict[str, Sequence[Scorer]] = {}
     found: dict[str, list[float]] = {}
     own: dict[str, Any] = {}
     for labels in config.labels:
         say(f"{labels} labels of people's and {config.pool} pairs without")
-        pool = every.pairs(torch.cat([torch.arange(labels), torch.arange(most, len(every))]))
+        pool = given.every.pairs(given.chosen(labels))
         known = torch.arange(len(pool)) < labels
         members.clear()
-        taught_ = pseudo.self_train(config.own, teach, blind(pool, known, seed), known, calibration, stop)
+        taught_ = pseudo.self_train(config.own, teach, blind(pool, known, seed), known, given.calibration, given.stop)
         last = members[f"round{len(taught_.rounds) - 1}"]
         own[str(labels)] = {"best": taught_.best, "rounds": [vars(one) for one in taught_.rounds]}
-        found[f"{labels}|{CONTROL}"] = hits(members["round0"])
-        found[f"{labels}|{TAUGHT}"] = hits(taught_.members)
-        found[f"{labels}|{FORCED}"] = hits(last)
-        found[f"{labels}|{EVERY}"] = hits(teach("every", pool))
+        found[f"{labels}|{CONTROL}"] = given.hits(members["round0"])
+        found[f"{labels}|{TAUGHT}"] = given.hits(taught_.members)
+        found[f"{labels}|{FORCED}"] = given.hits(last)
+        found[f"{labels}|{EVERY}"] = given.hits(teach("every", pool))
     return {"right": found, "own": own}
 
 
@@ -122,7 +175,11 @@ def blind(pool: Comparisons, known: torch.Tensor, seed: int) -> Comparisons:
 def told(seeds: Rows, folder: Path, command: str) -> str:
     """Write table, page and figures. Returns the tables in Markdown."""
     notes = [row["own"] for row in seeds.values()]
-    values = collected([{Cell(*name.split("|")): one for name, one in row["right"].items()} for row in seeds.values()])
+    there = set.intersection(*(set(row["right"]) for row in seeds.values()))  # seeds may be older than the last way
+    values = collected(
+        [{Cell(*name.split("|")): one for name, one in row["right"].items() if name in there} for row in seeds.values()]
+    )
+    values = dict(sorted(values.items(), key=lambda one: int(one[0].at)))
     rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROL))]
     chosen = []
     for labels in notes[0]:

@@ -28,7 +28,7 @@ WAYS = {
     "curriculum": {("16", way) for way in ("random", *(f"{s} by {m}" for s in ("easy", "hard", "competence")
                                                        for m in ("length", "margin")))},
     "semisupervised": {("8", way) for way in (semisupervised.CONTROL, semisupervised.TAUGHT, semisupervised.FORCED,
-                                              semisupervised.EVERY)},
+                                              semisupervised.EVERY, semisupervised.STEADY)},
 }  # fmt: skip
 
 
@@ -134,6 +134,21 @@ def test_domains_come_from_files_too(tmp_path):
         transfer.prove(1, tmp_path, lambda _: None, settings={"source": "a"})
     with pytest.raises(SettingsError, match="for the test"):
         transfer._file(tmp_path / "old.jsonl.gz", 1e-9)
+
+
+def test_seeds_from_before_a_way_was_there_are_told_without_it(tmp_path):
+    def row(*ways):
+        return {"right": {f"{n}|{way}": [1.0, 0.0] for n in (30, 8) for way in ways},
+                "own": {str(n): {"best": 0, "rounds": []} for n in (30, 8)}}  # fmt: skip
+
+    old, new = (
+        row(semisupervised.CONTROL, "all labels"),
+        row(semisupervised.CONTROL, "all labels", semisupervised.STEADY),
+    )
+    assert semisupervised.STEADY not in semisupervised.told({1: new, 2: old}, tmp_path, "c")
+    text = semisupervised.told({1: new, 2: new}, tmp_path, "c")
+    assert text.count(f"| {semisupervised.STEADY} |") == 2
+    assert text.index("| 8 | with consistency") < text.index("| 30 | people's labels")
 
 
 def test_the_sides_of_pairs_without_a_label_tell_nothing():
