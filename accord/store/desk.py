@@ -7,14 +7,16 @@ callers that show them often should keep what they got for some seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, literal_column, select, update
 
 from accord.records import Feedback, Question, Record
 from accord.store import answers, claims, schema, tally, writing
 from accord.store.claims import Claim
 from accord.store.errors import Missing
+from accord.store.prepared import Among, Prepared
 from accord.store.repeats import is_repeats
 from accord.store.store import Store
 
@@ -26,6 +28,18 @@ _CLAIMED = (
     .join(schema.claim, _claim.question == _question.id)
     .where(_claim.id == bindparam("id"), _claim.annotator == bindparam("annotator"))
 )
+
+_sample, _prompt = schema.RECORDS["sample"].c, schema.RECORDS["prompt"]
+_PAGE = Prepared(
+    select(_feedback.sequence, _feedback.payload, _prompt.c.payload)
+    .outerjoin(_asked, _question.id == _feedback.question)
+    .outerjoin(_prompt, _prompt.c.id == _question.prompt)
+    .where(_feedback.project == bindparam("project"), _feedback.state == literal_column("'standing'"))
+    .where(_feedback.sequence > bindparam("last"))
+    .order_by(_feedback.sequence)
+    .limit(bindparam("count"))
+)
+_SAMPLES = Among(lambda ids: select(_sample.id, _sample.payload).where(_sample.id.in_(ids)))
 
 
 class Progress(Record):
@@ -187,13 +201,34 @@ def shown(question: Question, annotator: str) -> tuple[str, ...]:
     return claims.shown(question, annotator)
 
 
-def pages(store: Store, project: str, size: int = 200) -> Iterator[list[Feedback]]:
-    """What stands in a project, page by page, in constant memory."""
-    page: list[Feedback] = []
-    for one in store.feedback(project=project):
-        page.append(one)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page
+class Said(NamedTuple):
+    """What stands, with what it was said to as it is kept: JSON of records, not yet checked."""
+
+    feedback: Feedback
+    prompt: str
+    """A `Prompt`."""
+    samples: Mapping[str, str]
+    """Each `Sample` of the page, by id."""
+
+
+def pages(store: Store, project: str, named: Callable[[Feedback], Iterable[str]], size: int = 500) -> Iterator[Said]:
+    """What stands in a project in the order of its coming, in constant memory; two statements for each page.
+
+    named: the samples whose texts are wanted of each; who names none is passed over. Raises Missing.
+    """
+    last, full = 0, True
+    while full:
+        with store.looking() as connection:
+            rows = _PAGE.rows(connection, project=project, last=last, count=size)
+            said = [(Feedback.model_validate_json(payload), prompt) for _, payload, prompt in rows]
+            wanted = [(one, prompt, list(named(one))) for one, prompt in said]
+            ids = list(dict.fromkeys(id for _, _, names in wanted for id in names))
+            samples: dict[str, str] = dict(_SAMPLES.rows(connection, ids)) if ids else {}
+        full, last = len(rows) == size, rows[-1][0] if rows else last
+        for one, prompt, names in wanted:
+            if names and prompt is None:
+                raise Missing("prompt", [one.question], "the prompt of this question is gone")
+            if absent := [id for id in names if id not in samples]:
+                raise Missing("sample", absent)
+            if names:
+                yield Said(one, prompt, samples)

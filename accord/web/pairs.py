@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from accord.records import Combined, Comparison, Content, Feedback, Prompt, Question, Ranking, Rating, Sample, Text
+from accord.records import Combined, Comparison, Feedback, Prompt, Ranking, Rating, Sample
 from accord.store import Store, desk
 
 Row = dict[str, Any]
@@ -20,32 +21,36 @@ def rows(store: Store, project: str, key: bytes) -> Iterator[Row]:
     Texts are those of the records as they stand. Ties are rows with probability 0.5; pairs of one answer share
     its weight. Corrections, critiques, flags and skips order nothing and give no row.
     """
-    for page in desk.pages(store, project):
-        ordered = [(said, ordering(said)) for said in page]
-        wanted = [said.question for said, pairs in ordered if pairs]
-        questions = store.get_many(Question, wanted)
-        samples = store.get_many(Sample, (id for q in questions.values() for id in q.samples))
-        prompts = store.get_many(Prompt, (q.prompt for q in questions.values()))
-        for said, pairs in ordered:
-            for better, worse, probability, strength, criterion in pairs:
-                question = questions[said.question]
-                yield {
-                    "feedback": said.id,
-                    "question": question.id,
-                    "annotator": hmac.new(key, said.annotator.encode(), hashlib.sha256).hexdigest()[:16],
-                    "prompt": _plain(prompts[question.prompt].content),
-                    "chosen": _plain(samples[better].content),
-                    "rejected": _plain(samples[worse].content),
-                    "chosen_id": better,
-                    "rejected_id": worse,
-                    "probability": probability,
-                    "weight": 1 / len(pairs),
-                    "strength": strength,
-                    "criterion": criterion,
-                    "chosen_first": bool(said.shown) and said.shown.index(better) < said.shown.index(worse),
-                    "split": prompts[question.prompt].split,
-                    "seconds": said.seconds,
-                }
+    names: dict[str, str] = {}
+    for said, prompt, samples in desk.pages(store, project, _named):
+        pairs = ordering(said)
+        asked = json.loads(prompt)
+        turns, split = _plain(asked, prompt, Prompt), asked.get("split", "train")
+        if said.annotator not in names:
+            names[said.annotator] = hmac.new(key, said.annotator.encode(), hashlib.sha256).hexdigest()[:16]
+        for better, worse, probability, strength, criterion in pairs:
+            yield {
+                "feedback": said.id,
+                "question": said.question,
+                "annotator": names[said.annotator],
+                "prompt": turns,
+                "chosen": _text(samples[better]),
+                "rejected": _text(samples[worse]),
+                "chosen_id": better,
+                "rejected_id": worse,
+                "probability": probability,
+                "weight": 1 / len(pairs),
+                "strength": strength,
+                "criterion": criterion,
+                "chosen_first": bool(said.shown) and said.shown.index(better) < said.shown.index(worse),
+                "split": split,
+                "seconds": said.seconds,
+            }
+
+
+def _named(said: Feedback) -> set[str]:
+    """Samples of the pairs that an answer orders."""
+    return {id for pair in ordering(said) for id in pair[:2]}
 
 
 def ordering(said: Feedback) -> list[tuple[str, str, float, int, str]]:
@@ -80,8 +85,17 @@ def _by_level(level: dict[str, float], criterion: str) -> list[tuple[str, str, f
     return found
 
 
-def _plain(content: Content) -> Any:
-    """A conversation as `[{role, content}]`, anything else as its record."""
-    if isinstance(content, Text):
-        return [{"role": m.role, "content": m.content} for m in content.messages]
-    return content.model_dump(mode="json")
+def _text(sample: str) -> Any:
+    """What a sample says, out of its JSON."""
+    return _plain(json.loads(sample), sample, Sample)
+
+
+def _plain(record: Row, payload: str, kind: type[Prompt] | type[Sample]) -> Any:
+    """A conversation as `[{role, content}]`, anything else as its record.
+
+    Conversations are most of an export, and what was checked when it was put is not checked again.
+    """
+    content = record["content"]
+    if content["kind"] == "text":
+        return [{"role": turn["role"], "content": turn["content"]} for turn in content["messages"]]
+    return kind.model_validate_json(payload).content.model_dump(mode="json")
