@@ -34,8 +34,9 @@ from accord.worlds.text.reworded import in_other_words
 
 CONTROL, TAUGHT, FORCED, EVERY = "people's labels alone", "with labels of its own", "its last round", "all labels"
 STEADY = "with consistency"
-TERM = Term(weight=1.0)
-"""The term of the way `STEADY`, else at its defaults. No setting of the experiment, so that older folders stay good."""
+TERM = Term(weight=1.0, pairs=96, threshold=0.6)
+"""The term of the way `STEADY`: three pairs for each labelled one, and a bar that few steps can reach. No setting, so
+that older folders stay good."""
 
 
 class Config(Settings):
