@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench import compare, limit, page
+from bench import compare, cuda, limit, page
 from bench.works import PAIRS, WORKS, Work, ranked, verdicts
 
 BENCH = Path(page.__file__).parent
@@ -132,3 +132,13 @@ def test_each_work_has_a_function_on_both_sides(work: Work) -> None:
     assert f'"{work.kind}": ' in pages["ours"]
     assert not work.peers or f'"{work.kind}": ' in pages["theirs"]
     assert work.units == work.amount["count"] * {"ranking": 36, "kto": 2}.get(work.kind, 1)
+
+
+def test_the_works_of_a_gpu_can_be_tried_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cuda.json"
+    told = cuda.main(["--tiny", "--peak", "1", "--out", str(out)])
+    assert [row["work"] for row in told["rows"]] == ["sft", "update", "iteration"]
+    assert all(row["speed/gflops"] > 0 and row["peak_share"] > 0 for row in told["rows"])
+    assert set(told["rows"][2]["where"]) >= {"generate", "score", "update"}
+    assert not out.exists(), "no figures are kept of a model of nothing"
+    assert len(capsys.readouterr().out.splitlines()) >= 3
