@@ -17,7 +17,7 @@ from scipy import sparse, stats
 from accord.quality.annotators import reliabilities
 from accord.quality.votes import Floats, Table, Vote, tabulate
 from accord.records import Feedback
-from accord.statistics import Interval, wilson
+from accord.statistics import Interval, mean_interval, wilson
 
 Kind = Literal["fast", "careless", "contrary", "position", "length", "copying", "drift"]
 LEAST = 20
@@ -109,14 +109,39 @@ def fast(feedback: Sequence[Feedback], share: float = 0.25, least: float = 0.2) 
 
 
 def _position(table: Table, level: float) -> list[Flag]:
-    """Share of votes for the answer shown first, clear of .5 by over five points."""
+    """Share of votes for the answer shown first, clear of .5 by over five points, and so much beyond the others' share.
+
+    Files of votes often name the two answers in an order of their own, that of the models' names for instance, and show
+    everybody the same: who then chooses as the others do has no habit. Where fewer than `LEAST` votes can be held
+    against others the share alone counts.
+    """
     found = []
-    for person in reliabilities(table).values():
+    beyond = _beyond(table)
+    for j, person in enumerate(reliabilities(table).values()):
         figure = wilson(round(person.left.estimate * person.left.n) if person.left.n else 0, person.left.n, level)
+        mine = (table.person == j) & ~np.isnan(beyond)
+        gap = mean_interval(beyond[mine], level=level) if mine.sum() >= LEAST else None
         if figure.n >= LEAST and (figure.low > 0.55 or figure.high < 0.45):
+            if gap is not None and not (gap.low > 0.05 or gap.high < -0.05):
+                continue
             words = f"chose the answer shown first in {100 * figure.estimate:.0f} % of {figure.n} decided votes"
+            if gap is not None:
+                more = "more" if gap.estimate > 0 else "less"
+                words += f", {100 * abs(gap.estimate):.0f} points {more} often than others on the same pairs"
             found.append(Flag(person.name, "position", figure, words))
     return found
+
+
+def _beyond(table: Table) -> Floats:
+    """[N] 1 when a vote is for the answer shown first, else 0, less the share of the others' votes for that answer; nan
+    where no order is known, nothing was decided, or by nobody else."""
+    held, size = table.evidence * table.decided, len(table.pairs)
+    total = np.bincount(table.pair, held, size)[table.pair] - held
+    for_a = np.bincount(table.pair, held * table.outcome, size)[table.pair] - held * table.outcome
+    known = table.decided & (table.side != 0) & (total > 1e-9)
+    share = for_a / np.where(known, total, 1.0)
+    left = table.side > 0
+    return np.where(known, np.where(left, table.outcome - share, share - table.outcome), math.nan)
 
 
 def _consistency(table: Table, level: float, strict: float) -> list[Flag]:

@@ -115,6 +115,7 @@ def hear(questions: Iterable[Question], feedback: Iterable[Feedback]) -> Heard:
     | correction | the corrected answer beats the original, clearly (strength 2), and is a demonstration |
     | written | a demonstration |
     | critique | with another critique of the same person on the same prompt: fewer net faults wins, slightly |
+    | flags | nothing: a yes says nothing about better or worse (`judged.py` keeps them as they are) |
 
     Answers that name samples which the question did not show are left out with the reason, and so are skips and
     feedback to questions that are not there.
@@ -142,7 +143,10 @@ def hear(questions: Iterable[Question], feedback: Iterable[Feedback]) -> Heard:
             shows.setdefault((found.prompt, made.id), []).append(said.id)
         if isinstance(said.answer, Critique):
             critiques.setdefault((found.prompt, said.annotator), {})[said.answer.sample] = (said, _net(said.answer))
-        votes.extend(_votes(found, said, made, rank))
+        implied = _votes(found, said, made, rank)
+        votes.extend(implied)
+        if not implied and made is None and not isinstance(said.answer, Critique):
+            left_out[said.id] = "compares no two answers in one respect; reward_heads learns from flags as they are"
     for (prompt, _), by_sample in critiques.items():
         said_of = [(sample, said, net) for sample, (said, net) in by_sample.items()]
         votes.extend(_from_critiques(prompt, said_of, rank))

@@ -9,6 +9,7 @@ from accord.records import (
     Correction,
     Critique,
     Feedback,
+    Flags,
     Message,
     Question,
     Ranking,
@@ -118,11 +119,15 @@ def test_what_cannot_be_used_is_named_with_the_reason():
         say(question, Comparison(better="elsewhere")),
         say(ask("x", "y"), Comparison(better="x")),
         say(lone, Rating(scores={"x": {"": 3}})),
+        say(question, Flags(flags={"x": {"rude": True}, "y": {"rude": False}})),
+        say(question, Rating(scores={"x": {"truth": 3}, "y": {"wit": 3}})),
     ]
     heard = hear([question, lone], said)
     assert heard.votes == []
     reasons = [heard.left_out[s.id] for s in said]
-    for reason, words in zip(reasons, ("too long", "elsewhere", "not among", "one sample"), strict=True):
+    for reason, words in zip(
+        reasons, ("too long", "elsewhere", "not among", "one sample", "reward_heads", "no two"), strict=True
+    ):
         assert words in reason
 
 
