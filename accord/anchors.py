@@ -21,7 +21,7 @@ from accord.worlds.text.encode import Encoder
 from accord.worlds.text.policy import Policy
 
 T = TypeVar("T")
-HELD = {"ptx": ("ppo", "grpo", "best_of_n"), "anchor": ("ppo", "grpo", "dpo")}
+HELD = {"ptx": ("ppo", "grpo", "best_of_n", "online_dpo"), "anchor": ("ppo", "grpo", "dpo", "online_dpo")}
 """Sections of a recipe that hold a policy, and the methods (by their section) that they hold."""
 
 

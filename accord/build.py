@@ -19,7 +19,9 @@ from accord.algorithms import ppo, reward_model, sft
 from accord.algorithms.consistency import Consistency
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import Settings, SettingsError, laid
+from accord.earned import asked, earning
 from accord.project import Project, named, parted, scores
+from accord.protocols import Reward
 from accord.records import Content, Demonstration, Preference, Prompt, Sample, Version, digest, named_id
 from accord.run import Run, seed_of
 from accord.worlds.text import models, reworded
@@ -78,10 +80,11 @@ def train_reward_model(
     beliefs = project.preferences("train") if beliefs is None else beliefs
     if chosen is None and start is None:
         raise SettingsError("a reward model starts from a version (--start NAME) or from the recipe's reward_backbone")
-    backbone = chosen or named(recipe.model, project.path(str(start)))
+    goes_on = config.head == "kept" and start is not None
+    backbone = chosen if chosen and not goes_on else named(chosen or recipe.model, project.path(str(start)))
     tokenizer = open_tokenizer(str(backbone.name))
-    scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, "head"), fresh_head=True))
     encoder, held = project.encoder(tokenizer), project.preferences("test")
+    scorer = begun(project, config, backbone, tokenizer, start)
     more = ordering.order(project, "reward_model")
     run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
@@ -99,7 +102,7 @@ def train_reward_model(
         normaliser = reward_model.normaliser(scores(scorer, encoder, fresh, config.micro_tokens))
     figures |= encoder.report.figures()
     models.with_normaliser(scorer.model, normaliser.mean, normaliser.std)
-    parent, data = None if chosen else start, [belief.id for belief in beliefs]
+    parent, data = None if chosen and not goes_on else start, [belief.id for belief in beliefs]
     return project.keep(
         name,
         "reward",
@@ -147,6 +150,23 @@ def steady(
         raise SettingsError(f"reward_model.consistency: {error}") from error
 
 
+def begun(
+    project: Project, config: reward_model.Config, backbone: models.ModelSettings, tokenizer: Any, start: str | None
+) -> Scorer:
+    """A reward model before its first step: which head it has, and what of it learns."""
+    made = project.version(start) if start else None
+    if config.head == "kept" and (made is None or made.role != "reward"):
+        is_ = f"{start} is a {made.role} model" if made else "none is named"
+        raise SettingsError(f"reward_model.head=kept goes on from a reward model (--start NAME), and {is_}; take fresh")
+    if config.trunk == "lora":
+        backbone = backbone.model_copy(update={"lora": project.recipe.model.lora or models.LoraSettings()})
+    seed = seed_of(project.recipe.seed, "head")
+    model = models.scorer_model(backbone, tokenizer, seed, fresh_head=config.head == "fresh")
+    if config.trunk == "frozen":
+        models.parts(model)[0].requires_grad_(False)
+    return Scorer(model)
+
+
 def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt, Sample]]:
     """One answer of the version that a reward model starts from to each of so many prompts of the training side."""
     if start is None:
@@ -166,13 +186,14 @@ def train_ppo(
 ) -> Version:
     """Learn to answer better."""
     recipe, config = project.recipe, project.recipe.ppo
-    if start is None or reward is None:
+    reward = reward if recipe.worth.learned else None
+    if start is None or (reward is None and recipe.worth.learned):
         raise SettingsError("PPO needs a policy to start from (--start NAME) and a reward model (--reward NAME)")
-    prompts = project.prompts("train") if prompts is None else prompts
+    prompts = asked(project, prompts)
     if len(prompts) < config.minibatches:
         raise SettingsError(f"{len(prompts)} prompts do not make ppo.minibatches={config.minibatches} of a rollout")
     for wanted, given in (("policy", start), ("reward", reward), ("policy", reference or start)):
-        if (there := project.version(given)) is None or there.role != wanted:
+        if given is not None and ((there := project.version(given)) is None or there.role != wanted):
             is_ = f"is a {there.role} model" if there else f"is not there; there are {', '.join(project.names())}"
             raise SettingsError(f"PPO needs a {wanted} model, and {given!r} {is_}")
     more = {**acts(project), **paid.terms(project, cost)}
@@ -181,8 +202,12 @@ def train_ppo(
     model = project.language_model(start, encoder.tokenizer)
     policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
     world = dialogues.spoken(project, project.world(policy, encoder, prompts, name), run.device)
-    said = paid.learned(project, world, reward, run.device, config.micro_tokens)
-    earned = paid.bounded(project, run, world, said, cost, config.micro_tokens)
+
+    def earns(world: dialogues.World) -> Reward:
+        return earning(project, world, reward, run.device, config.micro_tokens)
+
+    ordering.in_world(project, "ppo", run, world, policy, earns, config.iterations)
+    earned = paid.bounded(project, run, world, earns(world), cost, config.micro_tokens)
 
     before = anchor(project, policy, reference or start, run)
     updates = config.iterations * config.epochs * config.minibatches
@@ -199,19 +224,27 @@ def acts(project: Project) -> dict[str, Any]:
     recipe = project.recipe
     draw = recipe.draw.model_dump(mode="json")
     own = {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
-    return {**own, **recipe.engine.decides(), **held(project, "ppo"), **dialogues.decides(project)}
+    own |= {"worth": recipe.worth.model_dump(mode="json")} if recipe.worth.rules or not recipe.worth.learned else {}
+    return {
+        **own,
+        **recipe.engine.decides(),
+        **ordering.order(project, "ppo"),
+        **held(project, "ppo"),
+        **dialogues.decides(project),
+    }
 
 
-def critic(project: Project, start: str, reward: str) -> Scorer | Literal["shared"]:
-    """The value model that PPO starts with. An encoder sees whole texts, so it cannot be one: then the policy is.
+def critic(project: Project, start: str, reward: str | None) -> Scorer | Literal["shared"]:
+    """The value model that PPO starts with. An encoder sees whole texts, so it cannot be one: then the policy is, as it
+    is where rules alone pay.
 
     Its head starts at zero, for normalised rewards have mean zero. What a reward model says of half an answer is no
     expectation: taken over with its head, raw or in the units of the rewards, it explains less than nothing at first.
     """
     if project.recipe.critic == "shared":
         return "shared"
-    scorer, _ = project.scorer(reward)
-    if project.recipe.critic == "policy" or not scorer.decoder:
+    scorer = None if reward is None or project.recipe.critic == "policy" else project.scorer(reward)[0]
+    if scorer is None or not scorer.decoder:
         tokenizer = open_tokenizer(project.path(start))
         model = models.scorer_model(named(project.recipe.model, project.path(start)), tokenizer, fresh_head=True)
         scorer = Scorer(model)
@@ -251,5 +284,5 @@ def differing(made: Version, wanted: dict[str, Any], config: Settings) -> list[s
     config: the settings of its method, whose defaults are meant.
     """
     then = laid(made.config, type(config)().model_dump(mode="json"))
-    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue"}
+    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue", "worth"}
     return sorted(key for key in every if wanted.get(key) != then.get(key))

@@ -92,6 +92,8 @@ class Place:
     recipe: Any
     folder: Path
     words: list[str]
+    changed: list[str]
+    """What the command line changed in the project's own recipe, which follows it from here on."""
 
 
 def _place(rest: list[str], verb: str, words: int) -> Place:
@@ -126,7 +128,24 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
         raise SettingsError(
             f"name={made.name!r:.80} cannot name a folder in projects/; change it, or give --project DIR"
         )
-    return Place(made, folder or Path("projects") / made.name, plain[:words])
+    there = folder is not None and source == str(folder / "project.yaml")
+    changed = _turned("", start.model_dump(mode="json"), made.model_dump(mode="json")) if there else []
+    return Place(made, folder or Path("projects") / made.name, plain[:words], changed)
+
+
+def _turned(name: str, old: Any, new: Any) -> list[str]:
+    """Which settings are others now, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for key in new for line in _turned(f"{name}.{key}".lstrip("."), old.get(key), new[key])]
+    return [] if old == new else [f"{name} {new!r:.60} (was {old!r:.60})"]
+
+
+def kept(place: Place) -> None:
+    """Say what later commands in this project will find changed: settings stay with the project, not with a command."""
+    from accord.verbs import say
+
+    if place.changed:
+        say(f"kept in {place.folder / 'project.yaml'} for later commands too: {'; '.join(place.changed)}")
 
 
 def quickstart(rest: list[str]) -> int:
@@ -178,6 +197,7 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
 
     begun = time.monotonic()
     project = Project(place.folder, place.recipe)
+    kept(place)
     try:
         before, rounds = loop(project, say)
     except Waiting as wait:
@@ -220,6 +240,7 @@ def train(rest: list[str]) -> int:
         )
     place = _place(options, f"train {method}", 0)
     project = Project(place.folder, place.recipe)
+    kept(place)
     project.prepare()
     fitting(project, method, given)
     if given.get("beside", "") not in {"", *place.recipe.beside}:
@@ -252,10 +273,11 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "loop": circle,
     "train": train,
     "serve": _by_parameters("serve", "accord.serve"),
+    "sample": _by_parameters("sample", "accord.drawn"),
     "ask": _by_parameters("ask", "accord.ask"),
     **{name: _by_parameters(name, "accord.people") for name in ("people", "erase", "trace")},
     **{name: _by_parameters(name, "accord.measured") for name in ("agree", "rank", "believe")},
-    **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "sample", "report")},
+    **{name.rstrip("_"): _by_parameters(name) for name in ("methods", "report")},
     **{name.rstrip("_"): _by_parameters(name, "accord.moved") for name in ("import_", "export")},
     **{name: _by_parameters(name) for name in ("prove", "evaluate")},
 }

@@ -21,6 +21,7 @@ from accord.columns import CRITERIA
 from accord.config import SettingsError
 from accord.heard import Lesson, gathered, ordered, own, pool_of
 from accord.judged import Judged
+from accord.ordering import in_order, order
 from accord.project import Project, named
 from accord.records import Preference, Version, digest
 from accord.rewards.calibrate import Calibration, calibrate, fitted_across
@@ -89,7 +90,7 @@ def train_reward_heads(
         def also(folder: Path, heads: reward_heads.Heads = model.heads) -> None:
             write_heads(heads.columns, heads.normalisers, folder / CRITERIA)
 
-        more: dict[str, Any] = {"ensemble": others} if one == name and others else {}
+        more = order(project, "reward_heads") | ({"ensemble": others} if one == name and others else {})
         version = project.keep(one, "reward", method, model.scorer.model, tokenizer, parent, config, lesson.data, own,
                                also=also, **more)  # fmt: skip
     return version
@@ -161,7 +162,8 @@ def one_model(
     parts: tuple[Any, ...] = ("head",) if shared_head else ("head", number)
     scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, *parts), fresh_head=True))
     lessons = digest([judged.names, judged.value.tolist(), judged.weight.tolist()])
-    run = project.run(run_name, config, start=start, member=number, judged=lessons)
+    run = project.run(run_name, config, start=start, member=number, judged=lessons, **order(project, "reward_heads"))
+    in_order(project, "reward_heads", run, reward_heads.weighed(judged, config))
     if config.heads:  # weighed once here, so that the draws of the members' prompts are not weighed away
         judged = with_members(reward_heads.weighed(judged, config), config.heads, config.main, run.config.seed)
         config = config.model_copy(update={"share_prompts": False, "forms": {}})

@@ -12,7 +12,7 @@ from accord.anchors import told_of
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
-from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto
+from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto, train_online_dpo
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Version
@@ -107,6 +107,10 @@ METHODS: Mapping[str, Method] = {
         _REWARD, "policy and reward model in memory; n answers per prompt, then imitation",
         "nothing may go wrong: it is only imitation; or the reward is right or wrong (expert iteration)",
     ),
+    "online_dpo": Method(
+        train_online_dpo, "online_dpo", "DPO on its own answers, ordered by a reward as they come", "Guo et al. 2024",
+        _REWARD, _GROUP, "a reward model is there, comparisons of old answers no longer teach, and PPO is too unsteady",
+    ),
     "dpo": _dpo("make the better answer of a pair likelier", "Rafailov et al. 2023",
                 "there are comparisons and no wish to train and ask a reward model"),
     "robust": _dpo("DPO that takes out the bias of wrong labels", "Chowdhury et al. 2024",
@@ -171,10 +175,33 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     return made
 
 
+_ACTING = ("ppo", "grpo", "best_of_n", "online_dpo")
+_WORTH = ("reward_model", "reward_heads", "process_reward")
+ALSO: Sequence[tuple[str, Sequence[str], str]] = (
+    ("--model.*, --encode.*", ("pretrain", "sft"), "the model to start from, by name or new; limits of length"),
+    ("--reward-backbone.*", _WORTH, "what it starts from, when that is no version (an encoder, a model by name)"),
+    ("--order.{}.*", ("sft", "reward_model", "reward_heads", "dpo", "kto"), "easy first, or another order of the data"),
+    ("--order.policy.*", _ACTING, "easy prompts first, or another order (docs/reward_models.md)"),
+    ("--rollout N, --draw.*", _ACTING, "prompts per iteration, and how their answers are drawn"),
+    ("--rollout-answers N", ("ppo", "grpo", "online_dpo"), "answers per prompt"),
+    ("--best-of N", ("best_of_n",), "answers per prompt"),
+    ("--critic WAY", ("ppo",), "what the value model starts from"),
+    ("--worth.*", _ACTING, "what answers earn: a reward model, rules that can be checked, or a sum (docs/rules.md)"),
+    ("--cost NAME, --cost.*", _ACTING, "costs that a price or a gate bounds (docs/reward_models.md)"),
+    ("--ensemble.*", _ACTING, "how several reward models are one"),
+    ("--steps.*", _ACTING, "pay sentences, lines or marked places on the way (docs/process_reward.md)"),
+    ("--dialogue.*", _ACTING, "conversations of several turns (docs/dialogue.md)"),
+)
+"""Settings of other sections that act on a method: how they are given, the sections they act on, and what they do."""
+
+
 def heading(method: str) -> str:
-    """What stands above the settings of a method in its help."""
+    """What stands above the settings of a method in its help: what else decides it, and where its own are given."""
     section = METHODS[method].section
-    return f"{told_of(section)}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"
+    also = [(how.format(section.replace("_", "-")), what) for how, on, what in ALSO if section in on]
+    lines = "".join(f"  {how:<23} {what}\n" for how, what in also)
+    also_told = f"Also decided by (accord loop --help tells each):\n{lines}\n" if also else ""
+    return f"{told_of(section)}{also_told}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"
 
 
 def listed() -> list[dict[str, Any]]:

@@ -93,8 +93,8 @@ def bounded(
     A plain reward without costs is returned as it is.
     """
     bounds = costs(project, cost)
-    watched: list[Ensemble | Heads | Lagrangian | Gate] = [
-        one for one in _inside(reward) if isinstance(one, Ensemble | Heads)
+    watched: list[Ensemble | Heads | Lagrangian | Gate | Mix] = [
+        one for one in _inside(reward) if isinstance(one, Ensemble | Heads | Mix)
     ]
     gates, priced = ({k: one for k, one in bounds.items() if (one.gate is None) == free} for free in (False, True))
     for name, one in gates.items():
@@ -122,7 +122,7 @@ def figures(run: Run) -> dict[str, float]:
         run.last_figures(),
         ("cost/", "price/", "gated/", "uncharged_reward", "disagreement", "agreed_order"),
     )
-    return {name: value for name, value in last.items() if name.startswith(watched)}
+    return {name: value for name, value in last.items() if name.startswith((*watched, "worth/"))}
 
 
 class Watched:
@@ -131,7 +131,7 @@ class Watched:
     It is kept in the checkpoint, for a run that goes on in the middle of a step may not ask the reward again.
     """
 
-    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Heads | Lagrangian | Gate]) -> None:
+    def __init__(self, reward: Reward, parts: Sequence[Ensemble | Heads | Lagrangian | Gate | Mix]) -> None:
         self.reward, self.parts = reward, tuple(parts)
         self.seen: dict[str, float] = {}
 

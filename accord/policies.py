@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from accord import dialogues, ordering, paid
-from accord.algorithms import best_of_n, dpo, grpo, kto
+from accord.algorithms import best_of_n, dpo, grpo, kto, online_dpo
 from accord.anchors import anchor, frozen, held, rehearsed
 from accord.config import SettingsError
+from accord.earned import asked, earning
 from accord.project import Project
 from accord.protocols import Reward, Sampling
 from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
-from accord.rewards.ifeval import follows
-from accord.rewards.mix import Mix
-from accord.rewards.rules import Rule, by_prompt, exact, form, length, script
 from accord.run import seed_of
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.policy import Policy
@@ -79,9 +77,11 @@ def train_kto(
     if not pairs:
         raise SettingsError(f"{method} learns from good and bad answers, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
-    run = project.run(name, config, start=start, reference=reference or start, verdicts=digest(net))
+    more = acts(project, "kto")
+    run = project.run(name, config, start=start, reference=reference or start, verdicts=digest(net), **more)
     examples = encoder.segment(pairs, [abs(net[sample.id]) for _, sample in pairs])
     encoder.report.warn(name)
+    ordering.in_order(project, "kto", run, examples)
     good = torch.tensor([net[row] > 0 for row in examples.names])
     if good.all() or not good.any():
         raise SettingsError(
@@ -92,8 +92,8 @@ def train_kto(
     if reference not in (None, start):
         before = frozen(project, policy, wanted(project, method, "reference", "policy", reference))
     figures = kto.train(config, policy, examples, good, run, before) | encoder.report.figures()
-    kept: dict[str, Any] = {"given": {"reference": reference or start}}
-    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **kept)
+    more["given"] = {"reference": reference or start}
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
 def verdicts(project: Project, beliefs: Sequence[Preference]) -> tuple[dict[str, float], list[str]]:
@@ -166,7 +166,12 @@ def train_grpo(
     run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
-    earned = earning(project, world, reward, run.device, config.micro_tokens)
+
+    def earns(world: dialogues.World) -> Reward:
+        return earning(project, world, reward, run.device, config.micro_tokens)
+
+    ordering.in_world(project, "grpo", run, world, policy, earns, config.iterations)
+    earned = earns(world)
     earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
     before = anchor(project, policy, reference, run) if config.kl.place != "none" else None
     updates = config.iterations * config.epochs * config.minibatches
@@ -197,13 +202,58 @@ def train_best_of_n(
     run = project.run(name, config, start=start, reward=reward, **more)
     policy, encoder = project.policy(start)
     world = world_of(project, policy.to(run.device), encoder, prompts, name, project.recipe.best_of)
-    earned = earning(project, world, reward, run.device, config.micro_tokens)
+
+    def earns(world: dialogues.World) -> Reward:
+        return earning(project, world, reward, run.device, config.micro_tokens)
+
+    ordering.in_world(project, "best_of_n", run, world, policy, earns, config.iterations)
+    earned = earns(world)
     earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
     beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
     figures = best_of_n.train(config, policy, world, earned, run, beside) | paid.figures(run)
     figures |= dialogues.figures(world, name)
     data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
     more["given"] = {"reward": reward}
+    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+
+
+def train_online_dpo(
+    project: Project,
+    name: str,
+    method: str,
+    config: online_dpo.Config,
+    start: str | None = None,
+    reward: str | None = None,
+    reference: str | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    cost: str | None = None,
+    **rest: Any,
+) -> Version:
+    """Learn from pairs of the policy's own answers that are drawn and judged in rounds."""
+    recipe, start = project.recipe, wanted(project, method, "start", "policy", start)
+    reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
+    reference = wanted(project, method, "reference", "policy", reference or start)
+    if recipe.rollout_answers < 2:
+        raise SettingsError(
+            f"{method} compares answers to one prompt; rollout_answers={recipe.rollout_answers}, take 4"
+        )
+    prompts = asked(project, prompts)
+    more = acts(project, "online_dpo", cost)
+    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
+    policy, encoder = project.policy(start)
+    world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
+
+    def earns(world: dialogues.World) -> Reward:
+        return earning(project, world, reward, run.device, config.micro_tokens)
+
+    ordering.in_world(project, "online_dpo", run, world, policy, earns, config.iterations)
+    earned = paid.bounded(project, run, world, earns(world), cost, config.micro_tokens)
+    before = None if dpo.free(config.objective) else anchor(project, policy, reference, run)
+    beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
+    figures = online_dpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
+    figures |= dialogues.figures(world, name)
+    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
+    more["given"] = {"reward": reward, "reference": reference}
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
@@ -229,31 +279,14 @@ def _names(project: Project) -> str:
 
 def acts(project: Project, section: str, cost: str | None = None) -> dict[str, Any]:
     """What decides a method besides its own settings: how it collects and is paid, or in which order it learns."""
-    if section not in ("grpo", "best_of_n"):
+    if section not in ("grpo", "best_of_n", "online_dpo"):
         return {**ordering.order(project, section), **held(project, section)}
     recipe = project.recipe
     answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
     draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
     collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth, **recipe.engine.decides()}
-    return {**collected, **held(project, section), **paid.terms(project, cost), **dialogues.decides(project)}
-
-
-def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
-    """Prompts to answer: those given, else those of the recipe; with rules that need checks, train prompts with them.
-
-    Raises SettingsError when there are none.
-    """
-    worth = project.recipe.worth
-    if prompts is None and worth.own and not worth.learned:
-        prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
-    if prompts is None:  # no pairs: what single answers were judged to, or has an answer to be checked against
-        prompts = project.prompts("train") or [one for one in project.store.all(Prompt, split="train") if one.checks]
-    if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
-        raise SettingsError(
-            f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "
-            f"(worth.exact={worth.exact}, worth.follows={worth.follows}); import rows with `answer` or instructions"
-        )
-    return list(prompts)
+    more = {**ordering.order(project, section), **held(project, section), **paid.terms(project, cost)}
+    return {**collected, **more, **dialogues.decides(project)}
 
 
 def world_of(
@@ -266,44 +299,3 @@ def world_of(
     batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
     world = TextWorld(encoder, prompts, engine, sampling, batch, seed, name)
     return dialogues.spoken(project, world, next(policy.parameters()).device)
-
-
-def earning(project: Project, world: dialogues.World, reward: str | None, device: torch.device, tokens: int) -> Reward:
-    """The sum of what the recipe's `worth` gives weight to: the learned reward, and rules."""
-    worth, parts = project.recipe.worth, dict[str, Reward]()
-    if reward is not None:
-        parts["learned"] = paid.learned(project, world, reward, device, tokens)
-    for name, judge in judges(project, world.prompts).items():
-        parts[name] = dialogues.ruled(project, world, judge, of_prompt=name in ("exact", "follows"))
-    weights = {name: float(getattr(worth, name)) for name in parts}
-    return parts["learned"] if weights == {"learned": 1.0} else Mix(parts, weights)
-
-
-def judges(project: Project, prompts: Sequence[Prompt]) -> Mapping[str, Callable[[Prompt, Sample], float]]:
-    """The rules that have a weight, each as a judge of an answer. Raises SettingsError for one that cannot be used."""
-    worth = project.recipe.worth
-
-    def right(prompt: Prompt) -> Rule | None:
-        return exact(str(prompt.checks["answer"]), loose=worth.loose) if "answer" in prompt.checks else None
-
-    def obedient(prompt: Prompt) -> Rule | None:
-        names, given = prompt.checks.get("instructions"), prompt.checks.get("arguments")
-        return follows(names, given) if names else None  # type: ignore[arg-type]
-
-    own = {"exact": right, "follows": obedient}
-    alike = {
-        "length": lambda: length(worth.least, worth.most),
-        "form": lambda: form(worth.pattern),
-        "script": lambda: script(worth.language),
-    }
-    found = {}
-    for name in (name for name in (*own, *alike) if getattr(worth, name)):
-        try:
-            if name in alike:
-                found[name] = by_prompt({}, otherwise=alike[name]())
-            else:
-                rules = {prompt.id: rule for prompt in prompts if (rule := own[name](prompt)) is not None}
-                found[name] = by_prompt(rules, otherwise=lambda _: 0.0)
-        except ValueError as error:
-            raise SettingsError(f"worth.{name}: {error}") from error
-    return found

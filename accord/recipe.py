@@ -13,6 +13,7 @@ from accord.algorithms.dpo import Config as DpoConfig
 from accord.algorithms.grpo import KIN
 from accord.algorithms.grpo import Config as GrpoConfig
 from accord.algorithms.kto import Config as KtoConfig
+from accord.algorithms.online_dpo import Config as OnlineConfig
 from accord.algorithms.ppo import KL
 from accord.algorithms.ppo import Config as PpoConfig
 from accord.algorithms.process_reward import Config as ProcessConfig
@@ -87,7 +88,7 @@ class Beside(Settings):
 
 
 class Worth(Settings):
-    """What answers earn in GRPO, its kin and best of n: the weights of a sum. PPO asks the reward model alone."""
+    """What answers earn in PPO, GRPO with its kin and best of n: the weights of a sum."""
 
     learned: float = 1.0
     """Weight of the reward model's normalised score; with 0 no reward model is needed."""
@@ -184,12 +185,14 @@ class Recipe(Settings):
     """Answers per prompt that best_of_n chooses from."""
     dpo: DpoConfig = DpoConfig(epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1))
     """Learning to answer better from comparisons alone: DPO and its kin."""
+    online_dpo: OnlineConfig = OnlineConfig(missing_end_penalty=-2.0)
+    """Learning to answer better from pairs of its own answers that a reward orders."""
     kto: KtoConfig = KtoConfig(
         beta=0.5, epochs=2, optimiser=OptimiserConfig(learning_rate=3e-4, schedule="linear", warmup=0.1)
     )
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
-    """What answers earn where no critic is asked."""
+    """What answers earn in PPO, GRPO with its kin and best of n."""
     steps: Steps = Steps()
     """Where in an answer PPO, GRPO and best of n are paid by a reward model."""
     ptx: BesideConfig = BesideConfig()
@@ -248,9 +251,7 @@ class Recipe(Settings):
             )
         if self.dialogue.turns > 1 and self.dialogue.user is None and self.data.kind != "lab":
             raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
-        if self.method == "ppo" and self.worth != Worth():
-            raise ValueError("method=ppo asks the reward model alone, so `worth` would do nothing; take grpo or rloo")
-        if self.ptx.weight and self.method not in ("ppo", "best_of_n", *KIN):
+        if self.ptx.weight and self.method not in ("ppo", "best_of_n", "online_dpo", *KIN):
             raise ValueError(f"method={self.method} learns nothing beside, so `ptx` would do nothing; set ptx.weight=0")
         return self
 

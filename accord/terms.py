@@ -17,7 +17,7 @@ from accord.rewards.steps import Join
 from accord.worlds.text.generate import Sampler
 
 PolicyMethod = Literal[
-    "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n",
+    "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "best_of_n", "online_dpo",
     "dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo", "kto",
 ]  # fmt: skip
 """Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
@@ -102,10 +102,20 @@ class Orders(Settings):
     """Demonstrations; measured by length."""
     reward_model: CurriculumConfig = CurriculumConfig()
     """Prompts with their pairs."""
+    reward_heads: CurriculumConfig = CurriculumConfig()
+    """Prompts with all that was said of their answers."""
     dpo: CurriculumConfig = CurriculumConfig()
     """Prompts with their pairs, for DPO and its kin."""
+    kto: CurriculumConfig = CurriculumConfig()
+    """Single answers; measured by length."""
+    policy: CurriculumConfig = CurriculumConfig()
+    """Prompts that PPO, GRPO with its kin and best of n are asked."""
     by: str = ""
     """Reward model whose scores measure `margin`."""
+    tries: int = Field(default=4, ge=1)
+    """Answers of the start to each prompt that measure `pass_rate`."""
+    passed: float = 0.5
+    """What an answer must earn at least to pass; a reward model's score is normalised, 0 is an answer like others."""
 
 
 class FileData(Settings):

@@ -18,29 +18,6 @@ Proof = Literal[
 ]
 
 
-def sample(
-    version: Positional[str], /, prompt: str, project: Path = Path("quickstart"), count: int = 4, seed: int = 0
-) -> int:
-    """Let a version answer a prompt.
-
-    Args:
-        version: Name of a version, as in `sft` or `round1-ppo`.
-        prompt: What is asked.
-        project: Folder of the project.
-        count: How many answers, at least one.
-        seed: Another seed, other answers.
-    """
-    from accord.project import text_of
-    from accord.records import Message, Prompt, Text, named_id
-
-    at = opened(project)
-    _known(at, version)
-    asked = Prompt(id=named_id("asked", prompt), content=Text(messages=(Message(role="user", content=prompt),)))
-    for _, answer in at.sample(version, [asked], max(1, count), f"asked-{seed}"):
-        print(f"- {text_of(answer).messages[-1].content}")
-    return 0
-
-
 def report(project: Positional[Path] = Path("quickstart"), /) -> int:
     """Judge a project's versions again and write report.html and summary.json.
 
@@ -120,9 +97,9 @@ def evaluate(
 
     at = opened(project)
     for name, role in ((start, "policy"), (reward, "reward"), *((one, "policy") for one in along)):
-        _known(at, name, role)
+        known(at, name, role)
     if gold:
-        _known(at, gold, "reward")
+        known(at, gold, "reward")
     print(measured(at, start, reward, along, gold, drawn, prompts))
     return 0
 
@@ -147,10 +124,10 @@ def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
     for option in ("start", "reward", "reference"):
         if option in given:
             wanted = "reward" if option == "reward" else starts
-            _known(project, given[option], wanted, f"--{option} {given[option]}: ")
+            known(project, given[option], wanted, f"--{option} {given[option]}: ")
 
 
-def _known(project: Project, version: str, role: str | None = "policy", where: str = "") -> None:
+def known(project: Project, version: str, role: str | None = "policy", where: str = "") -> None:
     """Raises SettingsError for a version that is not there or has another role than that; None takes every role."""
     from accord.config import SettingsError
 

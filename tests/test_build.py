@@ -26,10 +26,10 @@ from accord.config import SettingsError
 from accord.loop import loop
 from accord.project import Project, scores
 from accord.recipe import Recipe
-from accord.records import Demonstration, Preference, Prompt, Sample
+from accord.records import Demonstration, Preference, Prompt, Sample, Version
 from accord.rewards.learned import Learned
-from accord.run import Run
-from accord.worlds.text import models
+from accord.run import Run, read_log
+from accord.worlds.text import adapters, models
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.tokenizer import open_tokenizer
 
@@ -505,3 +505,34 @@ def test_drift_is_measured_on_answers_from_the_whole_distribution(made: Project)
     assert len(one) == 1 < len(free)
     greedy, drawn = cut.sample("sft", prompts, 2, "judge"), made.sample("sft", prompts, 2, "drift")
     assert judge.kl(cut, "pretrained", "sft", greedy) == judge.kl(made, "pretrained", "sft", drawn)
+
+
+def test_a_reward_model_goes_on_in_another_domain(made: Project) -> None:
+    """With its head or a new one; and only what may learn has moved."""
+
+    def told(name: str, **settings: Any) -> tuple[Version, dict[str, Any], dict[str, Any]]:
+        learning = made.recipe.reward_model.model_copy(update={"epochs": 1, **settings})
+        project = with_(made, reward_model=learning)
+        version = train(project, "reward_model", name, start="reward")
+        model = project.scorer(name)[0].model
+        plain = model.merge_and_unload() if adapters.has_adapter(model) else model
+        trunk, head = (part.state_dict() for part in models.parts(plain))
+        return version, trunk, head
+
+    old = [part.state_dict() for part in models.parts(made.scorer("reward")[0].model)]
+    kept, trunk, head = told("kept", head="kept")
+    assert kept.parent == made.version("reward").id
+    assert not _equal(trunk, old[0])
+    first = read_log(made.folder / "runs" / "kept" / "log.jsonl")[0]
+    before = train(made, "reward_model", "anew", start="reward")
+    assert before.parent == kept.parent
+    assert first["loss"] != read_log(made.folder / "runs" / "anew" / "log.jsonl")[0]["loss"], "another head begins"
+    _, trunk, head = told("headed", trunk="frozen")
+    assert _equal(trunk, old[0])
+    assert not _equal(head, old[1])
+    _, trunk, _ = told("adapted", trunk="lora", head="kept")
+    assert not _equal(trunk, old[0])
+    assert adapters.is_adapter(str(made.path("adapted")))
+    with pytest.raises(SettingsError, match="sft is a policy model; take fresh"):
+        train(with_(made, reward_model=made.recipe.reward_model.model_copy(update={"head": "kept"})), "reward_model",
+              "odd", start="sft")  # fmt: skip

@@ -148,6 +148,20 @@ def test_a_version_answers_and_the_same_seed_answers_the_same(
     )
 
 
+def test_the_best_of_several_answers_is_what_the_reward_model_says(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ["sample", "sft", "--prompt", "what colour is it ?", "--project", str(project), "--reward", "round1-reward"]
+    every = said(capsys, [*ask, "--count", "6"], 0).splitlines()
+    best = said(capsys, [*ask, "--count", "2", "--best-of", "3"], 0).splitlines()
+    worth = [float(line.split()[1]) for line in every]
+    assert [float(line.split()[1]) for line in best[:2]] == [max(worth[:3]), max(worth[3:])]
+    assert set(best[:2]) <= set(every)
+    assert "at most 0.43 nats from sft" in best[2]
+    assert "give --reward NAME" in said(capsys, [*ask[:-2], "--best-of", "3"], 2)
+    assert "sft is a policy model" in said(capsys, [*ask[:-1], "sft", "--best-of", "3"], 2)
+
+
 def test_a_version_is_traced_to_its_teachers_and_a_person_to_what_they_taught(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,3 +273,13 @@ def test_files_without_one_example_end_in_a_message(tmp_path: Path, capsys: pyte
     (tmp_path / "text.txt").write_bytes(b"fine\n\xff\xfe\n")
     told = said(capsys, ["train", "pretrain", str(recipe), "--project", str(tmp_path / "other")], 2)
     assert "text.txt line 2: not UTF-8" in told
+
+
+def test_a_setting_that_stays_with_the_project_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["train", "dpo", "--project", str(project), "--start", "nobody"]
+    told = said(capsys, [*ask, "--dpo.loss", "ipo", "--dpo.imitation", "0.5"], 2)
+    assert "dpo.loss 'ipo' (was 'dpo'); dpo.imitation 0.5 (was None)" in told
+    assert "for later commands too" in told
+    assert "for later commands" not in said(capsys, [*ask, "--dpo.loss", "ipo"], 2), "it says ipo already"
+    back = said(capsys, [*ask, "--dpo.loss", "dpo", "--dpo.imitation", "None"], 2)
+    assert "dpo.loss 'dpo' (was 'ipo')" in back

@@ -12,8 +12,8 @@ import torch
 import yaml
 from torch import nn
 
-from accord import ask, cli, people, serve, verbs
-from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, reward_model, sft
+from accord import ask, cli, drawn, measured, moved, people, serve, verbs
+from accord.algorithms import best_of_n, dpo, grpo, kto, online_dpo, ppo, reward_model, sft
 from accord.batches import Comparisons
 from accord.methods import METHODS
 from accord.run import MEASURED, Run, RunConfig, read_log
@@ -192,8 +192,9 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
         monkeypatch.chdir(ROOT)
         assert cli._place(rest, verb, 0).recipe is not None  # settings that do not exist end here with SystemExit
         return
-    place = next((room for room in (ask, people) if hasattr(room, verb)), serve if verb == "serve" else verbs)
-    known = set(signature(getattr(place, verb if hasattr(place, verb) else f"{verb}_")).parameters)
+    name = verb if verb != "import" else "import_"
+    place = next(room for room in (ask, drawn, people, measured, moved, serve, verbs) if hasattr(room, name))
+    known = set(signature(getattr(place, name)).parameters)
     options = {part[2:].replace("-", "_") for part in rest if part.startswith("--")}
     assert options <= known
 
@@ -230,6 +231,9 @@ def logged(method, folder):
         grpo.train(grpo.kin("dr_grpo", iterations=1), policy, world, world.reward, run)
     elif method == "best_of_n":
         best_of_n.train(best_of_n.Config(iterations=1), policy, world, world.reward, run)
+    elif method == "online_dpo":
+        drawn = online_dpo.Config(iterations=1)
+        online_dpo.train(drawn, policy, world, world.reward, run, lambda s: policy.evaluate(s).logprob)
     elif method == "kto":
         kto.train(kto.Config(batch=8), policy, seen, torch.arange(16) % 2 == 0, run)
     else:
@@ -242,7 +246,7 @@ def logged(method, folder):
     return {name for row in read_log(run.folder / "log.jsonl") for name in row} - EVERYWHERE
 
 
-@pytest.mark.parametrize("method", ["sft", "reward_model", "ppo", "dpo", "kto", "grpo", "best_of_n"])
+@pytest.mark.parametrize("method", ["sft", "reward_model", "ppo", "dpo", "kto", "grpo", "best_of_n", "online_dpo"])
 def test_every_logged_number_is_explained(method, tmp_path):
     every = logged(method, tmp_path)
     measured = {name for name in every if name.startswith(MEASURED)}

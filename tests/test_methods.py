@@ -13,9 +13,10 @@ from accord import build, methods
 from accord.algorithms import dpo, grpo
 from accord.cli import main
 from accord.config import SettingsError
+from accord.earned import judges
 from accord.loop import act, ask, believed, respond, start
-from accord.methods import METHODS, settings
-from accord.policies import judges, single, verdicts
+from accord.methods import ALSO, METHODS, settings
+from accord.policies import single, verdicts
 from accord.project import Project
 from accord.recipe import PolicyMethod, Recipe, Worth, recipe
 from accord.records import (
@@ -37,7 +38,9 @@ from tests.flow.circle import TINY, weights, write_recipe
 SMALL: dict[str, Any] = {
     # The tiny policy hardly ever ends an answer: at one price for all that were cut, no group would teach anything.
     "grpo": {"iterations": 2, "minibatches": 2, "missing_end_penalty": None},
+    "ppo": {"iterations": 2, "minibatches": 2},
     "best_of_n": {"iterations": 2, "updates": 2, "batch": 4},
+    "online_dpo": {"iterations": 2, "updates": 2, "batch": 4, "missing_end_penalty": None},
     "best_of": 3,
     "dpo": {"batch": 5},
     "kto": {"batch": 8},
@@ -66,9 +69,8 @@ def with_(project: Project, **changes: Any) -> Project:
 
 @pytest.mark.parametrize("method", [m for m in POLICY if m != "ppo"])
 def test_each_method_makes_a_version_that_knows_what_it_learned_from(method: str, made: Project) -> None:
-    given = (
-        {"start": "sft", "reward": "worth"} if METHODS[method].section in ("grpo", "best_of_n") else {"start": "sft"}
-    )
+    earning = METHODS[method].section in ("grpo", "best_of_n", "online_dpo")
+    given = {"start": "sft", "reward": "worth"} if earning else {"start": "sft"}
     version = methods.train(made, method, f"one-{method}", **given)
     assert (version.role, version.method, version.parent) == ("policy", method, made.version("sft").id)
     hashes = weights(made.folder)
@@ -174,8 +176,7 @@ def test_every_loss_and_relative_has_a_name() -> None:
 def test_rewards_that_do_nothing_are_refused() -> None:
     with pytest.raises(SettingsError, match="every weight is 0"):
         recipe(None, {"worth": {"learned": 0}})
-    with pytest.raises(SettingsError, match="would do nothing"):
-        recipe(None, {"worth": {"exact": 1}})
+    assert recipe(None, {"worth": {"exact": 1}}).method == "ppo", "PPO is paid by rules too"
 
 
 # --- single verdicts -------------------------------------------------------------------------------------------
@@ -278,7 +279,7 @@ def test_rules_read_what_the_prompt_brings(made: Project) -> None:
         judges(with_(made, method="grpo", worth={"form": 1, "pattern": "(a+)+"}), prompts)
 
 
-@pytest.mark.parametrize("method", ["grpo", "best_of_n"])
+@pytest.mark.parametrize("method", ["grpo", "best_of_n", "ppo", "online_dpo"])
 def test_a_rule_alone_needs_no_reward_model(method: str, tmp_path: Path) -> None:
     rows = [{"prompt": f"{i} + 1 ?", "response": f"#### {i + 1}", "answer": str(i + 1)} for i in range(24)]
     shown = thumbs(tmp_path, [row | {"desirable": True} for row in rows])
@@ -288,7 +289,10 @@ def test_a_rule_alone_needs_no_reward_model(method: str, tmp_path: Path) -> None
     version = methods.train(project, method, "m", start="sft")
     used = project.store.get_many(Prompt, version.data)
     assert all(prompt.split == "train" for prompt in used.values())
-    assert "worth" in version.config
+    assert version.config["worth"]["exact"] == 1
+    assert "worth/exact" in version.figures, "each part of what was earned is told"
+    with pytest.raises(SettingsError, match="other settings of"):
+        methods.train(Project(project.folder, shown.recipe), method, "m", start="sft", reward="none")
 
 
 # --- the circle and the door -----------------------------------------------------------------------------------
@@ -348,6 +352,19 @@ def test_help_teaches_each_method(method: str, capsys: pytest.CaptureFixture[str
     one = METHODS[method]
     assert all(part in told for part in (one.caption, one.paper, one.needs, one.choose, "--optimiser.learning-rate"))
     assert f"--{one.section}.NAME" in told
+    assert ("--worth.*" in told) == (one.section in ("ppo", "grpo", "best_of_n", "online_dpo"))
+
+
+def test_what_the_help_says_also_decides_is_a_setting() -> None:
+    known = Recipe().model_dump()
+    for how, sections, _ in ALSO:
+        assert set(sections) <= {one.section for one in METHODS.values()}
+        for section in sections:
+            for option in how.format(section).split(", "):
+                found: Any = known
+                for part in option.split()[0].removeprefix("--").removesuffix(".*").replace("-", "_").split("."):
+                    assert part in found, option
+                    found = found[part]
 
 
 def test_every_method_can_be_trained_through_the_door(made: Project, capsys: pytest.CaptureFixture[str]) -> None:

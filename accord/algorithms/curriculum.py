@@ -1,13 +1,15 @@
 """In which order things are learned: by difficulty, as an order of data and not as code in a loss.
 
-`run.order = Curriculum(...)` before any loop that deals (imitation, reward models, DPO, KTO) is all. What comes at a
-step depends on the step, the seed and the difficulties alone, so a resumed run goes on in the same place.
+`run.order = Curriculum(...)` before any loop that deals (imitation, reward models, DPO, KTO) is all; a world that asks
+prompts (PPO, GRPO, best of n) has `Curriculum.prompts` for its `order`. What comes at a step depends on the step, the
+seed and the difficulties alone, so a resumed run goes on in the same place.
 Bengio et al. 2009 (easy first); Platanios et al. 2019 (competence: draw from the part that is easy enough by now).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -17,11 +19,12 @@ from torch import Tensor
 from accord.algorithms.functional import group_sum
 from accord.batches import Comparisons, Segment
 from accord.config import Settings
+from accord.judged import Judged
 from accord.run import Run, seed_of
 from accord.run.order import dealt, shuffled
 
 Schedule = Literal["random", "easy", "hard", "competence"]
-Measure = Literal["length", "disagreement", "margin"]
+Measure = Literal["length", "disagreement", "margin", "pass_rate"]
 
 
 class Config(Settings):
@@ -31,8 +34,8 @@ class Config(Settings):
     """`random`: no order, the control. `easy`: each round from easy to hard; `hard`: the reverse, the other control.
     `competence`: drawn at random from the easiest part, which grows to everything."""
     measure: Measure = "length"
-    """What is hard: long answers; people who disagree; pairs that a reward model scores nearly alike or the wrong way
-    round."""
+    """What is hard: long answers (or prompts, where these are to be answered); people who disagree; pairs that a reward
+    model scores nearly alike or the wrong way round; prompts where answers of the start seldom earn enough."""
     start: float = Field(default=0.1, gt=0, le=1)
     """Share of the data, the easiest, that `competence` begins with."""
     whole_at: float = Field(default=0.5, gt=0, le=1)
@@ -59,13 +62,28 @@ class Curriculum:
         """[size] int64: what comes at this step. Raises ValueError when other things are dealt than were measured."""
         if count != len(self.difficulty):
             raise ValueError(f"{count} things are dealt, and the difficulty of {len(self.difficulty)} is known")
-        seed, schedule = run.config.seed, self.config.schedule
+        return self.comes(run.config.seed, run.at, run.total_steps, size, run.generator("curriculum"))
+
+    def comes(self, seed: int, at: int, steps: int, size: int, draw: torch.Generator) -> Tensor:
+        """[size] int64: what comes at one of so many steps."""
+        schedule, count = self.config.schedule, len(self.difficulty)
         if schedule == "competence":
-            pool = self.ranked(seed, 0)[: self.grown(run.at, run.total_steps, min(size, count))]
-            return pool[torch.randperm(len(pool), generator=run.generator("curriculum"))[:size]]
+            pool = self.ranked(seed, 0)[: self.grown(at, steps, min(size, count))]
+            return pool[torch.randperm(len(pool), generator=draw)[:size]]
         if schedule == "random":
-            return dealt(lambda turn: shuffled(seed, turn, count), run.at, count, size)
-        return dealt(lambda turn: self.ranked(seed, turn, schedule == "hard"), run.at, count, size)
+            return dealt(lambda turn: shuffled(seed, turn, count), at, count, size)
+        return dealt(lambda turn: self.ranked(seed, turn, schedule == "hard"), at, count, size)
+
+    def prompts(self, seed: int, steps: int, size: int) -> Callable[[int], list[int]]:
+        """For a world: collection -> numbers of the prompts that are asked, each once."""
+
+        def asked(turn: int) -> list[int]:
+            draw = torch.Generator().manual_seed(seed_of(seed, "curriculum", turn))
+            come = self.comes(seed, turn, steps, size, draw).tolist()
+            rest = self.ranked(seed, turn, self.config.schedule == "hard").tolist()
+            return list(dict.fromkeys([*come, *rest]))[:size]  # where one round ends and the next begins
+
+        return asked
 
     def ranked(self, seed: int, turn: int, hardest: bool = False) -> Tensor:
         """[N] numbers from easy to hard, or the reverse; equal ones in an order drawn for this round."""
@@ -106,8 +124,8 @@ def of_prompts(comparisons: Comparisons, measure: Measure, score: Tensor | None 
     elif measure == "disagreement":
         p = comparisons.probability.double()
         each = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
-    elif score is None:
-        raise ValueError("measure=margin: a reward model's score of each answer is needed")
+    elif score is None or measure != "margin":
+        raise ValueError(f"measure={measure}: a reward model's score of each answer is needed, for margin")
     else:
         each = (score[worse] - score[better]).double()
     groups = comparisons.groups()
@@ -116,3 +134,35 @@ def of_prompts(comparisons: Comparisons, measure: Measure, score: Tensor | None 
         number[members] = g
     weight = comparisons.weight.double().clamp_min(1e-12)
     return group_sum(each * weight, number, len(groups)) / group_sum(weight, number, len(groups))
+
+
+def of_judged(judged: Judged, measure: Measure, score: Tensor | None = None) -> Tensor:
+    """[groups] difficulty of each prompt that has judgements, in the order in which `reward_heads` deals them.
+
+    length: mean length of its answers. margin: as `of_prompts`, over all pairs that its judgements order. disagreement:
+    entropy, in nats, of how often its pairs were ordered either way. A prompt of which nothing is ordered is as hard as
+    the mean. Raises ValueError for `margin` without scores.
+    """
+    places = torch.unique(judged.segment.group[judged.row]).tolist()
+    count = len(judged.segment.observation_length)
+    if measure == "length":
+        size, rows = by_length(judged.segment), torch.ones(len(judged.segment), dtype=torch.float64)
+        each = group_sum(size, judged.segment.group, count) / group_sum(rows, judged.segment.group, count).clamp_min(1)
+        return each[places]
+    if measure == "margin" and score is None:
+        raise ValueError("measure=margin: a reward model's score of each answer is needed")
+    found: dict[int, list[float]] = {}
+    ways: dict[tuple[int, int], list[float]] = {}
+    for criterion in dict.fromkeys(kind.criterion for kind in judged.kinds):
+        better, worse, weight, _ = judged.ordered(criterion)
+        for i, j, w in zip(better.tolist(), worse.tolist(), weight.tolist(), strict=True):
+            if score is not None and measure == "margin":
+                found.setdefault(int(judged.segment.group[i]), []).append(float(score[j] - score[i]))
+            ways.setdefault((min(i, j), max(i, j)), [0.0, 0.0])[int(i > j)] += w
+    if measure == "disagreement":
+        for (i, _), votes in ways.items():
+            p = torch.tensor(votes, dtype=torch.float64) / max(sum(votes), 1e-12)
+            found.setdefault(int(judged.segment.group[i]), []).append(float(-torch.xlogy(p, p).sum()))
+    means = {place: sum(all_) / len(all_) for place, all_ in found.items()}
+    middle = sum(means.values()) / max(1, len(means))
+    return torch.tensor([means.get(place, middle) for place in places], dtype=torch.float64)

@@ -48,6 +48,10 @@ class Config(Settings):
     normalise: Literal["learned", "start"] = "learned"
     """Whose scores get mean 0 and variance 1: the answers that were learned from; or fresh answers of the version that
     the model starts from, whose spread is then made 1 before training too (Huang et al. 2024)."""
+    head: Literal["fresh", "kept"] = "fresh"
+    """Draw a new head; or go on with that of the reward model that it starts from, as from one domain to another."""
+    trunk: Literal["learned", "frozen", "lora"] = "learned"
+    """What learns below the head: the whole model, nothing, or adapters as `model.lora` says (needs `peft`)."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Each layer learns with the rate of the one above it times this, the words' vectors with the least; 1 for one rate
     for all. For pretrained models; .65 to .95 are usual."""

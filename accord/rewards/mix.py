@@ -13,7 +13,7 @@ from accord.protocols import Reward
 
 
 class Mix:
-    """The weighted sum of rewards. Implements protocols.Reward; the parts of the last rollout are in `seen`."""
+    """The weighted sum of rewards. Implements protocols.Reward; `seen` has the last rollout's parts as `worth/NAME`."""
 
     def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
         """Raises ValueError unless each reward has a finite weight and each weight a reward."""
@@ -26,7 +26,7 @@ class Mix:
     def __call__(self, rollout: Rollout) -> Tensor:
         """[B, T]."""
         parts = {name: reward(rollout).to(rollout.logprob) for name, reward in self.rewards.items()}
-        self.seen = {name: float(part.sum(1).mean()) for name, part in parts.items()}
+        self.seen = {f"worth/{name}": float(part.sum(1).mean()) for name, part in parts.items()}
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum(0)
 
 

@@ -7,8 +7,9 @@ import torch
 
 from accord.algorithms import curriculum, reward_model
 from accord.batches import Comparisons
+from accord.judged import Kind
 from accord.run import OptimiserConfig, Run, RunConfig, seed_of
-from tests.algorithms.said import Taste, answers, pairs, worth
+from tests.algorithms.said import Taste, answers, judged, pairs, worth
 
 
 class At:
@@ -144,3 +145,43 @@ def test_what_cannot_be_ordered_is_said():
         curriculum.Curriculum(curriculum.Config(schedule="easy"), HARD)(At(0, 1), 9, 3)
     with pytest.raises(ValueError, match="a reward model's score"):
         curriculum.of_prompts(compared(3), "margin")
+
+
+def test_a_world_asks_each_prompt_once_in_a_collection_and_all_in_their_order():
+    for schedule in ("easy", "hard", "competence", "random"):
+        order = curriculum.Curriculum(curriculum.Config(schedule=schedule), HARD).prompts(3, steps=7, size=5)
+        asked = [order(turn) for turn in range(7)]
+        assert all(len(set(numbers)) == len(numbers) == 5 for numbers in asked), schedule
+        assert [order(turn) for turn in reversed(range(7))] == asked[::-1]
+    ranks = curriculum.Curriculum(curriculum.Config(schedule="easy"), HARD).prompts(3, steps=7, size=3)
+    assert [float(HARD[n]) for turn in (0, 1) for n in ranks(turn)] == sorted(HARD.tolist())[:6]
+    grown = curriculum.Curriculum(curriculum.Config(schedule="competence", start=0.2), HARD).prompts(3, 10, 2)
+    assert {n for turn in range(2) for n in grown(turn)} < {n for turn in range(40) for n in grown(turn)}
+    assert {float(HARD[n]) for n in grown(0)} == {0.0, 1.0}
+
+
+def test_prompts_with_judgements_are_as_hard_as_what_was_said_of_them():
+    segment = answers(4, 3, seed=2)
+    pair, ranking = Kind("pair"), Kind("ranking")
+    said = [
+        (pair, [(0, 1.0), (1, 0.0)]), (pair, [(0, 1.0), (1, 0.0)]), (pair, [(0, 0.0), (1, 1.0)]),  # two to one
+        (pair, [(3, 1.0), (4, 0.0)]), (pair, [(3, 0.0), (4, 1.0)]),  # one to one
+        (ranking, [(9, 0.0), (10, 1.0), (11, 2.0)]),  # nobody disagreed; of the third prompt nothing is said
+    ]  # fmt: skip
+    told = judged(segment, said)
+    third = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
+    split = [float(-(third * third.log()).sum()), math.log(2), 0.0]
+    assert curriculum.of_judged(told, "disagreement").tolist() == pytest.approx(split)
+    size = segment.length.double()
+    assert curriculum.of_judged(told, "length").tolist() == pytest.approx(
+        [float(size[3 * g : 3 * g + 3].mean()) for g in (0, 1, 3)]
+    )
+    score = torch.randn(12, generator=torch.Generator().manual_seed(0))
+    gap = [
+        (score[1] - score[0]) / 3,
+        torch.zeros(()),
+        2 * (score[11] - score[9]) / 3,
+    ]  # of the six sides of three pairs
+    assert curriculum.of_judged(told, "margin", score).tolist() == pytest.approx([float(one) for one in gap], abs=1e-6)
+    with pytest.raises(ValueError, match="a reward model's score"):
+        curriculum.of_judged(told, "margin")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from accord.algorithms import best_of_n, dpo, grpo, kto, ppo, process_reward, reward_model, sft
+from accord.algorithms import best_of_n, dpo, grpo, kto, online_dpo, ppo, process_reward, reward_model, sft
 from accord.algorithms.beside import Config as BesideConfig
 from accord.algorithms.beside import Rehearsal
 from accord.batches import Comparisons, Segment
@@ -21,7 +21,7 @@ from accord.run import Average, OptimiserConfig, Run, RunConfig
 from accord.worlds.toy import Bandit, BanditConfig, Control, ControlConfig, ToyPolicy
 
 METHODS = ("sft", "reward_model", "ppo_bandit", "ppo_control", "dpo", "kto", "grpo", "dapo", "best_of_n")
-HELD = ("ppo_held", "grpo_held", "best_of_n_held", "dpo_held", "process_reward")
+HELD = ("ppo_held", "grpo_held", "best_of_n_held", "dpo_held", "online_dpo_held", "process_reward")
 """With rows learned beside (but DPO) and drift from a moving average (but best of n); and labels of steps."""
 WORDS = 11
 
@@ -169,7 +169,10 @@ def held(method: str, run: Run, optimiser: OptimiserConfig) -> nn.Module:
         best_of_n.train(config, policy, world, world.reward, run, beside)
         return policy
     reference = following(policy, run, policy.actor)
-    if method == "grpo_held":
+    if method == "online_dpo_held":
+        drawn = online_dpo.Config(iterations=40, updates=2, micro_tokens=100, optimiser=optimiser)
+        online_dpo.train(drawn, policy, world, world.reward, run, reference, beside)
+    elif method == "grpo_held":
         kin = grpo.kin("grpo", iterations=60, micro_tokens=100, optimiser=optimiser)
         grpo.train(kin, policy, world, world.reward, run, reference, beside)
     else:

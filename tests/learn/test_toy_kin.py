@@ -1,4 +1,4 @@
-"""GRPO's kin, rejection sampling and DPO learn where failure could only be a bug, with every one of five seeds.
+"""GRPO's kin, rejection sampling and DPO (online too) learn where failure could only be a bug, with each of five seeds.
 
 The bounds are those of test_toy.py: every seed improves, a permutation test over fresh episodes gives p < 0.001, and
 at least half of what could be gained is gained.
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.algorithms import best_of_n, dpo, grpo
+from accord.algorithms import best_of_n, dpo, grpo, online_dpo
 from accord.batches import Comparisons
 from accord.run import OptimiserConfig, Run, RunConfig
 from accord.statistics import permutation_test
@@ -45,13 +45,17 @@ def learn(method, world, policy, start, run):
     elif method == "best_of_n":
         config = best_of_n.Config(iterations=12, optimiser=OptimiserConfig(learning_rate=8e-3))
         best_of_n.train(config, policy, world, world.reward, run)
+    elif method == "online_dpo":
+        pressed = dpo.Config(beta=0.1)
+        config = online_dpo.Config(iterations=24, updates=6, objective=pressed, optimiser=OPTIMISER)
+        online_dpo.train(config, policy, world, world.reward, run, lambda s: start.evaluate(s).logprob)
     else:
         settings = {"iterations": 12, "epochs": 3, "optimiser": OPTIMISER, "mask_unfinished": False}
         config = grpo.kin(method, **settings, **WIDE.get(method, {}))
         grpo.train(config, policy, world, world.reward, run, lambda s: start.evaluate(s).logprob)
 
 
-@pytest.mark.parametrize("method", [*grpo.KIN, "best_of_n", "dpo"])
+@pytest.mark.parametrize("method", [*grpo.KIN, "best_of_n", "online_dpo", "dpo"])
 def test_every_seed_learns(method, tmp_path):
     before, after, possible = [], [], []
     for seed in range(5):

@@ -25,7 +25,7 @@ def test_a_mix_is_the_weighted_sum_and_shows_its_parts():
     for row in range(20):
         for t in range(6):
             assert found[row, t].item() == pytest.approx(2 * float(a[row, t]) - 0.5 * float(b[row, t]), abs=1e-5)
-    assert mix.seen == pytest.approx({"a": float(a.sum() / 20), "b": float(b.sum() / 20)}, abs=1e-5)
+    assert mix.seen == pytest.approx({"worth/a": float(a.sum() / 20), "worth/b": float(b.sum() / 20)}, abs=1e-5)
 
 
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "c": 1.0}, {"a": 1.0, "b": math.nan}])

@@ -50,6 +50,8 @@ class TextWorld:
         self.encoder, self.prompts, self.generator, self.batch = encoder, tuple(prompts), generator, batch
         self.sampling = sampling if sampling.stop else replace(sampling, stop=encoder.stop)
         self.seed, self.version, self.lookup, self.turn = seed, version, lookup, 0
+        self.order: Callable[[int], Sequence[int]] | None = None
+        """Which prompts come at a turn, by number and each once, where they come in an order (a curriculum)."""
         self._encoded: dict[str, list[int]] = {}
         self._orders: dict[int, list[int]] = {}
         self._named: tuple[int, dict[str, tuple[Prompt, int]]] = (-1, {})
@@ -122,8 +124,11 @@ class TextWorld:
     def asked(self, turn: int) -> list[Prompt]:
         """The prompts of a turn: each epoch is a fresh shuffle of all, drawn from seed and epoch alone.
 
-        A turn may reach over the end of an epoch; a prompt that would then come twice gives way to the next one.
+        A turn may reach over the end of an epoch; a prompt that would then come twice gives way to the next one. Where
+        there is an `order`, it says.
         """
+        if self.order is not None:
+            return [self.prompts[number] for number in self.order(turn)]
         chosen: dict[str, Prompt] = {}
         at = turn * self.batch
         while len(chosen) < self.batch:

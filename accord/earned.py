@@ -1,0 +1,75 @@
+"""What answers earn in a stage where they are written: a reward model, rules that can be checked, or a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from accord import dialogues, paid
+from accord.config import SettingsError
+from accord.project import Project
+from accord.protocols import Reward
+from accord.records import Prompt, Sample
+from accord.rewards.ifeval import follows
+from accord.rewards.mix import Mix
+from accord.rewards.rules import Rule, by_prompt, exact, form, length, script
+
+
+def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
+    """Prompts to answer: those given, else those of the recipe; with rules that need checks, train prompts with them.
+
+    Raises SettingsError when there are none.
+    """
+    worth = project.recipe.worth
+    if prompts is None and worth.own and not worth.learned:
+        prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
+    if prompts is None:  # no pairs: what single answers were judged to, or has an answer to be checked against
+        prompts = project.prompts("train") or [one for one in project.store.all(Prompt, split="train") if one.checks]
+    if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
+        raise SettingsError(
+            f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "
+            f"(worth.exact={worth.exact}, worth.follows={worth.follows}); import rows with `answer` or instructions"
+        )
+    return list(prompts)
+
+
+def earning(project: Project, world: dialogues.World, reward: str | None, device: torch.device, tokens: int) -> Reward:
+    """The sum of what the recipe's `worth` gives weight to: the learned reward, and rules."""
+    worth, parts = project.recipe.worth, dict[str, Reward]()
+    if reward is not None:
+        parts["learned"] = paid.learned(project, world, reward, device, tokens)
+    for name, judge in judges(project, world.prompts).items():
+        parts[name] = dialogues.ruled(project, world, judge, of_prompt=name in ("exact", "follows"))
+    weights = {name: float(getattr(worth, name)) for name in parts}
+    return parts["learned"] if weights == {"learned": 1.0} else Mix(parts, weights)
+
+
+def judges(project: Project, prompts: Sequence[Prompt]) -> Mapping[str, Callable[[Prompt, Sample], float]]:
+    """The rules that have a weight, each as a judge of an answer. Raises SettingsError for one that cannot be used."""
+    worth = project.recipe.worth
+
+    def right(prompt: Prompt) -> Rule | None:
+        return exact(str(prompt.checks["answer"]), loose=worth.loose) if "answer" in prompt.checks else None
+
+    def obedient(prompt: Prompt) -> Rule | None:
+        names, given = prompt.checks.get("instructions"), prompt.checks.get("arguments")
+        return follows(names, given) if names else None  # type: ignore[arg-type]
+
+    own = {"exact": right, "follows": obedient}
+    alike = {
+        "length": lambda: length(worth.least, worth.most),
+        "form": lambda: form(worth.pattern),
+        "script": lambda: script(worth.language),
+    }
+    found = {}
+    for name in (name for name in (*own, *alike) if getattr(worth, name)):
+        try:
+            if name in alike:
+                found[name] = by_prompt({}, otherwise=alike[name]())
+            else:
+                rules = {prompt.id: rule for prompt in prompts if (rule := own[name](prompt)) is not None}
+                found[name] = by_prompt(rules, otherwise=lambda _: 0.0)
+        except ValueError as error:
+            raise SettingsError(f"worth.{name}: {error}") from error
+    return found
