@@ -46,7 +46,9 @@ def judge(project: Annotated[str, Path(min_length=1, max_length=128)], who: Answ
     if project not in desk.projects(room.store):
         raise HTTPException(404, "there is no such queue")
     least = room.teacher.least if room.teacher is not None and room.teacher.queue == project else 0
-    return page(room, "judge.html", who=who, project=project, ahead=room.settings.ahead, least=least)
+    return page(
+        room, "judge.html", who=who, project=project, ahead=room.settings.ahead, least=least, look=room.settings.look
+    )
 
 
 # --- in and out ------------------------------------------------------------------------------------------------

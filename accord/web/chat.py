@@ -20,6 +20,7 @@ from accord.records import Message, Prompt, Question, Sample, Text, new_id
 from accord.store import Refused, Store, desk
 from accord.web.api import SENT, standing
 from accord.web.doors import Answering, Room, TheRoom
+from accord.web.render import render
 from accord.web.sent import lease
 
 QUEUE = "chat"
@@ -71,7 +72,7 @@ def page(who: Answering, room: TheRoom) -> HTMLResponse:
 
 @router.post("/api/chat")
 def turn(given: Turn, who: Answering, room: TheRoom) -> StreamingResponse:
-    """Two answers, line by line as `{"side", "text"}`; the last line is the `claim` to answer them under."""
+    """Two answers, line by line as `{"side", "html"}`, each so far; the last line is the `claim` to answer under."""
     if not room.speakers:
         raise HTTPException(404, "nobody is here to talk with")
     me = who.person.pseudonym
@@ -115,7 +116,7 @@ def lines(room: Room, messages: tuple[Message, ...], annotator: str) -> Iterator
             for at, piece in enumerate(both):
                 if piece is not None:
                     last[at] = piece
-                    yield _line({"side": place[ids[at]], "text": piece.text})
+                    yield _line({"side": place[ids[at]], "html": render(piece.text, keep=False)})
     except Exception as error:
         room.trouble(error)
         yield _line({"error": "the model stumbled; nothing was kept, say it again"})

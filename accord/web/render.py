@@ -61,14 +61,16 @@ def _number(found: re.Match[str]) -> str:
     return f"⟦U+{ord(found[0]):04X}⟧"
 
 
-def render(text: str) -> str:
-    """Safe HTML of markdown that anybody may have written."""
+def render(text: str, keep: bool = True) -> str:
+    """Safe HTML of markdown that anybody may have written. keep: whether it will be asked for again."""
     key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
     made = _render(visible(text))
+    if not keep:
+        return made
     with _lock:
         _cache[key] = made
         while len(_cache) > KEPT:

@@ -16,6 +16,8 @@ class WebSettings(Settings):
     """Seconds for which a question is kept for one person; after it somebody else may get it."""
     ahead: int = Field(default=4, ge=1, le=20)
     """Questions that the judging page holds in advance, so that the next one is there at once."""
+    look: float = Field(default=60, gt=0)
+    """Seconds after which the judging page asks again whether there is a new guideline, and how much is left."""
     most: int = Field(default=20, ge=1, le=200)
     """Questions that one request may claim."""
     body: int = Field(default=1_000_000, ge=1000)

@@ -48,7 +48,7 @@ def test_a_turn_streams_both_answers_and_ends_with_a_claim_that_is_answered_like
     lines = talk(client, "hello")
     claim = lines[-1]["claim"]
     for side in (0, 1):
-        assert [one["text"] for one in lines[:-1] if one["side"] == side][-1] == claim["samples"][side]["text"]
+        assert [one["html"] for one in lines[:-1] if one["side"] == side][-1] == claim["samples"][side]["html"]
     assert [one["side"] for one in lines[:4]] in ([0, 1, 0, 1], [1, 0, 1, 0])
     assert "version-" not in json.dumps(lines), "blind"
     assert claim["prompt"][0]["text"] == "hello"

@@ -1,14 +1,24 @@
 // Talking with a model: two answers stream side by side, a key chooses, and the chosen one goes on.
 
 import { byId, el, raw, sanitised } from "./dom.js";
+import { comment, help, pick, wireDialogs } from "./dialogs.js";
 import { formOf } from "./forms.js";
+import { guideline, rule, version } from "./guide.js";
 import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
 import { ask, write } from "./session.js";
 
 const { person } = document.body.dataset;
-const state = { claim: null, form: null, after: null, chosen: null, since: 0, busy: false };
+const CANCEL = 700;
+const KEPT = "talk"; // the conversation, as a draft: it outlives a closed tab
+
+/** turns: { said, claim, on, id, answer, note }, of which the last may wait for its choice (no `id`). */
+const state = { turns: [], form: null, since: 0, busy: false, note: "", raw: false };
 let outbox;
+let shelf;
+
+const open = () => state.turns.find((one) => !one.id);
+const gone = () => state.turns.filter((one) => one.on);
 
 async function send(act) {
   const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
@@ -18,40 +28,57 @@ async function send(act) {
 function tell(box) {
   const late = box.waiting.length && (box.failures || Date.now() - box.waiting[0].since > 2500);
   byId("unsent").hidden = !late;
-  byId("unsent").textContent = late ? `${box.waiting.length} unsent` : "";
-}
-
-function speak(role, node) {
-  byId("prompt").append(el("div", { className: `turn ${role}` }, el("span", { className: "who", textContent: role }), node));
-  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+  byId("unsent").textContent = late ? `${box.waiting.length} unsent${box.signIn ? " · sign in again in another tab" : ""}` : "";
 }
 
 function say(word) {
-  byId("aloud").textContent = word;
+  byId("aloud").textContent = byId("last").textContent = word;
+}
+
+// --- the conversation ------------------------------------------------------------------------------------------
+
+const look = (one) => (state.raw ? raw(one.text) : sanitised(one.html));
+const speech = (role, node) => el("div", { className: `turn ${role}` }, el("span", { className: "who", textContent: role }), node);
+const words = (said) => el("div", { className: "prose said", textContent: said, dir: "auto" });
+
+function paint(said) {
+  const turns = gone().flatMap((one) => [speech("user", words(one.said)), speech("assistant", look(one.on))]);
+  byId("prompt").replaceChildren(...turns, ...(said ? [speech("user", words(said))] : []));
+  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+  byId("undo").disabled = state.busy || !state.turns.length;
+  for (const id of ["comment", "skip", "flag"]) byId(id).disabled = !state.form;
+}
+
+function keep() {
+  shelf.put("drafts", { turns: state.turns, said: byId("said").value }, KEPT).catch(() => {});
 }
 
 async function turn(said) {
   state.busy = true;
   byId("say").hidden = true;
-  speak("user", el("div", { className: "prose raw", textContent: said, dir: "auto" }));
-  const bodies = ["A", "B"].map(() => el("div", { className: "body" }, raw("")));
+  paint(said);
+  const bodies = ["A", "B"].map(() => el("div", { className: "body" }));
   byId("samples").replaceChildren(...["A", "B"].map((letter, at) => el("article", { className: `card answer side-${at}`, attr: { "aria-label": `Answer ${letter}`, "aria-busy": "true" } }, el("h2", { className: "letter", textContent: letter }), bodies[at])));
   try {
-    const answer = await write("POST", "/api/chat", { said, after: state.after, chosen: state.chosen });
+    const before = gone().at(-1);
+    const answer = await write("POST", "/api/chat", { said, after: before?.claim.question ?? null, chosen: before?.on.id ?? null });
     if (!answer.ok) throw new Error((await answer.json()).detail);
+    let claim = null;
     await each(answer.body, (line) => {
       if (line.error) throw new Error(line.error);
-      if (line.claim) judge(line.claim);
-      else bodies[line.side].firstChild.textContent = line.text;
+      if (line.claim) claim = line.claim;
+      else bodies[line.side].replaceChildren(sanitised(line.html));
     });
-    if (!state.claim) throw new Error("the answer broke off; say it again");
+    if (!claim) throw new Error("the answer broke off; say it again");
+    state.turns.push({ said, claim });
+    state.busy = false;
+    judge();
   } catch (error) {
-    byId("prompt").lastChild.remove();
-    byId("samples").replaceChildren(el("p", { className: "complaint", role: "alert", textContent: String(error.message || error) }));
+    state.busy = false;
     byId("said").value = said;
     mine();
+    byId("samples").replaceChildren(el("p", { className: "complaint", role: "alert", textContent: String(error.message || error) }));
   }
-  state.busy = false;
 }
 
 /** Each line of a stream, as JSON. */
@@ -68,39 +95,92 @@ async function each(stream, hear) {
 }
 
 /** Both answers are there: they are judged like any other pair. */
-function judge(claim) {
-  Object.assign(state, { claim, since: performance.now() });
-  state.form = formOf(claim, { say: choose, draft: () => {}, turn: (one) => sanitised(one.html), previous: null });
+function judge(previous) {
+  const one = open();
+  state.note = previous?.note ?? "";
+  state.since = performance.now();
+  state.form = formOf(one.claim, { say: choose, draft: () => {}, turn: look, previous: previous?.answer });
+  byId("say").hidden = true;
   byId("samples").replaceChildren(...state.form.cards);
   byId("form").replaceChildren(...state.form.bar);
+  byId("comment").classList.toggle("on", Boolean(state.note));
+  paint(one.said);
   byId("samples").focus({ preventScroll: true });
-  say("Two answers are here. Which is better?");
+  say(previous ? "Taken back. Which is better?" : "Two answers are here. Which is better?");
+  keep();
 }
 
-function choose(answer, words) {
-  const { claim } = state;
-  const id = newId();
-  outbox.add({ kind: "answer", id, claim: claim.id, body: { id, answer, seconds: (performance.now() - state.since) / 1000, made: Date.now() / 1000 } });
-  const on = answer.verdict === "both_bad" ? null : claim.samples.find((one) => one.id === answer.better) ?? claim.samples[0];
-  if (on) {
-    Object.assign(state, { after: claim.question, chosen: on.id });
-    speak("assistant", sanitised(on.html));
-  } else {
-    byId("said").value = byId("prompt").lastChild.querySelector(".raw").textContent;
-    byId("prompt").lastChild.remove();
-  }
-  byId("samples").replaceChildren();
-  say(on ? `${words}. It goes on.` : "Both bad. Neither goes on; say it again, or in another way.");
-  state.claim = null;
+function choose(answer, text, note = state.note) {
+  const one = open();
+  const seconds = Math.round(performance.now() - state.since) / 1000;
+  const on = !answer || answer.verdict === "both_bad" ? null : one.claim.samples.find((sample) => sample.id === answer.better) ?? one.claim.samples[0];
+  Object.assign(one, { id: newId(), answer, note: state.note, on });
+  outbox.add({ kind: "answer", id: one.id, claim: one.claim.id, body: { id: one.id, answer, seconds, note, made: Date.now() / 1000, guideline: version() } }, CANCEL);
+  if (!on) byId("said").value = one.said;
   mine();
+  say(on ? `${text}. It goes on.` : `${text}. Neither goes on; say it again, or in another way.`);
 }
 
 function mine() {
   state.form = null;
   byId("form").replaceChildren();
+  byId("samples").replaceChildren();
   byId("say").hidden = false;
+  paint();
   byId("said").focus();
+  keep();
 }
+
+/** One step back, as far as the conversation goes: a choice, or what was said and not yet judged. */
+function undo() {
+  if (state.busy || !state.turns.length) return;
+  const one = open();
+  if (one) {
+    state.turns.pop();
+    ask("DELETE", `/api/claims/${one.claim.id}`, undefined, true).catch(() => {});
+    byId("said").value = one.said;
+    mine();
+    return say("Taken back. Say it in another way.");
+  }
+  const last = state.turns.at(-1);
+  if (!outbox.recall(last.id)) outbox.add({ kind: "undo", id: last.id });
+  const before = { answer: last.answer, note: last.note };
+  for (const name of ["id", "answer", "note", "on"]) delete last[name];
+  judge(before);
+}
+
+async function pass(kind) {
+  if (!state.form) return;
+  const why = await pick(kind);
+  if (why !== null && state.form) choose(null, kind === "flag" ? "Flagged" : "Skipped", `${kind}: ${why}${state.note ? ` (${state.note})` : ""}`);
+}
+
+async function remark() {
+  if (!state.form) return;
+  state.note = await comment(state.note);
+  byId("comment").classList.toggle("on", Boolean(state.note));
+}
+
+function source() {
+  state.raw = !state.raw;
+  byId("open-raw").setAttribute("aria-pressed", String(state.raw));
+  paint(open()?.said);
+  state.form?.repaint?.();
+}
+
+function fresh() {
+  if (state.busy) return;
+  const one = open();
+  if (one) ask("DELETE", `/api/claims/${one.claim.id}`, undefined, true).catch(() => {});
+  state.turns = [];
+  mine();
+}
+
+// --- keys and buttons ------------------------------------------------------------------------------------------
+
+const ACTS = { z: undo, g: () => guideline(), m: source, c: remark, s: () => pass("skip"), f: () => pass("flag"), "?": () => help("comparison") };
+const BUTTONS = { undo, fresh, comment: remark, skip: ACTS.s, flag: ACTS.f, "open-raw": source, "open-guideline": ACTS.g, "close-guideline": () => guideline(false), "open-help": ACTS["?"] };
+for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => act());
 
 byId("say").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -109,25 +189,40 @@ byId("say").addEventListener("submit", (event) => {
   byId("said").value = "";
   turn(said);
 });
+byId("said").addEventListener("input", () => { clearTimeout(keep.timer); keep.timer = setTimeout(keep, 200); });
 byId("said").addEventListener("keydown", (event) => {
+  if (event.key === "z" && event.ctrlKey && !event.target.value) { event.preventDefault(); return undo(); }
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId("say").requestSubmit();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.("textarea, input") || pressing(event)) return;
-  if (state.claim && localStorage.getItem("accord-keys") !== "off" && state.form?.key?.(meant(event))) event.preventDefault();
-});
-byId("fresh").addEventListener("click", () => {
-  if (state.busy) return;
-  if (state.claim) ask("DELETE", `/api/claims/${state.claim.id}`, undefined, true).catch(() => {});
-  Object.assign(state, { claim: null, after: null, chosen: null });
-  byId("prompt").replaceChildren();
-  byId("samples").replaceChildren();
-  mine();
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.("textarea, input, dialog[open]") || pressing(event)) return;
+  if (localStorage.getItem("accord-keys") === "off") return;
+  const pressed = meant(event);
+  if (ACTS[pressed]) {
+    event.preventDefault();
+    ACTS[pressed]();
+  } else if (state.form?.key?.(pressed)) event.preventDefault();
 });
 
-outbox = new Outbox(await openShelf(person), send, tell, person);
+async function guide() {
+  const answer = await ask("GET", "/api/projects/chat/desk").catch(() => null);
+  if (answer?.ok) rule("chat", await answer.json(), Boolean(state.form));
+}
+
+wireDialogs();
+shelf = await openShelf(person);
+outbox = new Outbox(shelf, send, tell, person);
 await outbox.load();
-mine();
+const before = await shelf.get("drafts", KEPT).catch(() => undefined);
+state.turns = before?.turns ?? [];
+if (open()) judge();
+else {
+  byId("said").value = before?.said ?? "";
+  mine();
+}
+await guide();
+addEventListener("pagehide", () => outbox.leave((act) => ask("PUT", `/api/claims/${act.claim}/answer`, act.body, true).catch(() => {})));
+setInterval(() => tell(outbox), 1000);
 document.body.dataset.ready = "yes";

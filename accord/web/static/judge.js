@@ -4,6 +4,7 @@ import { byId, el, raw, sanitised } from "./dom.js";
 import { clipKey } from "./clips.js";
 import { help, pick, comment, wireDialogs } from "./dialogs.js";
 import { formOf } from "./forms.js";
+import { guideline, renew, rule, version } from "./guide.js";
 import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
 import { ask, write } from "./session.js";
@@ -13,7 +14,7 @@ const AHEAD = Number(ahead);
 const CANCEL = 700;
 const KEPT = 50;
 
-const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, owed: false, rule: "", why: "", marked: false };
+const state = { tasks: [], form: null, since: 0, done: 0, open: 0, history: [], answered: new Set(), note: "", raw: false, dry: false, owed: false, why: "", marked: false };
 let shelf;
 let outbox;
 let asking = null;
@@ -66,7 +67,8 @@ async function desk() {
     const answer = await ask("GET", `/api/projects/${encodeURIComponent(project)}/desk`);
     if (!answer.ok) return;
     const found = await answer.json();
-    Object.assign(state, { done: found.done, open: found.open });
+    const said = outbox.waiting.reduce((sum, one) => sum + (one.kind === "answer" ? 1 : -1), 0);
+    Object.assign(state, { done: found.done + said, open: found.open });
     state.why = found.why;
     byId("open-lesson").hidden = !found.lesson;
     if (found.lesson && !localStorage.getItem(`accord-lesson-${person}`)) {
@@ -74,13 +76,8 @@ async function desk() {
       return location.assign(found.lesson);
     }
     if (!current()) nothing();
-    state.rule = found.guideline ? String(found.guideline) : "";
     counts();
-    byId("version").textContent = found.guideline ? `version ${found.guideline}` : "";
-    byId("rule").replaceChildren(found.html ? sanitised(found.html) : el("p", { textContent: "No guideline has been written for this queue." }));
-    const seen = localStorage.getItem(`accord-guideline-${project}`);
-    if (found.guideline && seen !== String(found.guideline)) guideline(true);
-    if (found.guideline) localStorage.setItem(`accord-guideline-${project}`, found.guideline);
+    rule(project, found, current());
   } catch {
     // Offline: the counts stay as they are.
   }
@@ -94,6 +91,7 @@ function show(previous) {
   const task = current();
   if (!task) return nothing();
   state.form?.close?.();
+  renew();
   state.note = previous?.note ?? "";
   byId("quiet").hidden = true;
   byId("bar").hidden = false;
@@ -170,10 +168,10 @@ function say(answer, words, note = state.note) {
   if (!task) return;
   const seconds = (performance.now() - state.since) / 1000;
   const id = newId();
-  const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000, guideline: state.rule };
+  const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000, guideline: version() };
   state.tasks.shift();
   state.answered.add(task.id);
-  state.history.push({ id, task, answer, note });
+  state.history.push({ id, task, answer, note: state.note });
   state.done += 1;
   state.form?.close?.();
   state.form = null;
@@ -218,11 +216,6 @@ async function pass(kind) {
 }
 
 // --- keys and buttons ------------------------------------------------------------------------------------------
-
-function guideline(open = byId("guideline").hidden) {
-  byId("guideline").hidden = !open;
-  byId("open-guideline").setAttribute("aria-expanded", String(open));
-}
 
 function source() {
   state.raw = !state.raw;
@@ -301,6 +294,7 @@ async function begin() {
   setInterval(() => { tell(outbox); learned(); if (state.owed && !document.hidden) refill(); }, 1000);
   setInterval(() => { if (!document.hidden && !current()) refill().then(desk); }, 10_000);
   setInterval(() => { if (!document.hidden) refill(); }, 240_000);
+  setInterval(() => { if (!document.hidden && current()) desk(); }, Number(document.body.dataset.look) * 1000);
   document.body.dataset.ready = "yes";
 }
 
