@@ -26,6 +26,7 @@ from accord.records import Content, Demonstration, Preference, Prompt, Sample, V
 from accord.run import Run, seed_of
 from accord.worlds.text import models, reworded
 from accord.worlds.text.encode import Encoder
+from accord.worlds.text.folder import uncalibrated
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
@@ -164,7 +165,7 @@ def begun(
     model = models.scorer_model(backbone, tokenizer, seed, fresh_head=config.head == "fresh")
     if config.trunk == "frozen":
         models.parts(model)[0].requires_grad_(False)
-    return Scorer(model)
+    return Scorer(uncalibrated(model))
 
 
 def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt, Sample]]:

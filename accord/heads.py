@@ -29,6 +29,7 @@ from accord.rewards.ensemble import agreed_order, averaged
 from accord.run import ranks, seed_of
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
+from accord.worlds.text.folder import uncalibrated
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.tokenizer import open_tokenizer
 
@@ -160,7 +161,8 @@ def one_model(
     recipe, shared_head = project.recipe, number == 1 or config.average
     backbone = recipe.reward_backbone or named(recipe.model, project.path(str(start)))
     parts: tuple[Any, ...] = ("head",) if shared_head else ("head", number)
-    scorer = Scorer(models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, *parts), fresh_head=True))
+    model = models.scorer_model(backbone, tokenizer, seed_of(recipe.seed, *parts), fresh_head=True)
+    scorer = Scorer(uncalibrated(model))
     lessons = digest([judged.names, judged.value.tolist(), judged.weight.tolist()])
     run = project.run(run_name, config, start=start, member=number, judged=lessons, **order(project, "reward_heads"))
     in_order(project, "reward_heads", run, reward_heads.weighed(judged, config))

@@ -268,6 +268,18 @@ def test_a_map_is_fitted_on_prompts_put_aside_and_kept_with_the_weights(kind: st
     ]
 
 
+@pytest.mark.parametrize("method", ["reward_model", "reward_heads"])
+def test_a_map_that_was_fitted_to_another_model_is_not_inherited(method: str, everything: Project) -> None:
+    made = with_(everything, calibrate="temperature", aside=0.4, epochs=0.2)
+    methods.train(made, "reward_heads", "mapped", start="sft")
+    kept = {"epochs": 0.2, "head": "kept"} if method == "reward_model" else {"epochs": 0.2}
+    told = getattr(made.recipe, method).model_dump() | kept | ({} if "head" in kept else {"calibrate": "none"})
+    further = Project(made.folder, Recipe(**{**made.recipe.model_dump(), method: told}))
+    methods.train(further, method, f"further-{method}", start="mapped")
+    assert models.noted(made.path("mapped"))["calibration"]["kind"] == "temperature"
+    assert not models.noted(made.path(f"further-{method}")).get("calibration")
+
+
 def test_platt_without_flags_of_the_main_criterion_is_refused(everything: Project) -> None:
     with pytest.raises(SettingsError, match="needs flags of the main criterion"):
         methods.train(with_(everything, calibrate="platt", epochs=0.1), "reward_heads", "odd", start="sft")

@@ -87,6 +87,13 @@ def note(model: nn.Module, **facts: JsonValue) -> None:
     config.accord = {**noted(config), **facts}
 
 
+def uncalibrated(model: nn.Module) -> nn.Module:
+    """The model without the map from scores to chances that was fitted to one that it began from."""
+    if noted(model).get("calibration"):
+        note(model, calibration=None)
+    return model
+
+
 def noted(source: Any) -> dict[str, Any]:
     """The facts kept with a model, a configuration or a saved folder; empty when there are none."""
     if isinstance(source, (str, Path)):
