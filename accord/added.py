@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from accord.evaluate.forms import ALL, forms_card, taught
 from accord.evaluate.story import Figure
 from accord.judged import Judged
 from accord.project import Project
+from accord.records import digest
 from accord.statistics import Interval
 from accord.worlds.text.scorer import Scorer
 
@@ -25,7 +27,7 @@ def what_each_added(
     """
 
     def teach(run: str, said: Judged) -> np.ndarray:
-        scorer = everything if run == ALL and everything is not None else fresh(run, said)
+        scorer = everything if run == ALL and everything is not None else fresh(plain(run), said)
         score = scores_of(scorer, held.segment.to(next(scorer.parameters()).device), config.micro_tokens).cpu()
         return np.asarray(rights(score, held, config.main)[0], dtype=float)
 
@@ -33,8 +35,14 @@ def what_each_added(
     card, figures = forms_card(taught(judged, teach, config.main), judged, prompts), dict[str, float]()
     for one in card.forms:
         ends = {"": one.added.estimate, "/low": one.added.low, "/high": one.added.high, "/prompts": float(one.added.n)}
-        figures |= {f"added/{one.form}{end}": value for end, value in ends.items()}
+        figures |= {f"added/{plain(one.form)}{end}": value for end, value in ends.items()}
     return figures
+
+
+def plain(name: str) -> str:
+    """A name for a folder or a figure: what people called a flag or a fault may hold anything."""
+    kept = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:80]
+    return kept if kept == name else f"{kept}-{digest([name])[:8]}"
 
 
 def figures_added(project: Project, names: Sequence[str]) -> list[Figure]:
