@@ -84,6 +84,7 @@ def export(
     project: Path = Path("projects/mine"),
     store: str = "",
     form: str = "accord",
+    group: str | None = None,
     scrub: bool = False,
     names: Path | None = None,
     presidio: str = "",
@@ -95,6 +96,7 @@ def export(
         project: Folder of the project.
         store: Another store: a path, or `postgresql+psycopg://...`.
         form: `accord`, or `preference`, `completion`, `unpaired` as TRL reads them.
+        group: Only the preferences of this group of people (accord believe --groups); "" for those of everybody.
         scrub: Take e-mail, telephone, ids, cards and names out of texts, and name people by a key of this export.
         names: File of further names to take out, one a line; turns --scrub on.
         presidio: Language, as `en`, in which presidio looks for more; turns --scrub on.
@@ -107,7 +109,7 @@ def export(
     known, finders = _looked_for(names, presidio)
     with Store.of(project, store) as opened:
         cleaner = Cleaner(opened, known, finders) if scrub or names or presidio else None
-        done = write(opened, file, form, cleaner=cleaner)  # type: ignore[arg-type]
+        done = write(opened, file, form, group=group, cleaner=cleaner)  # type: ignore[arg-type]
         print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
         if cleaner is not None:
             _told(cleaner.counts)

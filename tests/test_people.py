@@ -149,6 +149,10 @@ def test_believing_says_what_each_choice_would_have_believed(
     assert "believed by majority: 180 pairs" in told  # sixty of each of the three
     with Store.open(imported / "store.db") as store:
         assert {one.group for one in store.all(Preference)} == {"", "home", "away"}
+        home = [one for one in store.all(Preference, group="home") if one.probability > 0.5]
+    out = ["export", str(imported / "home.jsonl"), "--group", "home"]
+    assert f"{len(home)} rows" in said(capsys, [*out, "--form", "preference"], imported)
+    assert "only preferences are believed by group" in said(capsys, out, imported, 2)
 
 
 def test_agreement_and_standings_are_told(imported: Path, capsys: pytest.CaptureFixture[str]) -> None:

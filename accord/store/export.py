@@ -44,22 +44,25 @@ def export(
     kinds: Sequence[str] = tuple(KINDS),
     split: Split | None = None,
     project: str | None = None,
+    group: str | None = None,
     cleaner: Cleaner | None = None,
 ) -> Exported:
     """Write a JSONL, JSONL.gz or Parquet file by the end of its name; it appears whole or not at all.
 
-    `kinds` chooses among records in Accord's own form. `split` and `project` choose among beliefs and feedback in
-    the other forms: a preference with probability 0.5 is a tie and left out; an unpaired row comes from a standing
-    rating of one answer, `label` being whether its mean score lies above the middle of the scale. `cleaner` takes out
-    of every record what points at people. Streams.
+    `kinds` chooses among records in Accord's own form. `split` and `project` choose among beliefs and feedback in the
+    other forms, `group` preferences of one population of annotators: a preference with probability 0.5 is a tie and
+    left out; an unpaired row comes from a standing rating of one answer, `label` being whether its mean score lies
+    above the middle of the scale. `cleaner` takes out of every record what points at people. Streams.
     """
     if form not in get_args(ExportForm):
         raise Refused(f"form {form!r} is none of {', '.join(get_args(ExportForm))}")
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise Refused(f"kinds {sorted(unknown)} are none of {', '.join(KINDS)}")
+    if group is not None and not form.startswith("preference"):
+        raise Refused(f"form {form!r} with group {group!r}: only preferences are believed by group; form=preference")
     done, target = Exported(), Path(path)
-    selected: dict[str, str] = {} if split is None else {"split": split}
+    selected = {name: value for name, value in (("split", split), ("group", group)) if value is not None}
     plain, clean = form.endswith("_plain"), cleaner.clean if cleaner else _as_it_is
     match form.removesuffix("_plain"):
         case "accord":
