@@ -202,22 +202,24 @@ def test_an_answer_taken_back_as_the_page_is_left_stays_taken_back(page: Any, se
 
 
 def test_the_next_question_is_painted_within_a_tenth_of_a_second(page: Any, served: Served, store: Store) -> None:
-    store.put(questions(12))
+    store.put(questions(30))
     come_in(page, served, "round1")
     took = page.evaluate(
         """async () => {
           const times = [];
-          for (let i = 0; i < 4; i++) {
+          for (let i = 0; i < 20; i++) {
             const begun = performance.now();
             document.dispatchEvent(new KeyboardEvent("keydown", { key: "2" }));
             await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
             times.push(performance.now() - begun);
-            await new Promise((done) => setTimeout(done, 400));
+            await new Promise((done) => setTimeout(done, 150));
           }
           return times;
         }"""
     )
-    assert sorted(took)[1] < 100, took
+    took = sorted(took)
+    print(f"\nfrom key to next paint: median {took[9]:.0f} ms, 95 % within {took[18]:.0f} ms, of {len(took)} keys")
+    assert took[9] < 100, took
 
 
 def test_a_ranking_is_typed_and_ratings_fill_row_by_row(page: Any, served: Served, store: Store) -> None:

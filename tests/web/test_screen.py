@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accord.records import Blob, Sample
+from accord.records import Blob, Feedback, Sample
 from accord.store import Store
 from tests.web.conftest import questions
 from tests.web.test_browser import (  # noqa: F401
@@ -15,7 +15,6 @@ from tests.web.test_browser import (  # noqa: F401
     chromium,
     come_in,
     page,
-    prompt,
     served,
     standing,
     until,
@@ -130,3 +129,42 @@ def test_a_prompt_begins_where_its_last_turn_begins_and_p_shows_all_of_it(
     assert page.evaluate("document.getElementById('prompt').clientHeight") > 1.8 * before
     page.keyboard.press("p")
     assert page.evaluate("document.getElementById('prompt').clientHeight") == before
+
+
+def test_nothing_moves_when_an_answer_is_chosen_or_cannot_be_sent(page: Any, served: Served, store: Store) -> None:  # noqa: F811
+    store.put(questions(6))
+    store.put(questions(1, safety=True, project="safe"))
+    store.put(questions(1, "combined", 4, project="both", criteria=("kind",), flags=("false",)))
+    store.put(questions(1, "ranking", 4, project="ranks"))
+    where = """() => ['#prompt', '#samples', '#bar', '#counts', '#undo', '#skip', '.side-1 .body'].map((one) => {
+      const box = document.querySelector(one).getBoundingClientRect();
+      return [one, Math.round(box.x), Math.round(box.y)];
+    })"""
+    for queue in ("safe", "both", "ranks", "round1"):
+        come_in(page, served, queue)
+        page.wait_for_selector("#samples .answer")
+        before = page.evaluate(where)
+        if queue == "round1":
+            page.context.set_offline(True)
+        page.keyboard.press("1")
+        if queue == "round1":
+            page.wait_for_selector("#unsent:not([hidden])", timeout=8000)
+        assert page.evaluate(where) == before, queue
+    page.context.set_offline(False)
+
+
+def test_two_tabs_do_not_ask_the_same(page: Any, served: Served, store: Store) -> None:  # noqa: F811
+    store.put(questions(6))
+    come_in(page, served, "round1")
+    second = page.context.new_page()
+    second.goto(f"{served.address}/judge/round1")
+    second.wait_for_selector("body[data-ready=yes]")
+    for tab in (page, second, page, second, page, second):
+        tab.wait_for_selector("#samples .answer")
+        tab.keyboard.press("1")
+        tab.wait_for_timeout(300)
+    for tab in (page, second):
+        tab.wait_for_function("() => document.getElementById('quiet').innerText.startsWith('Nothing')", timeout=20_000)
+    until(lambda: len(standing(store, "round1")) == 6)
+    page.wait_for_timeout(1000)
+    assert len(list(store.all(Feedback))) == 6, "nothing was said twice"

@@ -20,6 +20,7 @@ let outbox;
 let asking = null;
 
 const current = () => state.tasks[0];
+const beside = new BroadcastChannel(`accord-${person}`); // what is answered here is asked no more in another tab
 
 // --- the server ------------------------------------------------------------------------------------------------
 
@@ -171,6 +172,7 @@ function say(answer, words, note = state.note) {
   const body = { id, answer, seconds: Math.round(seconds * 1000) / 1000, note, made: Date.now() / 1000, guideline: version() };
   state.tasks.shift();
   state.answered.add(task.id);
+  beside.postMessage(task.id);
   state.history.push({ id, task, answer, note: state.note });
   state.done += 1;
   state.form?.close?.();
@@ -272,6 +274,17 @@ for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("clic
 
 byId("leave").addEventListener("click", () => {
   for (const task of state.tasks) ask("DELETE", `/api/claims/${task.id}`, undefined, true).catch(() => {});
+});
+
+beside.addEventListener("message", ({ data }) => {
+  const read = current()?.id === data;
+  state.answered.add(data);
+  state.tasks = state.tasks.filter((task) => task.id !== data);
+  if (!read) return;
+  show();
+  counts();
+  byId("last").textContent = "Answered in another tab";
+  if (state.tasks.length < AHEAD) refill();
 });
 
 // --- begin -----------------------------------------------------------------------------------------------------
