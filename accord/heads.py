@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def train_reward_heads(
     batches = {part: encoder.judged(said, lesson.prompts, lesson.samples) if said else None
                for part, said in lesson.said.items()}  # fmt: skip
     encoder.report.warn(name)
-    asked_for(config, batches["test"])
+    asked_for(config, batches["test"], {one.form + one.criterion for one in lesson.said["train"]})
     taught = learned(project, name, config, start, lesson, batches, encoder)
     measured = together(taught, batches["test"], config) | encoder.report.figures()
     if config.added:
@@ -195,7 +195,7 @@ def averaged_model(taught: Sequence[Taught], batches: dict[str, Judged | None], 
 # --- what is known of it ---------------------------------------------------------------------------------------
 
 
-def asked_for(config: reward_heads.Config, held: Judged | None) -> None:
+def asked_for(config: reward_heads.Config, held: Judged | None, kinds: Collection[str]) -> None:
     """Raises SettingsError, before anything is learned, for settings that do not fit each other or the judgements."""
     if config.average and config.members < 2:
         raise SettingsError("reward_heads.average is the mean of several models; set reward_heads.members to 3, say")
@@ -203,6 +203,9 @@ def asked_for(config: reward_heads.Config, held: Judged | None) -> None:
         raise SettingsError("reward_heads.heads and reward_heads.members are two ways to an ensemble; take one of them")
     if config.heads == 1:
         raise SettingsError("reward_heads.heads=1: one head cannot disagree with itself; take 5, or 0 for none")
+    if config.added and len(kinds) < 2:
+        raise SettingsError(f"reward_heads.added leaves out one kind of judgement after another, and there is but "
+                            f"{', '.join(kinds)}; ask people in another form too, or turn it off")  # fmt: skip
     if config.added and (held is None or not len(held.ordered(config.main)[0])):
         raise SettingsError("reward_heads.added measures on judgements of test prompts that order answers in the main "
                             "criterion, and there are none; import with --test-share, or turn it off")  # fmt: skip

@@ -14,7 +14,7 @@ from accord.config import SettingsError
 from accord.project import Project
 from accord.quality.judged import Judgement, by_source
 from accord.quality.tournament import Game, bradley_terry, elo
-from accord.records import Sample
+from accord.records import Sample, Version
 
 POINTS = math.log(10) / 400
 """Log-odds of one point of Elo's."""
@@ -37,7 +37,8 @@ def prior(project: Project, config: Config, said: Sequence[Judgement]) -> list[J
     found = by_source(samples.values(), strength, config.prior_weight)
     if not found:
         told = "strengths" if config.strengths else f"prior={config.prior}"
-        there = sorted({source(sample) for sample in samples.values()})
+        named = {version.id: version.name for version in project.store.all(Version)}
+        there = sorted({named.get(source(sample), source(sample)) for sample in samples.values()})
         raise SettingsError(
             f"reward_heads.{told}: no prompt has answers from two sources of different strength; the answers are from "
             f"{', '.join(there[:6]) or 'nowhere'}. A sample's source is the version or the `model` that made it"

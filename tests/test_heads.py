@@ -373,6 +373,9 @@ def test_without_test_judgements_no_form_can_be_said_to_have_added(shelf: Path, 
     made = project(shelf, tmp_path / "p", data={"kind": "files", "root": str(shelf), "texts": ["text.txt"],
                    "demonstrations": ["shown.jsonl"]})  # fmt: skip
     say(made, 4, ("ranking",))
+    with pytest.raises(SettingsError, match="there is but ranking"):
+        methods.train(with_(made, added=True), "reward_heads", "odd", start="sft")
+    say(made, 4, ("ranking", "rating"), seed=1)
     with pytest.raises(SettingsError, match=r"added measures on judgements of test prompts"):
         methods.train(with_(made, added=True), "reward_heads", "odd", start="sft")
 
