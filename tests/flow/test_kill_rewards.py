@@ -77,7 +77,7 @@ def test_a_killed_stage_ends_bit_identical(stage: str, shared: Path, quick_folde
     assert kept(rough) == kept(smooth)
     if stage in ("bounded", "filtered"):
         prices = [row["price/worth"] for row in read_log(logs[0])]
-        assert len(set(prices)) == len(prices) > 3
+        assert len(set(prices[:4])) == 4, "it moves; in a long run it may come to rest at its floor or its ceiling"
     if stage == "several":
         assert [log.parent.name for log in logs] == [f"new-round{n}-{m}" for n in range(2) for m in (1, 2)]
     for log in logs:
