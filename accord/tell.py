@@ -6,12 +6,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from accord import dialogues
 from accord.added import figures_added
 from accord.evaluate.diagnosis import Figures, diagnose
+from accord.evaluate.findings import Finding
 from accord.evaluate.report import terminal_table, write_report
 from accord.evaluate.story import Judged, Lineage, Side, Stage, Story, summary
 from accord.judge import (
@@ -117,11 +118,17 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         cards=cards,
         ledger=table,
         figures=(*by_round, *by_turn, *figures_added(project, names), *(() if gold else by_half(cards))),
-        findings=(*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)),
+        findings=by_stage((*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)), logs),
         lineage=tuple(_lineage(project)),
         limits=_limits(gold is not None),
         next=_next(project),
     )
+
+
+def by_stage(findings: Sequence[Finding], stages: Iterable[str]) -> tuple[Finding, ...]:
+    """The findings in the order of the stages, for what comes after a fault stands on it; those of one as they were."""
+    place = {name: at for at, name in enumerate(stages)}
+    return tuple(sorted(findings, key=lambda one: place.get(one.stage, len(place))))
 
 
 def proxy(last: Round) -> str:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from accord.evaluate.findings import Finding
 from accord.loop import Round
 from accord.records import Version
-from accord.tell import _length, _spending, _spent, proxy
+from accord.tell import _length, _spending, _spent, by_stage, proxy
+
+
+def test_the_first_fault_is_that_of_the_first_stage() -> None:
+    said = [("ppo", "clip"), ("worth", "chance"), ("elsewhere", "x"), ("sft", "spelling"), ("ppo", "z")]
+    found = [Finding(stage=stage, check=check, level="fault", text="t", value=0, threshold=0) for stage, check in said]
+    told = [(one.stage, one.check) for one in by_stage(found, ["pretrained", "sft", "worth", "ppo"])]
+    assert told == [("sft", "spelling"), ("worth", "chance"), ("ppo", "clip"), ("ppo", "z"), ("elsewhere", "x")]
 
 
 def test_a_judge_that_was_no_reward_is_not_called_one() -> None:
