@@ -18,7 +18,7 @@ from accord.rewards.calibrate import Calibrated, Calibration, Chance
 from accord.rewards.ensemble import Ensemble, Heads
 from accord.rewards.lagrange import Lagrangian
 from accord.rewards.learned import Learned
-from accord.rewards.mix import Gate, Mix
+from accord.rewards.mix import Gate, Held, Mix
 from accord.run import Run
 from accord.steps import by_steps
 from accord.terms import Cost, Members, Steps
@@ -42,8 +42,12 @@ def terms(project: Project, cost: str | None) -> dict[str, Any]:
 
 
 def _told(cost: Cost) -> dict[str, Any]:
-    """A cost's terms in plain values; without a gate they are those of versions that knew none."""
-    return cost.model_dump(mode="json", exclude={"gate", "whiten"} if cost.gate is None else set())
+    """A cost's terms in plain values; what is not asked for is left out, as in versions that knew none of it."""
+    unasked = {"gate", "whiten"} if cost.gate is None else set()
+    unasked |= {
+        name for name in ("from_gate", "weight", "held") if getattr(cost, name) == Cost.model_fields[name].default
+    }
+    return cost.model_dump(mode="json", exclude=unasked)
 
 
 def costs(project: Project, cost: str | None) -> dict[str, Cost]:
@@ -101,7 +105,7 @@ def bounded(
         assert one.gate is not None
         safe = _safe(project, world, name, one, run.device, tokens)
         last = name == list(gates)[-1]  # what is whitened inside would be mixed with log-odds that are not
-        reward = Gate(reward, safe, one.gate, whiten=one.whiten and last, name=name)
+        reward = Gate(reward, safe, one.gate, None, one.whiten and last, name, one.from_gate, one.weight)
         watched.insert(0, reward)
     if priced:
         charged = {name: _cost(project, world, name, one, run.device, tokens) for name, one in priced.items()}
@@ -120,7 +124,7 @@ def figures(run: Run) -> dict[str, float]:
     """What was seen last, for the version; nothing where nothing is watched."""
     last, watched = (
         run.last_figures(),
-        ("cost/", "price/", "gated/", "uncharged_reward", "disagreement", "agreed_order"),
+        ("cost/", "price/", "gated/", "doubtful/", "uncharged_reward", "disagreement", "agreed_order"),
     )
     return {name: value for name, value in last.items() if name.startswith((*watched, "worth/"))}
 
@@ -184,7 +188,8 @@ def _cost(project: Project, world: dialogues.World, name: str, cost: Cost, devic
         else:
             score = Chance(*_flagged(project, world, member, device, tokens))
         every.append(score if cost.turned else Turned(score))
-    return Turned(_together(project, every))
+    together = Turned(_together(project, every))
+    return together if cost.held is None else Held(together, cost.held - float(cost.turned))
 
 
 def _safe(project: Project, world: dialogues.World, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:

@@ -50,6 +50,9 @@ class Cost(Settings):
     from_gate: bool = False
     """With a gate: count the log-odds of safety from the gate on, so that an answer just below it earns 0, the mean of
     what helps. A gate above .5 needs it: otherwise it pays for being in doubt."""
+    weight: float = Field(default=1.0, gt=0)
+    """With a gate: what a unit of safety's log-odds is worth beside the reward. People who say yes and no by mistake
+    keep log-odds small, so that at 1 a sure fault may cost no more than what helps can earn."""
     held: float | None = Field(default=None, gt=0, lt=1)
     """Charge 1 for an answer whose chance of the fault is at least this, and nothing for any other, so that the limit
     is the share of answers held at fault. People's noise gives the mean chance a floor that this share has not. Needs

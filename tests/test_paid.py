@@ -123,8 +123,47 @@ def test_what_a_gate_pays_has_no_mean_and_unit_spread_and_a_price_may_stand_outs
 
 
 def test_a_gate_on_scores_is_refused(made: Project) -> None:
-    with pytest.raises(ValueError, match="set unit=probability"):
-        with_(made, costs={"harm": {"gate": 0.5}})
+    for word in ("gate", "held"):
+        with pytest.raises(ValueError, match=f"{word}=0.5 is a chance.* set unit=probability"):
+            with_(made, costs={"harm": {word: 0.5}})
+    with pytest.raises(ValueError, match=r"gate=0\.7 has no price"):
+        with_(made, costs={"harm": {"unit": "probability", "gate": 0.7, "held": 0.3}})
+
+
+def first_row(made: Project, folder: Path, **harm: Any) -> dict[str, Any]:
+    """The first step of PPO on the same first answers, in a folder of its own under one name."""
+    shutil.copytree(made.folder, folder)
+    one = Project(folder, with_(made, costs={"harm": {"turned": False, "unit": "probability", **harm}}).recipe)
+    version = build.train(one, "ppo", "same", start="sft", reward="worth")
+    kept = set(version.config["costs"]["harm"])
+    assert kept & {"held", "from_gate", "weight"} == set(harm) & {"held", "from_gate", "weight"}
+    return log(one, "same")[0]
+
+
+def test_what_is_held_at_fault_is_charged_in_full_and_all_else_nothing(made: Project, tmp_path: Path) -> None:
+    least = 1e-6  # this model of harm is sure of itself
+    plain = first_row(made, tmp_path / "plain")
+    rows = {held: first_row(made, tmp_path / str(held), held=held) for held in (least, 1 - least)}
+    assert 1 > rows[least]["cost/harm"] > rows[1 - least]["cost/harm"] == 0
+    for row in rows.values():  # the first price is 1
+        assert row["reward"] == pytest.approx((row["uncharged_reward"] - row["cost/harm"]) / 2, abs=1e-4)
+        assert row["uncharged_reward"] == pytest.approx(plain["uncharged_reward"], abs=1e-5)
+    # Of a flag that is a virtue the chance of the fault is the rest.
+    fault = first_row(made, tmp_path / "virtue", turned=True, held=1 - least)
+    assert fault["cost/harm"] == pytest.approx(1 - rows[least]["cost/harm"], abs=1e-6)
+
+
+def test_a_gate_may_count_from_itself_on(made: Project, tmp_path: Path) -> None:
+    shut = 1 - 1e-6
+    ways: list[dict[str, Any]] = [{}, {"from_gate": True}, {"from_gate": True, "weight": 2.0}]
+    plain, moved, heavy = (
+        first_row(made, tmp_path / str(number), gate=shut, whiten=False, **way) for number, way in enumerate(ways)
+    )
+    assert 0 < plain["gated/harm"] == moved["gated/harm"] == heavy["gated/harm"] < 1
+    level = math.log(shut / (1 - shut))
+    assert moved["reward"] == pytest.approx(plain["reward"] - level * plain["gated/harm"], abs=1e-3)
+    assert heavy["reward"] < moved["reward"]
+    assert moved["doubtful/harm"] == plain["doubtful/harm"]
 
 
 def test_costs_are_named_on_the_command_line_with_common_terms(

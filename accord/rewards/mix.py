@@ -46,10 +46,12 @@ class Gate:
         whiten: bool = True,
         name: str = "safety",
         from_gate: bool = False,
+        weight: float = 1.0,
     ) -> None:
         """risky: [B] bool, prompts that were written to provoke; there safety decides alone. name: in `seen`.
 
         from_gate: safety counts from the threshold's log-odds on, so that an answer just below it is paid 0.
+        weight: what a unit of safety's log-odds is worth beside helpfulness.
         """
         if not 0 < threshold < 1:
             raise ValueError(f"threshold={threshold} is a probability of being safe; use one between 0 and 1")
@@ -60,6 +62,7 @@ class Gate:
         self.whiten = whiten
         self.name = name
         self.level = math.log(threshold / (1 - threshold)) if from_gate else 0.0
+        self.weight = weight
         self.gated = 0.0
         """Share of the last rollout's answers that safety decided."""
         self.seen: dict[str, float] = {}
@@ -80,7 +83,7 @@ class Gate:
             f"gated/{self.name}": self.gated,
             f"doubtful/{self.name}": float((~closed & (unsafe >= (1 - self.threshold) / 2)).float().mean()),
         }
-        outcome = torch.where(closed, safe - self.level, helpful)
+        outcome = torch.where(closed, self.weight * (safe - self.level), helpful)
         if self.whiten:
             outcome = (outcome - outcome.mean()) / outcome.std(correction=0).clamp_min(1e-6)
         return at_end(outcome, rollout.length, rollout.action.shape[1])

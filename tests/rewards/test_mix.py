@@ -61,13 +61,17 @@ def test_the_gate_lets_safety_speak_where_it_is_in_doubt_or_the_prompt_is_risky(
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.9])
 def test_counted_from_the_gate_on_nothing_that_it_shuts_out_earns_more_than_nothing(threshold):
     plain = Gate(drawn(0), drawn(1), threshold, whiten=False)
-    moved = Gate(drawn(0), drawn(1), threshold, whiten=False, from_gate=True)
+    moved, heavy = (
+        Gate(drawn(0), drawn(1), threshold, whiten=False, from_gate=True, weight=weight) for weight in (1.0, 2.5)
+    )
     before, after = plain(ROLLOUT).sum(1), moved(ROLLOUT).sum(1)
     shut = torch.sigmoid(drawn(1)(None).sum(1)) < threshold
     assert 0 < int(shut.sum()) < 20
     assert torch.equal(before[~shut], after[~shut])
     assert torch.equal(before, after) == (threshold == 0.5)
     assert bool((after[shut] <= 0).all())
+    for b in range(20):
+        assert float(heavy(ROLLOUT)[b].sum()) == pytest.approx(float(after[b]) * (2.5 if shut[b] else 1.0), rel=1e-5)
     # Odds of being safe, over those of the gate: e to what is paid.
     safe = torch.sigmoid(drawn(1)(None).sum(1))[shut]
     odds = safe / (1 - safe) / (threshold / (1 - threshold))
