@@ -53,8 +53,11 @@ def agree(
     for one in found:
         print(f"{one.what}: {one.answers} answers of {one.people} people")
         for figure in one.figures:
-            value = f"undefined: {figure.why}" if figure.why else _plain(figure.interval)
-            print(f"  {figure.name:<30}{value}")
+            value = f"undefined: {figure.why}" if figure.undefined else _plain(figure.interval)
+            more = (
+                f"; over drawn items {_ends(figure.drawn)}" if figure.drawn else f"; {figure.why}" if figure.why else ""
+            )
+            print(f"  {figure.name:<30}{value}{'' if figure.undefined else more}")
     votes = [vote for vote in hear(questions, said).votes if not vote.criterion]
     best = ceiling(votes)
     if votes:
@@ -265,7 +268,11 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _ends(figure: Interval) -> str:
+    return f"[{figure.low:.3f}, {figure.high:.3f}]"
+
+
 def _plain(figure: Interval) -> str:
     if math.isnan(figure.estimate):
         return "-"
-    return f"{figure.estimate:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.estimate:.3f} {_ends(figure)}"

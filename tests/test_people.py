@@ -168,6 +168,7 @@ def test_agreement_and_standings_are_told(imported: Path, capsys: pytest.Capture
     told = said(capsys, ["agree", "--people", "--draws", "50"], imported)
     assert "comparison: 80 answers of 2 people" in told
     assert "pairwise agreement            1.000 [1.000, 1.000]" in told
+    assert "; over drawn items [1.000, 1.000]" in told
     assert "Krippendorff alpha (nominal)  1.000" in told
     assert "best accuracy that can be reached on single votes: 1.000 to 1.000" in told
     assert "sharpness" in told

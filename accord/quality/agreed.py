@@ -67,7 +67,12 @@ def agreements(
         Agreed(_named("comparison", criterion), len(votes), _people(votes), of_votes(votes, generator, draws))
         for criterion, votes in by_criterion.items()
     ]
-    return [*found, *_ratings(said, generator, draws), *_rankings(said), *_flags(said, generator, draws)]
+    return [
+        *found,
+        *_ratings(said, generator, draws),
+        *_rankings(said, generator.spawn(1)[0], draws),
+        *_flags(said, generator, draws),
+    ]
 
 
 def seen_by(votes: Sequence[Vote], level: float = 0.95) -> list[Seen]:
@@ -123,7 +128,7 @@ def _ratings(said: Sequence[Feedback], generator: np.random.Generator, draws: in
     for criterion, given in rows.items():
         counts = count(*zip(*given, strict=True))
         figures = [
-            pairwise(counts),
+            pairwise(counts, generator=generator.spawn(1)[0], draws=draws),
             krippendorff(counts, "ordinal", generator, draws),
             krippendorff(counts, "interval", generator, draws),
             gwet(counts, generator, "ordinal", draws),
@@ -132,7 +137,7 @@ def _ratings(said: Sequence[Feedback], generator: np.random.Generator, draws: in
     return found
 
 
-def _rankings(said: Sequence[Feedback]) -> list[Agreed]:
+def _rankings(said: Sequence[Feedback], generator: np.random.Generator, draws: int) -> list[Agreed]:
     rows: dict[str, dict[str, list[tuple[str, dict[str, int]]]]] = {}
     for one in said:
         answer = one.answer.ranking if isinstance(one.answer, Combined) else one.answer
@@ -147,7 +152,8 @@ def _rankings(said: Sequence[Feedback]) -> list[Agreed]:
             places.append([[place[sample] for sample in both] for _, place in given] if len(both) > 1 else [])
         who = {name for given in by_question.values() for name, _ in given}
         total = sum(len(given) for given in by_question.values())
-        found.append(Agreed(_named("ranking", criterion), total, len(who), [kendall(places)]))
+        tau = kendall(places, generator=generator, draws=draws)
+        found.append(Agreed(_named("ranking", criterion), total, len(who), [tau]))
     return found
 
 
@@ -164,7 +170,7 @@ def _flags(said: Sequence[Feedback], generator: np.random.Generator, draws: int)
     for flag, given in rows.items():
         counts = count(*zip(*given, strict=True))
         figures = [
-            pairwise(counts),
+            pairwise(counts, generator=generator.spawn(1)[0], draws=draws),
             krippendorff(counts, "nominal", generator, draws),
             gwet(counts, generator, draws=draws),
         ]

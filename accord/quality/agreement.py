@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from accord.quality.votes import Floats, Vote
-from accord.statistics import Interval, bootstrap, mean_interval
+from accord.statistics import Interval, bootstrap, mean_interval, percentiles
 
 Measure = Literal["nominal", "ordinal", "interval"]
 
@@ -26,7 +26,14 @@ class Agreement:
     interval: Interval
     """The figure and its ends; nan when undefined."""
     why: str = ""
-    """Why it is undefined; empty when it is not."""
+    """Why it, or where it is a number its ends, are undefined; empty when nothing is."""
+    drawn: Interval | None = None
+    """The same figure with ends from resampled items, where `interval` has those of Student's t; None elsewhere."""
+
+    @property
+    def undefined(self) -> bool:
+        """Whether there is no figure."""
+        return math.isnan(self.interval.estimate)
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,18 @@ def count(items: Sequence[Hashable], people: Sequence[Hashable], values: Sequenc
     return Counts(order, table)
 
 
-def pairwise(counts: Counts, level: float = 0.95) -> Agreement:
-    """Share of agreeing pairs of people, mean over items with two or more; items are independent units."""
+def pairwise(
+    counts: Counts, level: float = 0.95, generator: np.random.Generator | None = None, draws: int = 1000
+) -> Agreement:
+    """Share of agreeing pairs of people, mean over items with two or more; items are independent units.
+
+    With a generator also ends from resampled items (`drawn`).
+    """
     table, why = _usable(counts.table)
     if why:
         return _undefined("pairwise agreement", why, level)
     n = table.sum(1)
-    return Agreement("pairwise agreement", mean_interval((table * (table - 1)).sum(1) / (n * (n - 1)), level=level))
+    return _mean("pairwise agreement", (table * (table - 1)).sum(1) / (n * (n - 1)), generator, draws, level)
 
 
 def krippendorff(
@@ -138,14 +150,22 @@ def cohen(
 
     if math.isnan(kappa(rows)):
         return _undefined(name, "both always said the same one value: nothing could differ", level)
-    return Agreement(name, bootstrap(rows, kappa, generator, count=draws, level=level))
+    found = bootstrap(rows, kappa, generator, count=draws, level=level)
+    lost = f"over half of {draws} draws of {len(rows)} items say one value throughout, and have no figure"
+    return Agreement(name, found, lost if math.isnan(found.low) else "")
 
 
-def kendall(rankings: Sequence[Sequence[Sequence[float]]], level: float = 0.95) -> Agreement:
+def kendall(
+    rankings: Sequence[Sequence[Sequence[float]]],
+    level: float = 0.95,
+    generator: np.random.Generator | None = None,
+    draws: int = 1000,
+) -> Agreement:
     """Mean Kendall tau-b between people who ranked the same samples.
 
     rankings: one entry per question, in it one row per person with the place of each sample.
-    Items are independent units. Pairs in which somebody tied everything have no tau and are left out.
+    Items are independent units. Pairs in which somebody tied everything have no tau and are left out. With a
+    generator also ends from resampled questions (`drawn`).
     """
     means = []
     for places in rankings:
@@ -155,7 +175,17 @@ def kendall(rankings: Sequence[Sequence[Sequence[float]]], level: float = 0.95) 
             means.append(sum(taus) / len(taus))
     if len(means) < 2:
         return _undefined("Kendall tau", f"{len(means)} questions ranked by two people; 2 needed", level)
-    return Agreement("Kendall tau", mean_interval(means, level=level))
+    return _mean("Kendall tau", np.array(means), generator, draws, level)
+
+
+def resampled(values: Floats, generator: np.random.Generator, draws: int = 1000, block: int = 1_000_000) -> Floats:
+    """[draws] means of as many values as there are, drawn with replacement; `block` bounds the indices held at once."""
+    rows = max(1, block // len(values))
+    parts = [
+        values[generator.integers(len(values), size=(min(rows, draws - at), len(values)))].mean(1)
+        for at in range(0, draws, rows)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def of_votes(votes: Sequence[Vote], generator: np.random.Generator, draws: int = 1000) -> list[Agreement]:
@@ -163,9 +193,10 @@ def of_votes(votes: Sequence[Vote], generator: np.random.Generator, draws: int =
     pairs, people = [vote.pair for vote in votes], [vote.annotator for vote in votes]
     sides = count(pairs, people, [vote.outcome for vote in votes])
     sign = {"a": 1, "b": -1, "tie": 0}
+    apart = generator.spawn(1)[0]  # of its own, so that the figures beyond chance keep their draws
     strengths = count(pairs, people, [sign[vote.outcome] * vote.strength for vote in votes])
     return [
-        pairwise(sides),
+        pairwise(sides, generator=apart, draws=draws),
         krippendorff(sides, "nominal", generator, draws),
         gwet(sides, generator, draws=draws),
         krippendorff(strengths, "ordinal", generator, draws),
@@ -193,7 +224,18 @@ def _beyond(
         why = f"all said {counts.values[int(table.sum(0).argmax())]!r}: nothing could differ"
     if why:
         return _undefined(name, why, level)
-    return Agreement(name, bootstrap(table, statistic, generator, count=draws, level=level))
+    found = bootstrap(table, statistic, generator, count=draws, level=level)
+    lost = f"over half of {draws} draws of {len(table)} items say the same throughout, and have no figure"
+    return Agreement(name, found, lost if math.isnan(found.low) else "")
+
+
+def _mean(name: str, values: Floats, generator: np.random.Generator | None, draws: int, level: float) -> Agreement:
+    """A mean over items with ends by Student's t, and with a generator by resampled items too."""
+    plain = mean_interval(values, level=level)
+    if generator is None:
+        return Agreement(name, plain)
+    drawn = percentiles(plain.estimate, resampled(values, generator, draws), len(values), level)
+    return Agreement(name, plain, drawn=drawn)
 
 
 def _usable(table: Floats) -> tuple[Floats, str]:

@@ -171,3 +171,58 @@ def test_real_ratings_by_all_pairs(rated):
             rows = [row for row in rows if row[0] in set(kept[:40])]
         found = ours.krippendorff(ours.count(*zip(*rows, strict=True)), measure, np.random.default_rng(0), 20)
         assert found.interval.estimate == pytest.approx(slow_alpha(rows, distance)), task
+
+
+def test_means_over_items_have_ends_from_drawn_items_too():
+    """Against a loop that draws items one by one, and by how often the ends hold the truth."""
+    rows = long_form(11, ["a", "b"], items=50)
+    counts = ours.count(*zip(*rows, strict=True))
+    found = ours.pairwise(counts, generator=np.random.default_rng(1), draws=4000)
+    assert found.drawn is not None
+    by_item = defaultdict(list)
+    for i, _, value in rows:
+        by_item[i].append(value)
+    shares = [np.mean([x == y for x, y in combinations(v, 2)]) for v in by_item.values() if len(v) > 1]
+    g = np.random.default_rng(2)
+    slow = sorted(sum(shares[g.integers(len(shares))] for _ in shares) / len(shares) for _ in range(4000))
+    assert found.drawn.estimate == found.interval.estimate == pytest.approx(np.mean(shares))
+    assert (found.drawn.low, found.drawn.high) == pytest.approx((slow[100], slow[3899]), abs=0.012)
+    assert found.drawn.n == len(shares)
+    # Blocks only bound memory: the draws are the same.
+    one, many = (ours.resampled(np.array(shares), np.random.default_rng(3), 100, block) for block in (10**6, 120))
+    assert np.array_equal(one, many)
+
+
+def test_drawn_ends_of_kendall_hold_the_truth_about_as_often_as_they_say():
+    held = []
+    for seed in range(150):
+        g = np.random.default_rng(seed)  # two people who sort at random: the tau in the crowd is 0
+        questions = [[g.permutation(4).tolist(), g.permutation(4).tolist()] for _ in range(40)]
+        found = ours.kendall(questions, generator=g, draws=300).drawn
+        assert found is not None
+        held.append(not found.excludes(0))
+    assert 0.88 <= np.mean(held) <= 0.99
+    undefined = ours.kendall([], generator=np.random.default_rng(0))
+    assert undefined.undefined
+    assert undefined.drawn is None
+    assert "2 needed" in undefined.why
+
+
+def test_figures_beyond_chance_keep_their_draws_beside_the_new_ends():
+    votes = [
+        Vote(f"p{i}", f"{i}x", f"{i}y", "ab"[(i * j) % 3 == 0], f"u{j}", f"{i}-{j}") for i in range(30) for j in (1, 2)
+    ]
+    together = ours.of_votes(votes, np.random.default_rng(4), 50)
+    sides = ours.count([v.pair for v in votes], [v.annotator for v in votes], [v.outcome for v in votes])
+    assert together[1].interval == ours.krippendorff(sides, "nominal", np.random.default_rng(4), 50).interval
+    assert together[0].drawn is not None
+
+
+def test_ends_that_most_draws_leave_undefined_say_why():
+    table = ours.Counts(["a", "b"], np.array([[2.0, 0.0], [0.0, 2.0]]))
+    for seed in range(20):
+        found = ours.krippendorff(table, "nominal", np.random.default_rng(seed), 21)
+        assert found.interval.estimate == 1
+        assert math.isnan(found.interval.low) == bool(found.why)
+    whys = {ours.krippendorff(table, "nominal", np.random.default_rng(seed), 21).why for seed in range(20)}
+    assert len(whys) == 2, "two items: about half of the draws say one value throughout"
