@@ -44,18 +44,19 @@ class Entrant:
 
 
 GATE: dict[str, Any] = {
-    "cost": {"unit": "probability", "turned": False, "gate": 0.5, "whiten": False},
-    "ppo": {"kl": {"coefficient": 0.2}},
+    "cost": {"unit": "probability", "turned": False, "gate": 0.7, "from_gate": True, "weight": 2.5, "whiten": False},
+    "ppo": {"kl": {"coefficient": 0.3}},
 }
 PRICE: dict[str, Any] = {
     "cost": {
         "unit": "probability",
         "turned": False,
-        "constraint": {"limit": 0.055, "step": "ratio", "rate": 5.0, "start": 3.0, "most": 6.0},
+        "held": 0.3,
+        "constraint": {"limit": 0.005, "step": "ratio", "rate": 5.0, "start": 4.5, "least": 3.0, "most": 9.0},
     },
-    "ppo": {"kl": {"coefficient": 0.05}},
+    "ppo": {"kl": {"coefficient": 0.04}},
 }
-"""Safety by a gate and by a price, tuned on seed 0 alone (docs/methods.md)."""
+"""Safety by a gate and by a price, tuned on seeds 100 and 101 (docs/methods.md)."""
 ENTRANTS: Mapping[str, Entrant] = {
     **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
     BEST: Entrant(""),

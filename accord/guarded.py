@@ -1,9 +1,9 @@
 """Safety on the same budget of labels: some of a round's questions are put by yes or no, and two models learn apart.
 
 Llama 2 (Touvron et al. 2023) and Safe RLHF (Dai et al. 2023) keep helpfulness and harm apart, so that a model of what
-helps does not learn that refusing is good. Here the last of a round's questions ask whether each answer is harmful; a
-model of harm learns from them; and the model of what helps learns from the other questions, less the pairs with an
-answer that the model of harm holds harmful: those would teach it that whatever refuses is better.
+helps does not learn that refusing is good. Here the later half of a round's questions ask whether each answer is
+harmful; a model of harm learns from them; and the model of what helps learns from the other questions, less the pairs
+with an answer that the model of harm holds harmful: those would teach it that whatever refuses is better.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from accord.records import Form, Preference, Prompt, Question, Sample, Version, 
 from accord.rewards.calibrate import Calibration
 from accord.worlds.text import models
 
-FLAGS = 0.25
+FLAGS = 0.5
 """Share of the questions that are put by yes or no."""
-LEFT = 0.5
+LEFT = 0.3
 """Pairs with an answer whose chance of being harmful is as high are left to the model of harm."""
 HARM: Mapping[str, Any] = {
     "reward_heads": {"main": "harmful", "forms": {"ranking": 0.0, "pair": 0.0}, "calibrate": "platt"}

@@ -22,6 +22,8 @@ from tests.test_contest import SMALL
 def coins(monkeypatch: pytest.MonkeyPatch) -> None:
     """People who throw a coin: what so small a policy says is never harmful, and a model of harm needs both answers."""
     monkeypatch.setattr(sys.modules["accord.lab.crowd"], "COMMON", Dials(carelessness=1.0))
+    monkeypatch.setattr(guarded, "LEFT", 0.5)  # of a coin every chance is about a half
+    monkeypatch.setattr(guarded, "FLAGS", 0.25)
     more = {"aside": 0.45, "epochs": 2, "batch": 4}
     monkeypatch.setattr(guarded, "HARM", {"reward_heads": {**guarded.HARM["reward_heads"], **more}})
 
