@@ -235,11 +235,11 @@ def update(
                 run.backward((torch.where(micro.mask, loss, 0.0) * share).sum(), micro.names)
                 with torch.no_grad():
                     outside = (ratio > 1 + config.clip_high) | (ratio < 1 - config.clip_low)
-                    looked = {"policy_loss": each, "clip_fraction": outside.float()}
+                    even = config.constant / micro.mask.sum(1, keepdim=True) if config.average == "constant" else 1.0
+                    looked = {"policy_loss": each, "clip_fraction": outside * even}
                     looked["moved"] = kl(micro.logprob, now.logprob, "k3")
                     for name, part in looked.items():
-                        found = float((torch.where(micro.mask, part, 0.0) * share).sum())
-                        sums[name] = sums.get(name, 0.0) + found
+                        sums[name] = sums.get(name, 0.0) + float((torch.where(micro.mask, part, 0.0) * share).sum())
                     if "first_ratio" not in sums:
                         sums["first_ratio"] = float(mean((ratio - 1).abs(), micro.mask))
             for name, value in run.step(**beside()).items():

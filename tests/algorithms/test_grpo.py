@@ -167,6 +167,29 @@ def test_neither_micro_batches_nor_the_order_of_rows_change_the_gradient(speaker
     assert_close(gradients(ready.rows(order), config, new_run)[0], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["grpo", "rloo", "dr_grpo", "dapo"])
+def test_the_share_outside_the_clip_is_a_share_whatever_the_tokens_count(speaker, new_run, name):
+    rollout = rewarded(told(speaker), per=4)
+    config = grpo.kin(name, minibatches=1, epochs=1, **({"constant": 9} if name == "dr_grpo" else {}))
+    draw = torch.Generator().manual_seed(3)
+    old = rollout.logprob + 0.3 * torch.randn(rollout.logprob.shape, generator=draw)
+    ready = replace(rollout, logprob=old, reference=old, advantage=grpo.advantages(rollout, config))
+    policy, run = Speaker(seed=2), new_run()
+    run.optimise(config.optimiser, 1, policy=policy)
+    now = policy.evaluate(ready).logprob.detach()
+    of_answers = []
+    for b in range(len(old)):
+        inside = [t for t in range(old.shape[1]) if ready.mask[b, t]]
+        ratios = [math.exp(float(now[b, t] - old[b, t])) for t in inside]
+        of_answers.append([not 1 - config.clip_low <= r <= 1 + config.clip_high for r in ratios])
+    told_all = [hit for hits in of_answers for hit in hits]
+    by_answer = sum(sum(hits) / len(hits) for hits in of_answers) / len(of_answers)
+    expected = sum(told_all) / len(told_all) if config.average == "token" else by_answer
+    assert 0.1 < expected < 0.9
+    found = grpo.update(config, policy, ready, ppo.Prices(ppo.Config(kl=config.kl)), run)
+    assert found["clip_fraction"] == pytest.approx(expected, abs=1e-6)
+
+
 # --- collecting --------------------------------------------------------------------------------------------------
 
 
