@@ -134,6 +134,29 @@ def _ratings(said: Sequence[Feedback], generator: np.random.Generator, draws: in
             gwet(counts, generator, "ordinal", draws),
         ]
         found.append(Agreed(_named("rating", criterion), len(given), len({row[1] for row in given}), figures))
+    return [*found, *_values(said, generator, draws)]
+
+
+def _values(said: Sequence[Feedback], generator: np.random.Generator, draws: int) -> list[Agreed]:
+    """Respects `task: value` on the scale 0..1, read together: what somebody marked 1 is one nominal value."""
+    rows: dict[str, list[tuple[tuple[str, str], str, tuple[str, ...]]]] = {}
+    for one in said:
+        if not isinstance(one.answer, Rating) or one.answer.scale != (0, 1):
+            continue
+        for sample, by in one.answer.scores.items():
+            tasks = {name.rpartition(": ")[0] for name in by}
+            if len(by) > 1 and len(tasks) == 1 and (task := tasks.pop()):
+                marked = tuple(sorted(name for name, mark in by.items() if mark == 1))
+                rows.setdefault(task, []).append(((one.question, sample), one.annotator, marked))
+    found = []
+    for task, given in rows.items():
+        counts, apart = count(*zip(*given, strict=True)), generator.spawn(1)[0]
+        figures = [
+            pairwise(counts, generator=apart, draws=draws),
+            krippendorff(counts, "nominal", apart, draws),
+            gwet(counts, apart, draws=draws),
+        ]
+        found.append(Agreed(f"values: {task}", len(given), len({row[1] for row in given}), figures))
     return found
 
 

@@ -16,7 +16,7 @@ from accord.store import files, schema, writing
 from accord.store.columns import renamed
 from accord.store.errors import Refused, StoreError
 from accord.store.files import Limits
-from accord.store.forms import Origin, RowForm, form_of, records_of, voter
+from accord.store.forms import Origin, RowForm, form_of, records_of, voters_of
 from accord.store.sides import split_of
 from accord.store.store import Store
 from accord.store.unfolded import unfolded
@@ -247,9 +247,8 @@ def _voters(file: Path, form: RowForm | Literal["auto"], origin: Origin, limits:
         if not raw.reason and _speechless(raw, form):
             break
         made = _made(raw, form, origin, {})
-        found = None if isinstance(made, str) else voter(made)
-        if found is not None:
-            people.setdefault(found[0], set()).add(found[1])
+        for question, name in () if isinstance(made, str) else voters_of(made):
+            people.setdefault(question, set()).add(name)
     return {question: len(names) for question, names in people.items()}
 
 

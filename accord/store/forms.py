@@ -271,13 +271,11 @@ def _criteria(answer: Rating | Comparison | Critique) -> set[str]:
     return {criterion for by in answer.scores.values() for criterion in by}
 
 
-def voter(records: Sequence[Record]) -> tuple[str, str] | None:
-    """Question (before it knew how many answers it wants) and annotator of a row of votes."""
-    asked = next((record for record in records if isinstance(record, Question)), None)
-    said = next((record for record in records if isinstance(record, Feedback)), None)
-    if asked is None or said is None:
-        return None
-    return named_id("question", asked.project, asked.form, asked.prompt, asked.samples), said.annotator
+def voters_of(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Question (before it knew how many answers it wants) and annotator of each answer in a row of votes."""
+    asked = {one.id: named_id("question", one.project, one.form, one.prompt, one.samples)
+             for one in records if isinstance(one, Question)}  # fmt: skip
+    return [(asked[one.question], one.annotator) for one in records if isinstance(one, Feedback)]
 
 
 def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from accord.store.several import several
 from accord.store.trees import choices
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -20,8 +21,8 @@ def unfolded(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     PKU-SafeRLHF: which answer is better is a pair, which is safer is a vote on `harmless` that also says which answers
     are safe. HelpSteer: an answer with five attributes is a row of ratings, a strength of preference a pair with that
-    margin, or a tie. OpenAssistant's trees: a pair of each two neighbouring ranks. Raises ValueError for a row that has
-    such names and says nothing by them.
+    margin, or a tie. OpenAssistant's trees: a pair of each two neighbouring ranks. One mark or value, or those of
+    several people: see `several`. Raises ValueError for a row that has such names and says nothing by them.
     """
     names = {name for name, value in row.items() if value is not None}
     if {"prompt", "response_0", "response_1"} <= names and names & {"better_response_id", "safer_response_id"}:
@@ -34,7 +35,7 @@ def unfolded(row: Mapping[str, Any]) -> list[dict[str, Any]]:
                  "ratings": {name: row[name] for name in rated}, "lowest": 0, "highest": 4}]  # fmt: skip
     if isinstance(row.get("prompt"), Mapping) and "replies" in row["prompt"]:
         return choices(row["prompt"], {name: row[name] for name in ("source", "licence", "split") if name in names})
-    return [dict(row)]
+    return several(row) or [dict(row)]
 
 
 def _kept(row: Mapping[str, Any], *without: str) -> dict[str, Any]:
