@@ -144,7 +144,9 @@ def held(store: Store, annotator: str, project: str, seconds: float, count: int)
     mine = (_claim.annotator == annotator) & (_claim.project == project) & (_claim.state == "live")
     with store.writing() as connection:
         query = select(_claim.id, _claim.question, _question.payload).join(_asked, _question.id == _claim.question)
-        query = query.where(mine, _claim.until > now).order_by(_claim.id).limit(count)
+        query = query.join(schema.queue, _queue.question == _claim.question).where(mine, _claim.until > now)
+        # Ids begin with the millisecond and go on by chance: alone they would change what is in front.
+        query = query.order_by(func.substr(_claim.id, 1, 13), _queue.place).limit(count)
         rows = connection.execute(query).all()
         if rows:
             renewed = update(schema.claim).where(_claim.id.in_([row.id for row in rows]))

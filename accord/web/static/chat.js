@@ -6,7 +6,8 @@ import { formOf } from "./forms.js";
 import { guideline, rule, version } from "./guide.js";
 import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
-import { ask, write } from "./session.js";
+import { about, sign } from "./refused.js";
+import { ask, deliver, write } from "./session.js";
 
 const { person } = document.body.dataset;
 const CANCEL = 700;
@@ -20,15 +21,9 @@ let shelf;
 const open = () => state.turns.find((one) => !one.id);
 const gone = () => state.turns.filter((one) => one.on);
 
-async function send(act) {
-  const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
-  return (await write(act.kind === "answer" ? "PUT" : "POST", path, act.body)).status;
-}
-
 function tell(box) {
   const late = box.waiting.length && (box.failures || Date.now() - box.waiting[0].since > 2500);
-  byId("unsent").hidden = !late;
-  byId("unsent").textContent = late ? `${box.waiting.length} unsent${box.signIn ? " · sign in again in another tab" : ""}` : "";
+  sign(box, late ? [`${box.waiting.length} unsent`, box.why, box.signIn ? "sign in again in another tab" : ""].filter(Boolean) : []);
 }
 
 function say(word) {
@@ -97,7 +92,7 @@ async function each(stream, hear) {
 /** Both answers are there: they are judged like any other pair. */
 function judge(previous) {
   const one = open();
-  state.note = previous?.note ?? "";
+  state.note = one.note = previous?.note ?? one.note ?? "";
   state.since = performance.now();
   state.form = formOf(one.claim, { say: choose, draft: () => {}, turn: look, previous: previous?.answer });
   byId("say").hidden = true;
@@ -110,12 +105,14 @@ function judge(previous) {
   keep();
 }
 
+const asked = (one, text) => about({ project: "chat", question: one.claim.question, prompt: [{ role: "user", text: one.said }] }, text);
+
 function choose(answer, text, note = state.note) {
   const one = open();
   const seconds = Math.round(performance.now() - state.since) / 1000;
   const on = !answer || answer.verdict === "both_bad" ? null : one.claim.samples.find((sample) => sample.id === answer.better) ?? one.claim.samples[0];
   Object.assign(one, { id: newId(), answer, note: state.note, on });
-  outbox.add({ kind: "answer", id: one.id, claim: one.claim.id, body: { id: one.id, answer, seconds, note, made: Date.now() / 1000, guideline: version() } }, CANCEL);
+  outbox.add({ kind: "answer", id: one.id, claim: one.claim.id, body: { id: one.id, answer, seconds, note, made: Date.now() / 1000, guideline: version() }, about: asked(one, text) }, CANCEL);
   if (!on) byId("said").value = one.said;
   mine();
   say(on ? `${text}. It goes on.` : `${text}. Neither goes on; say it again, or in another way.`);
@@ -143,7 +140,7 @@ function undo() {
     return say("Taken back. Say it in another way.");
   }
   const last = state.turns.at(-1);
-  if (!outbox.recall(last.id)) outbox.add({ kind: "undo", id: last.id });
+  if (!outbox.recall(last.id)) outbox.add({ kind: "undo", id: last.id, about: asked(last, "") });
   const before = { answer: last.answer, note: last.note };
   for (const name of ["id", "answer", "note", "on"]) delete last[name];
   judge(before);
@@ -157,7 +154,9 @@ async function pass(kind) {
 
 async function remark() {
   if (!state.form) return;
-  state.note = await comment(state.note);
+  const one = open();
+  const note = (text) => { one.note = text; clearTimeout(keep.timer); keep.timer = setTimeout(keep, 200); };
+  state.note = await comment(state.note, note);
   byId("comment").classList.toggle("on", Boolean(state.note));
 }
 
@@ -213,7 +212,7 @@ async function guide() {
 
 wireDialogs();
 shelf = await openShelf(person);
-outbox = new Outbox(shelf, send, tell, person);
+outbox = new Outbox(shelf, deliver, tell, person);
 await outbox.load();
 const before = await shelf.get("drafts", KEPT).catch(() => undefined);
 state.turns = before?.turns ?? [];

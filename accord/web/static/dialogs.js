@@ -57,10 +57,11 @@ export function pick(kind) {
   });
 }
 
-/** The comment as it stands when the dialog closes. */
-export function comment(before) {
+/** The comment as it stands when the dialog closes; `keep` hears of each change. */
+export function comment(before, keep) {
   const dialog = byId("note");
   byId("note-text").value = before;
+  byId("note-text").oninput = () => keep(byId("note-text").value);
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(byId("note-text").value), { once: true });
     dialog.showModal();

@@ -7,7 +7,8 @@ import { formOf } from "./forms.js";
 import { guideline, renew, rule, version } from "./guide.js";
 import { meant, pressing } from "./keys.js";
 import { Outbox, newId, openShelf } from "./outbox.js";
-import { ask, write } from "./session.js";
+import { about, sign } from "./refused.js";
+import { ask, deliver, write } from "./session.js";
 
 const { project, person, ahead, least } = document.body.dataset;
 const AHEAD = Number(ahead);
@@ -23,14 +24,6 @@ const current = () => state.tasks[0];
 const beside = new BroadcastChannel(`accord-${person}`); // what is answered here is asked no more in another tab
 
 // --- the server ------------------------------------------------------------------------------------------------
-
-async function send(act) {
-  const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
-  outbox.why = "";
-  const reply = await write(act.kind === "answer" ? "PUT" : "POST", path, act.body);
-  if (reply.status === 503) outbox.why = (await reply.json().catch(() => ({}))).detail ?? "";
-  return reply.status;
-}
 
 /** Lease ahead; what is held already is held longer. */
 function refill() {
@@ -115,6 +108,11 @@ function show(previous) {
   shelf.get("drafts", task.question).then((kept) => {
     if (kept !== undefined && current() === task && !previous) state.form.restore?.(kept);
   }).catch(() => {});
+  shelf.get("drafts", noted(task)).then((kept) => {
+    if (kept === undefined || current() !== task || previous || state.note) return;
+    state.note = kept;
+    byId("comment").classList.add("on");
+  }).catch(() => {});
 }
 
 function paint() {
@@ -153,11 +151,9 @@ function tell(box, out = false) {
   const words = [];
   if (box.waiting.length && (late || box.failures)) words.push(`${box.waiting.length} unsent`);
   if (box.why) words.push(box.why);
-  if (box.refused.length) words.push(`${box.refused.length} not taken (${box.refused.at(-1).status})`);
   if (box.signIn || out) words.push("sign in again in another tab");
   if (!shelf.lasting) words.push("this browser keeps nothing: do not close the tab while something is unsent");
-  byId("unsent").textContent = words.join(" · ");
-  byId("unsent").hidden = !words.length;
+  sign(box, words);
   byId("undo").disabled = !state.history.length;
 }
 
@@ -181,9 +177,10 @@ function say(answer, words, note = state.note) {
   counts();
   byId("last").textContent = words;
   byId("aloud").textContent = `${words}. ${current() ? "Next question." : "Nothing is left."}`;
-  outbox.add({ kind: "answer", id, claim: task.id, body }, CANCEL);
+  outbox.add({ kind: "answer", id, claim: task.id, body, about: about(task, words) }, CANCEL);
   shelf.put("history", state.history.at(-1)).catch(() => {});
-  shelf.drop("drafts", task.question).catch(() => {});
+  clearTimeout(keepNote.timer);
+  for (const name of [task.question, noted(task)]) shelf.drop("drafts", name).catch(() => {});
   shelf.drop("returned", task.id).catch(() => {});
   while (state.history.length > KEPT) shelf.drop("history", state.history.shift().id).catch(() => {});
   if (state.tasks.length < AHEAD) refill();
@@ -193,7 +190,7 @@ function say(answer, words, note = state.note) {
 function undo() {
   const back = state.history.pop();
   if (!back) return;
-  if (!outbox.recall(back.id)) outbox.add({ kind: "undo", id: back.id });
+  if (!outbox.recall(back.id)) outbox.add({ kind: "undo", id: back.id, about: about(back.task, "") });
   shelf.drop("history", back.id).catch(() => {});
   shelf.put("returned", back.task).catch(() => {});
   state.tasks.unshift(back.task);
@@ -245,8 +242,16 @@ async function differ() {
   }
 }
 
+const noted = (task) => `note ${task.question}`; // where a comment not yet sent lies among the drafts
+
+function keepNote(task, text) {
+  clearTimeout(keepNote.timer);
+  keepNote.timer = setTimeout(() => (text ? shelf.put("drafts", text, noted(task)) : shelf.drop("drafts", noted(task))).catch(() => {}), 150);
+}
+
 async function remark() {
-  state.note = await comment(state.note);
+  const task = current();
+  state.note = await comment(state.note, (text) => task && keepNote(task, text));
   byId("comment").classList.toggle("on", Boolean(state.note));
 }
 
@@ -292,7 +297,7 @@ beside.addEventListener("message", ({ data }) => {
 async function begin() {
   wireDialogs();
   shelf = await openShelf(person);
-  outbox = new Outbox(shelf, send, tell, person);
+  outbox = new Outbox(shelf, deliver, tell, person);
   await outbox.load();
   state.history = (await shelf.all("history")).filter((one) => one.task.project === project).sort((a, b) => (a.id < b.id ? -1 : 1));
   for (const one of outbox.waiting) if (one.kind === "answer") state.answered.add(one.claim);

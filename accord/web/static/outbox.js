@@ -2,6 +2,7 @@
 
 const STORES = { outbox: { keyPath: "seq", autoIncrement: true }, history: { keyPath: "id" }, drafts: {}, returned: { keyPath: "id" } };
 const PATIENCE = [1000, 2000, 4000, 8000, 15000];
+const REFUSED = "refused "; // among the drafts, which it resembles: ids of questions have no blank
 
 function done(request) {
   return new Promise((resolve, reject) => {
@@ -23,7 +24,7 @@ export async function openShelf(person) {
       lasting: true,
       put: (store, value, key) => done(at(store, "readwrite").put(value, key)),
       get: (store, key) => done(at(store).get(key)),
-      all: (store) => done(at(store).getAll()),
+      all: (store, prefix) => done(at(store).getAll(prefix && IDBKeyRange.bound(prefix, `${prefix}\uffff`))),
       drop: (store, key) => done(at(store, "readwrite").delete(key)),
     };
   } catch {
@@ -42,7 +43,7 @@ function memory() {
       return name;
     },
     get: async (store, key) => kept[store].get(key),
-    all: async (store) => [...kept[store].values()],
+    all: async (store, prefix = "") => [...kept[store]].filter(([name]) => !prefix || String(name).startsWith(prefix)).map(([, one]) => one),
     drop: async (store, key) => void kept[store].delete(key),
   };
 }
@@ -97,7 +98,22 @@ export class Outbox {
   /** What an earlier page left. It may have gone out as that page was left, so it is no longer simply taken back. */
   async load() {
     this.waiting = (await this.journal.mend(this.shelf)).map((one) => ({ ...one, due: 0, out: true }));
+    this.refused = await this.shelf.all("drafts", REFUSED).catch(() => []);
     this.pump();
+  }
+
+  /** What was refused for good, kept until the person has done with it. */
+  refuse(one, status, reason) {
+    const { kept, ...act } = one;
+    const found = { ...act, status, reason, name: `${REFUSED}${one.kind}-${one.id}` };
+    this.refused.push(found);
+    return this.shelf.put("drafts", found, found.name).catch(() => {});
+  }
+
+  /** The person has done with what was refused. */
+  async clear() {
+    for (const one of this.refused.splice(0)) await this.shelf.drop("drafts", one.name).catch(() => {});
+    this.told(this);
   }
 
   /** The page is being left: send at once, in a way that outlives it. What arrives twice counts once. */
@@ -142,11 +158,14 @@ export class Outbox {
   async fly(one) {
     this.flying = one;
     let status = 0;
+    let reason = "";
+    this.why = "";
     try {
-      status = await this.send(one);
+      ({ status, reason } = await this.send(one));
     } catch {
       status = 0;
     }
+    if (status === 503) this.why = reason;
     this.flying = null;
     const out = status === 401 || status === 403; // nobody is in, or somebody else: what was said waits for its person
     const again = out || status === 0 || status === 408 || status === 429 || status >= 500;
@@ -158,7 +177,7 @@ export class Outbox {
       this.failures = 0;
       this.signIn = false;
       this.waiting.shift();
-      if (status >= 400) this.refused.push({ ...one, status });
+      if (status >= 400) await this.refuse(one, status, reason);
       await Promise.resolve(one.kept).then(() => this.shelf.drop("outbox", one.seq)).catch(() => {});
       this.pump();
     }

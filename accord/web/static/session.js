@@ -17,6 +17,14 @@ export async function write(method, path, body) {
   return reply.status === 403 && (await renew()) ? ask(method, path, body) : reply;
 }
 
+/** An act of the outbox on its way: the status, and why where the server did not take it. Throws where none was reached. */
+export async function deliver(act) {
+  const path = act.kind === "answer" ? `/api/claims/${act.claim}/answer` : `/api/feedback/${act.id}/undo`;
+  const reply = await write(act.kind === "answer" ? "PUT" : "POST", path, act.body);
+  const said = reply.ok ? "" : (await reply.json().catch(() => ({}))).detail ?? "";
+  return { status: reply.status, reason: Array.isArray(said) ? said.map((one) => one.what).join("; ") : String(said) };
+}
+
 /** Whether this person is in by another session than before: then its word is ours from now on. */
 async function renew() {
   const reply = await fetch("/me", { credentials: "same-origin" });
