@@ -19,7 +19,7 @@ from accord.store.errors import is_full
 from accord.store.office import Office
 from accord.store.people import People
 from accord.store.repeats import Repeats
-from accord.web import annotate, api, chat, contract, lead, lesson, manage, person, workers
+from accord.web import annotate, api, asked, chat, contract, lead, lesson, manage, person, workers
 from accord.web.assets import load
 from accord.web.chat import Speaker
 from accord.web.doors import Room
@@ -57,7 +57,7 @@ def make_app(
         *desks, chosen, Throttle(chosen.tries), pages, assets, speakers=tuple(speakers), teacher=teacher, look=look
     )
     app.add_middleware(Shield, longest=chosen.body, secure=chosen.secure)
-    for part in (api, lead, manage, annotate, contract, chat, lesson, person, workers):
+    for part in (api, lead, asked, manage, annotate, contract, chat, lesson, person, workers):
         app.include_router(part.router)
     by_name = {asset.name: asset for asset in assets.values()}
 

@@ -22,6 +22,7 @@ ALL = set(ROLES)
 WALK = {
     ("GET", "/api/projects"): SEE,
     ("GET", "/api/projects/{name}"): SEE,
+    ("POST", "/api/projects/{name}/questions"): LEAD,
     ("PUT", "/api/projects/{name}/rules"): LEAD,
     ("PUT", "/api/projects/{name}/guideline"): LEAD,
     ("GET", "/api/projects/{name}/assigned"): SEE,
