@@ -138,6 +138,7 @@ def believe(
     shrinkage: float | None = 0.5,
     trust: float = 4.0,
     ties: Literal["keep", "drop"] = "keep",
+    strength: Literal["margin", "probability"] = "margin",
     groups: str = "",
     foretell: bool = False,
     dry_run: bool = False,
@@ -152,6 +153,7 @@ def believe(
         shrinkage: Imagined votes for each side (majority); `None` learns them.
         trust: Imagined ordinary votes of each person (dawid_skene).
         ties: Whether a tie is half a vote for each side, or is not heard.
+        strength: Whether a slight preference is less of a vote than a clear one, or changes the margin alone.
         groups: Whose beliefs are kept apart: `auto` looks for groups that really differ; or a YAML file that says
             the group of each pseudonym. Without it everybody is one crowd.
         foretell: Also measure which method foretells held-out votes best.
@@ -164,7 +166,8 @@ def believe(
     from accord.records import Preference
     from accord.store import Store
 
-    config = build(BelieveConfig, {"method": method, "shrinkage": shrinkage, "trust": trust, "ties": ties}, "believe")
+    given = {"method": method, "shrinkage": shrinkage, "trust": trust, "ties": ties, "strength": strength}
+    config = build(BelieveConfig, given, "believe")
     with Store.of(project, store) as opened:
         questions, said = said_in(opened, queue)
         votes = hear(questions, said).votes
@@ -202,10 +205,9 @@ def said_in(store: Store, queue: str) -> tuple[list[Question], list[Feedback]]:
 
 def _otherwise(votes: Sequence[Vote], config: BelieveConfig) -> None:
     """What the other methods would have believed differently."""
-    from accord.quality.believe import METHODS, probabilities
-    from accord.quality.votes import tabulate
+    from accord.quality.believe import METHODS, probabilities, weighed
 
-    table = tabulate(votes)
+    table = weighed(votes, config)
     ours = probabilities(table, config)
     for other in METHODS if len(table.pairs) else ():
         theirs = probabilities(table, config, other)

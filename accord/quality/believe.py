@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,8 +36,16 @@ class BelieveConfig(Settings):
     with few votes for ordinary for longer."""
     ties: Literal["keep", "drop"] = "keep"
     """Whether a tie is half a vote for each side, or is not heard."""
+    strength: Literal["margin", "probability"] = "margin"
+    """What it changes how strongly somebody prefers. `margin`: the margin alone, each vote is one vote. `probability`:
+    the probability too; slightly, clearly and much better count as half a vote, one, and one and a half, in comparisons
+    and by the gap of ratings. Choose it only where strengths were asked for, since a strength left alone is slight."""
     compare: bool = True
     """Whether to say which pairs the other methods would have decided otherwise."""
+
+
+HEFT = {1: 0.5, 2: 1.0, 3: 1.5}
+"""Strength -> votes that one counts as, with `strength="probability"`."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +99,29 @@ def believe(
     names = {vote.annotator: (groups or {}).get(vote.annotator, "") for vote in votes}
     for group in dict.fromkeys(names.values()):
         members = [vote for vote in votes if names[vote.annotator] == group]
-        table = tabulate(members)
+        table = weighed(members, config)
         preferences.extend(_preferences(members, table, probabilities(table, config), config, group))
         if config.compare:
             disagreement.extend(compare(table, config))
     people = reliabilities(tabulate(votes), config.trust)
     return Beliefs(preferences, heard.demonstrations, heard.samples, people, disagreement, _left_out(heard, votes))
+
+
+def weighed(votes: Sequence[Vote], config: BelieveConfig) -> Table:
+    """Votes as columns, each with the evidence that its strength makes it."""
+    table = tabulate(votes)
+    if config.strength == "margin":
+        return table
+    return replace(
+        table, evidence=table.evidence * np.array([HEFT[vote.strength] if _put(vote) else 1 for vote in votes])
+    )
+
+
+def _put(vote: Vote) -> bool:
+    """Whether the form says how strongly: comparisons do, and ratings by their gap."""
+    return vote.outcome != "tie" and (
+        vote.form in ("comparison", "rating") or (vote.form == "combined" and vote.criterion != "")
+    )
 
 
 def probabilities(table: Table, config: BelieveConfig, method: Method | None = None) -> Floats:
@@ -106,15 +131,21 @@ def probabilities(table: Table, config: BelieveConfig, method: Method | None = N
     posterior. dawid_skene: share of decided votes * posterior of the full model + share of ties * 1/2.
     bradley_terry: what an ordinary person without a habit of side would choose. The second is the chance that a
     sample *is* better, the others that *a person would say so*: many people make the second go to 1, and the others
-    to the share of votes. A person who voted several times on one pair counts once.
+    to the share of votes. A person who voted several times on one pair counts once; where strengths count, as much as
+    they say (`weighed`).
     """
     size = len(table.pairs)
     total = np.bincount(table.pair, weights=table.evidence, minlength=size)
     if (method or config.method) == "majority" or not size:
         won = np.bincount(table.pair, weights=table.evidence * table.outcome, minlength=size)
         # Ties say that the answers are alike, not that people disagree; they would look like noise.
-        decided = np.bincount(table.pair, weights=table.evidence * table.decided, minlength=size).astype(float)
-        for_a = np.bincount(table.pair, weights=table.evidence * (table.outcome == 1), minlength=size).astype(float)
+        # How far people agree is learned from heads, however strongly they put it.
+        _, same, times = np.unique(
+            table.pair * len(table.people) + table.person, return_inverse=True, return_counts=True
+        )
+        heads = 1.0 / times[same]
+        decided = np.bincount(table.pair, weights=heads * table.decided, minlength=size).astype(float)
+        for_a = np.bincount(table.pair, weights=heads * (table.outcome == 1), minlength=size).astype(float)
         s = config.shrinkage or learned_shrinkage(for_a, decided)
         return np.asarray((won + s) / (total + 2 * s))
     if (method or config.method) == "bradley_terry":

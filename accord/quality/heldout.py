@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from accord.quality.annotators import LEFT, RIGHT, skene_of_pairs
-from accord.quality.believe import METHODS, BelieveConfig, Method, probabilities
+from accord.quality.believe import METHODS, BelieveConfig, Method, probabilities, weighed
 from accord.quality.sharpness import preferred, see
-from accord.quality.votes import Floats, Table, Vote, tabulate
+from accord.quality.votes import Floats, Table, Vote
 from accord.statistics import Interval, log_losses, mean_interval, paired_difference
 
 
@@ -40,7 +40,7 @@ def held_out(
     losses: dict[Method, list[Floats]] = {method: [] for method in METHODS}
     clusters: list[str] = []
     for number in range(folds):
-        rest = tabulate([vote for vote, at in zip(votes, fold, strict=True) if at != number])
+        rest = weighed([vote for vote, at in zip(votes, fold, strict=True) if at != number], config)
         pairs, people = ({name: i for i, name in enumerate(names)} for names in (rest.pairs, rest.people))
         asked = [
             vote

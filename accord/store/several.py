@@ -20,9 +20,10 @@ _OWN = ("task", "label", "scale", "rating", "ratings", "values", "item_id", "low
 def several(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Rows of ratings that say what one row about one answer says; None where it is no such row.
 
-    `scale: ordinal` with a `label`, or a `rating` by an `annotator_id`: a mark in the respect `task` (or `criterion`) from `lowest` to
-    `highest`. `scale: nominal`: one of the `values`, or several joined with +; each value is a respect of its own on
-    the scale 0..1. `ratings` as a list: what several people say, each with their own `annotator_id`. Raises ValueError.
+    `scale: ordinal` with a `label`, or a `rating` by an `annotator_id`: a mark in the respect `task` (or `criterion`)
+    from `lowest` to `highest`. `scale: nominal`: one of the `values`, or several joined with +; each value is a respect
+    of its own on the scale 0..1. `ratings` as a list: what several people say, each with their own `annotator_id`.
+    Raises ValueError.
     """
     names = {name for name, value in row.items() if value is not None}
     if "prompt" not in names or not names & {"completion", "response"}:

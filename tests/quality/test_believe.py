@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from accord.quality.believe import METHODS, BelieveConfig, believe, learned_shrinkage, probabilities
+from accord.quality.believe import METHODS, BelieveConfig, believe, learned_shrinkage, probabilities, weighed
 from accord.quality.ceiling import best_accuracy, ceiling
 from accord.quality.heldout import held_out
-from accord.quality.votes import tabulate
+from accord.quality.votes import hear, tabulate
 from accord.records import Comparison, Correction, Feedback, Message, Question, Ranking, Text
 
 
@@ -198,3 +198,81 @@ def test_real_votes_are_foretold(real_votes, source):
         assert result.loss.high < math.log(2)
     if source == "llmfao":
         assert found["dawid_skene"].against.high < 0
+
+
+# --- how strongly ----------------------------------------------------------------------------------------------
+
+
+def strong(seed: int) -> tuple[list[Question], list[Feedback]]:
+    """Comparisons of any strength, ties, and rankings."""
+    g = np.random.default_rng(seed)
+    asked_, said = [], []
+    for i in range(25):
+        question = Question(id=f"q{i}", prompt=f"p{i}", samples=(f"{i}a", f"{i}b"), wanted=4)
+        asked_.append(question)
+        for who in "uvwx"[: 1 + int(g.integers(4))]:
+            better = question.samples[int(g.integers(2))]
+            if g.random() < 0.2:
+                answer = Comparison(verdict="tie")
+            elif g.random() < 0.2:
+                other = next(one for one in question.samples if one != better)
+                answer = Ranking(order=((better,), (other,)))
+            else:
+                answer = Comparison(better=better, strength=int(g.integers(1, 4)))
+            said.append(say(question, who, answer))
+    return asked_, said
+
+
+def test_strengths_count_as_parts_of_votes_where_asked_for():
+    """Against sums over the answers themselves."""
+    questions, said = strong(3)
+    for shrinkage in (0.5, 2.0):
+        config = BelieveConfig(strength="probability", shrinkage=shrinkage)
+        found = {p.prompt: p for p in believe(questions, said, config).preferences}
+        for question in questions:
+            won = total = 0.0
+            for one in said:
+                if one.question != question.id:
+                    continue
+                if isinstance(one.answer, Ranking):
+                    counts, better = 1.0, one.answer.order[0][0]
+                else:
+                    counts = {1: 0.5, 2: 1.0, 3: 1.5}[one.answer.strength] if one.answer.better else 1.0
+                    better = one.answer.better
+                won += counts * (0.5 if better is None else better == question.samples[0])
+                total += counts
+            p = (won + shrinkage) / (total + 2 * shrinkage)
+            belief = found[question.prompt]
+            assert belief.probability == pytest.approx(max(p, 1 - p), abs=1e-6)
+            assert p == pytest.approx(0.5) or belief.chosen == question.samples[int(p < 0.5)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_slighter_preference_is_weaker_evidence_in_every_method(method):
+    questions = [Question(id=f"q{i}", prompt=f"p{i}", samples=(f"{i}a", f"{i}b"), wanted=2) for i in range(30)]
+    sure = []
+    for strength in (1, 2, 3):
+        said = [say(q, who, Comparison(better=q.samples[0], strength=2)) for q in questions[1:] for who in "uv"]
+        said.append(say(questions[0], "u", Comparison(better="0a", strength=strength)))
+        config = BelieveConfig(method=method, strength="probability")
+        sure.append(next(p.probability for p in believe(questions, said, config).preferences if p.prompt == "p0"))
+        if strength == 2:
+            assert (
+                believe(questions, said, config).preferences
+                == believe(questions, said, BelieveConfig(method=method)).preferences
+            )
+    assert 0.5 < sure[0] < sure[1] < sure[2] < 1
+
+
+def test_strengths_leave_the_learned_shrinkage_and_the_people_alone():
+    questions, said = strong(5)
+    plain, weighty = (BelieveConfig(shrinkage=None, strength=s) for s in ("margin", "probability"))
+    assert believe(questions, said, plain).people == believe(questions, said, weighty).people
+    votes = hear(questions, said).votes
+    slow = [sum(v.outcome == "a" for v in votes if v.pair == pair) for pair in dict.fromkeys(v.pair for v in votes)]
+    decided = [
+        sum(v.outcome != "tie" for v in votes if v.pair == pair) for pair in dict.fromkeys(v.pair for v in votes)
+    ]
+    s = learned_shrinkage(np.array(slow, float), np.array(decided, float))
+    fixed = BelieveConfig(shrinkage=s, strength="probability")
+    assert probabilities(weighed(votes, weighty), weighty) == pytest.approx(probabilities(weighed(votes, fixed), fixed))
