@@ -64,7 +64,7 @@ def sign_in_page(room: TheRoom) -> HTMLResponse:
 def sign_in(request: Request, room: TheRoom, name: Words, password: Words) -> Response:
     """By name and password; always a new session, whatever cookie came."""
     here = request.client.host if request.client else "nowhere"
-    wait = max(room.throttle.wait(f"name {name}"), room.throttle.wait(f"from {here}", 4))
+    wait = waits(room, name, here)
     if wait > 0:
         said = f"Too many tries. Wait {int(wait / 60) + 1} minutes, or ask for a new link."
         answer: Response = page(room, "sign_in.html", 429, complaint=said, name=name, who=None)
@@ -74,6 +74,7 @@ def sign_in(request: Request, room: TheRoom, name: Words, password: Words) -> Re
     if not fits(person, password) or person is None:
         room.throttle.failed(f"name {name}")
         room.throttle.failed(f"from {here}")
+        refused(room, "sign in refused", person, now_waits=waits(room, name, here) > 0)
         said = "This name and password do not go together."
         return page(room, "sign_in.html", 401, complaint=said, name=name, who=None)
     return enter(request, room, person)
@@ -100,6 +101,7 @@ def use_link(
     except Refused as error:
         return page(room, "link.html", 422, person=person, secret=secret, complaint=str(error), who=None)
     if person is None or not room.people.spend("link", digest(secret)):
+        refused(room, "link refused", None)
         said = "This link was used before or is too old. Ask for a new one."
         return page(room, "sign_in.html", 404, complaint=said, name="", who=None)
     if encoded:
@@ -129,6 +131,23 @@ def token(who: Leaving, room: TheRoom) -> HTMLResponse:
 def me(who: Known, room: TheRoom) -> HTMLResponse:
     """Oneself: for roles that have no list of queues."""
     return page(room, "home.html", who=who, queues=[], talk=False, lesson=False, token="", complaint="")
+
+
+def waits(room: Room, name: str, here: str) -> float:
+    """Seconds until another try by this name from this address is listened to."""
+    return max(room.throttle.wait(f"name {name}"), room.throttle.wait(f"from {here}", 4))
+
+
+def refused(room: Room, act: str, person: Person | None, now_waits: bool = False) -> None:
+    """A line in the audit log that somebody could not come in, and as whom where that is a person we know.
+
+    What was typed is not kept, since a password typed into the wrong field is one too, and neither is an address. Of
+    those who guess come at most 20 times `tries` lines in five minutes from each worker; who has to wait leaves none.
+    """
+    if room.throttle.wait("noted", 20) > 0:
+        return
+    room.throttle.failed("noted")
+    room.office.note(person.pseudonym if person is not None else "nobody known", act, now_waits=now_waits)
 
 
 def enter(request: Request, room: Room, person: Person) -> RedirectResponse:

@@ -1,128 +1,48 @@
-"""What the server refuses for good stays in the browser until its person has done with it; so does a comment."""
+"""Who could not come in stands in the audit log: as whom, never what was typed, and never without end."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from sqlalchemy import delete
+from accord.store import Store
+from accord.web.people import encode
+from accord.web.settings import WebSettings
+from tests.web.conftest import House
 
-from accord.store import Store, schema
-from tests.web.conftest import House, questions
-from tests.web.test_browser import (  # noqa: F401
-    Served,
-    chromium,
-    come_in,
-    page,
-    press,
-    served,
-    standing,
-    until,
-)
-
-HOSTILE = "<img src=x onerror=alert(1)> it was **this**"
+SECRET = "hunter2-in-the-wrong-field"
 
 
-def ready(page: Any) -> None:  # noqa: F811
-    page.wait_for_selector("body[data-ready=yes]")
-    page.wait_for_selector("#samples .answer")
+def lines(house: House) -> list[dict[str, Any]]:
+    found = house.app.state.room.office.events(count=1000)
+    return [asdict(one) if is_dataclass(one) else one.model_dump() for one in found]
 
 
-def remark(page: Any, text: str) -> None:  # noqa: F811
-    page.keyboard.press("c")
-    page.keyboard.insert_text(text)
+def test_a_refused_sign_in_names_the_person_and_nothing_that_was_typed(house: House) -> None:
+    house.people.set_password(house.persons["owner"].id, encode("the right password"))
+    guest = house.bare()
+    assert guest.post("/sign-in", data={"name": "owner", "password": SECRET}).status_code == 401
+    assert guest.post("/sign-in", data={"name": SECRET, "password": "x"}).status_code == 401
+    assert guest.post(f"/in/{'x' * 43}", data={}).status_code == 404
+    assert guest.post("/sign-in", data={"name": "owner", "password": "the right password"}).status_code == 303
+    found = lines(house)
+    me = house.persons["owner"].pseudonym
+    assert [(one["annotator"], one["act"]) for one in found] == [
+        (me, "sign in"), ("nobody known", "link refused"), ("nobody known", "sign in refused"), (me, "sign in refused")
+    ]  # fmt: skip
+    assert SECRET not in json.dumps(found, default=str)
+    assert "testclient" not in json.dumps(found, default=str)
 
 
-def forget(store: Store) -> None:
-    """The store knows no claim any more, as after an older copy of it was put back."""
-    with store.writing() as connection:
-        assert connection.execute(delete(schema.claim)).rowcount > 0
-
-
-def test_a_refused_answer_is_kept_with_question_and_reason_copied_and_cleared(
-    page: Any,  # noqa: F811
-    served: Served,  # noqa: F811
-    store: Store,
-) -> None:
-    store.put(questions(6))
-    come_in(page, served, "round1")
-    ready(page)
-    asked = page.inner_text("#prompt").strip()
-    remark(page, HOSTILE)
-    page.keyboard.press("Control+Enter")
-    forget(store)
-    press(page, "1")
-    page.wait_for_selector("#open-refused", timeout=8000)
-    assert "1 not taken" in page.inner_text("#unsent")
-    page.reload()
-    ready(page)
-    page.click("#open-refused")
-    seen = page.inner_text("#refused-list")
-    assert asked in seen
-    assert HOSTILE in seen, "as text, not as a picture"
-    assert "Not taken (404): " in seen
-    assert page.locator("#refused-list img").count() == 0
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.click("#refused-copy")
-    page.wait_for_function("() => document.getElementById('refused-told').textContent === 'Copied.'")
-    copied = page.evaluate("() => navigator.clipboard.readText()")
-    assert asked in copied
-    assert '"strength":3' in copied, "the answer as it was sent"
-    page.click("#refused .main")
-    assert page.locator("#open-refused").count() == 1, "closing keeps it"
-    page.click("#open-refused")
-    page.click("#refused-clear")
-    page.wait_for_selector("#unsent", state="hidden")
-    page.reload()
-    ready(page)
-    page.wait_for_timeout(300)
-    assert page.locator("#open-refused").count() == 0
-    assert standing(store, "round1") == []
-
-
-def test_without_a_clipboard_the_text_is_copied_by_the_selection(page: Any, served: Served, store: Store) -> None:  # noqa: F811
-    store.put(questions(6))
-    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined });")
-    come_in(page, served, "round1")
-    ready(page)
-    page.evaluate("() => addEventListener('copy', () => { window.taken = document.getSelection().toString(); }, true)")
-    forget(store)
-    press(page, "7")
-    page.wait_for_selector("#open-refused", timeout=8000)
-    page.click("#open-refused")
-    page.click("#refused-copy")
-    page.wait_for_function("() => document.getElementById('refused-told').textContent === 'Copied.'")
-    assert '"strength":3' in page.evaluate("() => window.taken")
-
-
-def test_a_comment_not_yet_sent_survives_a_reload_and_goes_with_its_answer(
-    page: Any,  # noqa: F811
-    served: Served,  # noqa: F811
-    store: Store,
-) -> None:
-    store.put(questions(4))
-    come_in(page, served, "round1")
-    ready(page)
-    remark(page, "I know this place")
-    page.wait_for_timeout(400)  # the dialog is still open
-    page.reload()
-    ready(page)
-    page.wait_for_selector("#comment.on")
-    press(page, "1")
-    assert page.locator("#comment.on").count() == 0, "another question has another comment"
-    press(page, "2")
-    until(lambda: len(standing(store, "round1")) == 2)
-    assert sorted(one.note for one in standing(store, "round1")) == ["", "I know this place"]
-    page.reload()
-    ready(page)
-    page.wait_for_timeout(300)
-    assert page.locator("#comment.on").count() == 0
-
-
-def test_what_is_held_comes_back_in_the_order_in_which_it_was_asked(house: House) -> None:
-    house.store.put(questions(20, project="long"))
-    client = house.client()
-    ask = {"project": "long", "count": 20, "resume": True}
-    first = [one["id"] for one in client.post("/api/claims", json=ask).json()["claims"]]
-    assert len(first) == 20, "leased within a millisecond or two"
-    again = [one["id"] for one in client.post("/api/claims", json=ask).json()["claims"]]
-    assert again == first
+def test_guessing_cannot_fill_the_log(store: Store) -> None:
+    house = House(store, WebSettings(tries=2))
+    guest = house.bare()
+    said = [guest.post("/sign-in", data={"name": "owner", "password": "no"}).status_code for _ in range(6)]
+    assert said == [401, 401, 429, 429, 429, 429]
+    found = lines(house)
+    assert len(found) == 2, "who has to wait leaves no line"
+    assert [one["detail"]["now_waits"] for one in reversed(found)] == [False, True]
+    for at in range(60):
+        guest.post(f"/in/{'y' * 30}{at}", data={})
+    assert len(lines(house)) == 40
