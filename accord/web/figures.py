@@ -16,6 +16,7 @@ from accord.store.gold import is_right
 from accord.store.office import Rules
 from accord.store.repeats import Twice
 from accord.store.tally import Count
+from accord.web.apart import Apart, apart
 from accord.web.doors import Room
 from accord.web.seen import Seen, pace, seen, window
 
@@ -109,6 +110,8 @@ class Dispute:
 
     question: Question
     said: list[Feedback]
+    apart: tuple[Apart, ...]
+    """By which measures, and where."""
 
 
 def figures(room: Room, project: str) -> Figures:
@@ -270,11 +273,15 @@ def difference(one: Interval, other: Interval) -> Interval:
 def disputed(room: Room, project: str, said: Sequence[Feedback] | None = None) -> list[Dispute]:
     """Disagreements among the last answers, that nobody has settled; newest first."""
     said = desk.latest(room.store, project, LAST) if said is None else said
-    apart = {id: found for id, found in words(said).items() if len({verdict(one) for one in found}) > 1}
-    settled = room.office.settled(list(apart))
-    open_ones = [id for id in apart if id not in settled]
+    by_question: dict[str, list[Feedback]] = defaultdict(list)
+    for one in said:
+        if one.answer is not None:
+            by_question[one.question].append(one)
+    far = {id: found for id, some in by_question.items() if len(some) > 1 and (found := apart(some))}
+    settled = room.office.settled(list(far))
+    open_ones = [id for id in far if id not in settled]
     questions = room.store.get_many(Question, open_ones)
-    return [Dispute(questions[id], apart[id]) for id in open_ones]
+    return [Dispute(questions[id], by_question[id], far[id]) for id in open_ones]
 
 
 def _same(twice: Sequence[Twice]) -> Interval:

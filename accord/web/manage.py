@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from accord.store import Refused, desk
 from accord.store.people import ROLES, Person, PersonRole
+from accord.web.apart import spoken
 from accord.web.doors import Leading, Room, Seeing, TheRoom, Visitor
 from accord.web.figures import disputed, figures
 from accord.web.people import grant
@@ -59,7 +60,9 @@ def disputes(project: Annotated[str, Path(min_length=1, max_length=128)], who: S
         (asked,) = room.store.ask([one.question], who.person.pseudonym)
         letters = {sample.id: "ABCDEFGHI"[at] for at, sample in enumerate(asked.samples)}
         cases.append((one, conversation(asked), [shown(sample) for sample in asked.samples], letters))
-    text = room.pages.get_template("disputes.html").render(who=who, project=project, cases=cases, names=names)
+    text = room.pages.get_template("disputes.html").render(
+        who=who, project=project, cases=cases, names=names, spoken=spoken
+    )
     return HTMLResponse(text)
 
 

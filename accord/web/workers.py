@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from accord.records import Form
 from accord.store import desk
 from accord.web.api import Project
 from accord.web.doors import Seeing, TheRoom
-from accord.web.figures import figures
+from accord.web.figures import disputed, figures
 from accord.web.lead import there
 
 if TYPE_CHECKING:
@@ -93,6 +94,27 @@ class Pulse(BaseModel):
     currency: str
 
 
+class Gap(BaseModel):
+    """How far answers are apart by one measure."""
+
+    measure: str
+    """`verdict`; `spread` of scores; `share` of people against the rest on a flag; `distance` of rankings."""
+    value: float
+    """The greatest, from 0 to 1."""
+    where: list[tuple[str, str]]
+    """Sample and criterion or flag; for rankings two samples that not all order alike."""
+
+
+class Disagreement(BaseModel):
+    """A question on which people are apart."""
+
+    question: str
+    form: Form
+    people: list[str]
+    """Pseudonyms of those who answered."""
+    apart: list[Gap]
+
+
 class Rule(BaseModel):
     """The guideline that holds now."""
 
@@ -119,6 +141,20 @@ def pulse(name: Project, who: Seeing, room: TheRoom) -> Pulse:
         cost=one.cost.money,
         currency=one.cost.currency,
     )
+
+
+@router.get("/projects/{name}/apart")
+def apart(name: Project, who: Seeing, room: TheRoom) -> list[Disagreement]:
+    """Questions of the last answers on which people are apart and nobody has settled: by what measure, and where."""
+    return [
+        Disagreement(
+            question=one.question.id,
+            form=one.question.form,
+            people=[said.annotator for said in one.said],
+            apart=[Gap(measure=gap.measure, value=gap.value, where=list(gap.where)) for gap in one.apart],
+        )
+        for one in disputed(room, there(room, name))
+    ]
 
 
 @router.get("/projects/{name}/guideline")

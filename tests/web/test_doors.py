@@ -29,6 +29,7 @@ WALK = {
     ("PUT", "/api/projects/{name}/assigned/{pseudonym}"): LEAD,
     ("DELETE", "/api/projects/{name}/assigned/{pseudonym}"): LEAD,
     ("GET", "/api/projects/{name}/disagreements"): SEE,
+    ("GET", "/api/projects/{name}/apart"): SEE,
     ("POST", "/api/questions/{id}/settle"): LEAD,
     ("POST", "/api/questions/{id}/withdraw"): LEAD,
     ("POST", "/api/questions/{id}/restore"): LEAD,
