@@ -41,6 +41,9 @@ def ask(
     safety: bool = False,
     prompts: int = 200,
     answers: int = 2,
+    scrub: bool = False,
+    names: Path | None = None,
+    presidio: str = "",
     seed: int = 0,
     dry_run: bool = False,
 ) -> int:
@@ -69,6 +72,10 @@ def ask(
         safety: Whether a comparison also asks which answers are safe.
         prompts: How many prompts the version answers.
         answers: How many answers to each.
+        scrub: Take e-mail, telephone, ids, cards and names out of the answers before anybody sees them; prompts that
+            have any are not asked about.
+        names: File of further names to take out, one a line; turns --scrub on.
+        presidio: Language, as `en`, in which presidio looks for more; turns --scrub on.
         seed: Another seed, another draw.
         dry_run: Only show what would be asked.
     """
@@ -88,6 +95,8 @@ def ask(
     generator = np.random.default_rng(seed)
     with Store.of(project, store) as opened:
         there, made = _answers(opened, project, version, form, prompts, answers, f"ask-{queue}-{seed}")
+        if scrub or names or presidio:
+            there, made = _shown(opened, there, made, names, presidio)
         before = list(opened.all(Question, project=queue))
         items = asking.possible(there, made, form, before)
         if not items:
@@ -154,6 +163,20 @@ def _answers(
     project = _opened(folder)
     pairs = project.sample(version, project.prompts("train")[:prompts], answers, name)
     return {prompt.id: prompt for prompt, _ in pairs}, [sample for _, sample in pairs]
+
+
+def _shown(
+    store: Store, there: dict[str, Prompt], made: Sequence[Sample], names: Path | None, presidio: str
+) -> tuple[dict[str, Prompt], list[Sample]]:
+    """Prompts and answers without what points at people. Says what was taken out."""
+    from accord.store.scrub import looked_for, told
+    from accord.store.shown import shown
+
+    found = shown(store, there, made, *looked_for(names, presidio))
+    print(told(found.counts))
+    if found.left_out:
+        print(f"{found.left_out} prompts point at people and are not asked about (accord import --scrub cleans them)")
+    return found.prompts, found.samples
 
 
 def _scorer(folder: Path, names: Sequence[str]) -> Scorer:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
-
-if TYPE_CHECKING:
-    from accord.store.scrub import Finder
 
 
 def import_(
@@ -45,6 +39,7 @@ def import_(
     """
     from accord.config import SettingsError
     from accord.store import Store
+    from accord.store import scrub as scrubber
     from accord.store.copies import copied, remember
     from accord.store.exchange import import_file
     from accord.store.files import found as named
@@ -52,7 +47,7 @@ def import_(
 
     if not files:
         raise SettingsError("name at least one file to import: accord import FILE ... [--project DIR]")
-    known, finders = _looked_for(names, presidio)
+    known, finders = scrubber.looked_for(names, presidio)
     if not store:
         project.mkdir(parents=True, exist_ok=True)
     refused = 0
@@ -72,7 +67,7 @@ def import_(
             if found.bad_rows > max(0, bad):
                 print(f"  and {found.bad_rows - max(0, bad)} more bad rows; --bad {found.bad_rows} names them")
         if wash is not None:
-            _told(wash.counts)
+            print(scrubber.told(wash.counts))
             if wash.people:
                 print(f"annotators who were called by name, kept under pseudonyms (accord people): {len(wash.people)}")
     return 1 if refused else 0
@@ -102,30 +97,19 @@ def export(
         presidio: Language, as `en`, in which presidio looks for more; turns --scrub on.
     """
     from accord.store import Store
+    from accord.store import scrub as scrubber
     from accord.store.cleaning import Cleaner
     from accord.store.export import export as write
     from accord.store.office import Office
 
-    known, finders = _looked_for(names, presidio)
+    known, finders = scrubber.looked_for(names, presidio)
     with Store.of(project, store) as opened:
         cleaner = Cleaner(opened, known, finders) if scrub or names or presidio else None
         done = write(opened, file, form, group=group, cleaner=cleaner)  # type: ignore[arg-type]
         print(f"{file}: {done.rows} rows" + (f", {done.left_out} left out" if done.left_out else ""))
         if cleaner is not None:
-            _told(cleaner.counts)
+            print(scrubber.told(cleaner.counts))
         Office(opened).note(
             "command line", "export", file.name, form=form, rows=done.rows, scrubbed=cleaner is not None
         )
     return 0
-
-
-def _looked_for(names: Path | None, presidio: str) -> tuple[Sequence[str], Sequence[Finder]]:
-    """Names that are known, and finders that are asked beside our own."""
-    from accord.store import scrub
-
-    known = names.read_text(encoding="utf-8").splitlines() if names else ()
-    return known, [scrub.presidio(presidio)] if presidio else []
-
-
-def _told(counts: Counter[str]) -> None:
-    print("taken out: " + (", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "nothing"))

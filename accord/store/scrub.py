@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from accord.store.errors import StoreError
@@ -252,3 +253,14 @@ _OURS = {
     "US_DRIVER_LICENSE": "ID",
 }
 """presidio's words for what we have words for."""
+
+
+def looked_for(names: Path | None, presidio_in: str) -> tuple[Sequence[str], Sequence[Finder]]:
+    """Names in a file, one a line, and finders that are asked beside our own: presidio in a language, or none."""
+    known = names.read_text(encoding="utf-8").splitlines() if names else ()
+    return known, [presidio(presidio_in)] if presidio_in else []
+
+
+def told(counts: Counter[str]) -> str:
+    """What was taken out, in a line."""
+    return "taken out: " + (", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "nothing")
