@@ -173,9 +173,9 @@ def test_scores_are_normal_over_fresh_answers_of_the_start_where_that_is_wanted(
     project = with_(made, reward_model=made.recipe.reward_model.model_copy(update={"normalise": "start"}))
     real, begun = build.reward_model.train, []
 
-    def watched(config: Any, scorer: Any, learned: Any, run: Any, unseen: Any) -> Any:
+    def watched(config: Any, scorer: Any, learned: Any, run: Any, *more: Any) -> Any:
         begun.append(scores(scorer, project.encoder(project.tokenizer()), fresh, config.micro_tokens))
-        return real(config, scorer, learned, run, unseen)
+        return real(config, scorer, learned, run, *more)
 
     fresh = project.sample("sft", project.prompts("train")[:2000], 1, "normal-normal")
     monkeypatch.setattr(build.reward_model, "train", watched)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from accord.records import Comparison, Feedback, Question
-from accord.store import Claim, Store, desk, erasure
+from accord.store import Claim, Store, desk, erasure, traces
 from accord.store.belongings import known
 from accord.store.repeats import BESIDE, GAP, Repeats, Twice, is_repeats
 from tests.store.conftest import pairs, said
@@ -129,5 +129,5 @@ def test_who_withdraws_leaves_no_trace_in_the_repeats(store: Store, repeats: Rep
     store.answer(claim.id, said(claim))
     who = known(store, "ann")
     erasure.withdraw(store, who)
-    assert erasure.left(store, who) == []
+    assert traces.left(store, who) == []
     assert store.count(Question, project="default" + BESIDE) == 1
