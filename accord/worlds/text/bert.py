@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from accord.worlds.text.picked import picked
 from accord.worlds.text.slices import back, forth, split
 
 Part = tuple[slice, slice, int]
@@ -81,7 +82,7 @@ def first_states(body: Any, texts: Texts) -> Tensor:
     layers = list(body.encoder.layer)
     for layer in layers:
         own, last = layer.attention.self, layer is layers[-1]
-        asking = state[texts.first] if last else state
+        asking = picked(state, texts.first) if last else state
         q, k, v = (
             part(read).view(len(read), -1, own.attention_head_size)
             for part, read in ((own.query, asking), (own.key, state), (own.value, state))

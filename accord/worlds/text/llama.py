@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from accord.worlds.text.layer import Layer, Plan, circled
 from accord.worlds.text.layers import known, rule_of
+from accord.worlds.text.picked import picked
 from accord.worlds.text.tree import Tree
 
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
@@ -79,4 +80,4 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
         )  # fmt: skip
         state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)
-    return made[at if some is None else (wanted.cumsum(0) - 1)[at]], len(wanted) - len(made)
+    return picked(made, at if some is None else (wanted.cumsum(0) - 1)[at]), len(wanted) - len(made)

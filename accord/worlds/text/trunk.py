@@ -17,6 +17,7 @@ from accord.worlds.text import llama
 from accord.worlds.text.attention import NAME, Layout
 from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
+from accord.worlds.text.picked import picked
 from accord.worlds.text.shape import Shape, count_segment, shape_of
 
 _told: set[str] = set()
@@ -64,12 +65,12 @@ class Trunk:
         """[m, D]: the last hidden states at those flat places [m] of the row."""
         if row.tree is None:
             state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
-            return state.flatten(0, 1)[at]
+            return picked(state.flatten(0, 1), at)
         if self.whole_layers and llama.fits(self.body):
             found, left = llama.read(self.body, row.ids, row.position, row.tree, at)
             HERE.add(-self.shape.spared(left), 0, 0)
             return found
-        return self.read(row.ids, row.position, row.tree)[0, at]
+        return picked(self.read(row.ids, row.position, row.tree)[0], at)
 
     def read(self, ids: Tensor, position: Tensor, layout: Layout) -> Tensor:
         """[R, N, D] hidden states of ids [R, N] at their positions, each layer's attention as the layout says."""
