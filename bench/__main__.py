@@ -2,6 +2,7 @@
 
 Both sides get the same weights, rows, batches, precision, limits and threads, each in a process of its own, and work
 in turn. First both must have the same loss and gradient; in every timed piece the tokens, the steps and the losses.
+Works that are measured by themselves (--only) take the place of their older rows; each row says when it was made.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if peer and not PEER.is_file():
         raise SystemExit(f"no peer: {PEER} is missing. `make bench` makes it; or ACCORD_PEERS=PYTHON, or --alone")
     about = {"versions": versions(peer), "machine": machine(), "threads": asked.threads, "rounds": asked.rounds}
+    about |= {"made_at": commit()}
     rate = matmul_rate(asked.threads)
     rows: list[dict[str, Any]] = []
     for number, work in enumerate(WORKS):
@@ -85,21 +87,44 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def commit() -> str:
+    """Which tree this is, as Git names it; `-dirty` behind it when it was changed; empty without Git."""
+    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
 def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, about: dict[str, Any]) -> None:
-    """The file as far as it goes, so that what was measured is kept when a later work fails; then the page."""
+    """The file as far as it goes, so that what was measured is kept when a later work fails; then the page.
+
+    Rows of an earlier run stay where this one has none in their place, as long as machine, versions and threads are
+    what they were.
+    """
+    about = {**about}
+    made_at = about.pop("made_at")
+    date, gflops = datetime.datetime.now(datetime.UTC).date().isoformat(), round(rate / 1e9, 1)
+    rows_are = "real dialogues" if material.real() else "made-up words of the same lengths"
+    same = {**about, "rows_are": rows_are}
+    older = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"rows": []}
+    kept = older["rows"] if all(older.get(name) == value for name, value in same.items()) else []
+    new = [{**row, "made": f"{date} {made_at}", "limit_gflops": gflops} for row in rows]
     made = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": date,
         "command": "make bench",
-        **about,
-        "rows_are": "real dialogues" if material.real() else "made-up words of the same lengths",
-        "limit_gflops": round(rate / 1e9, 1),
+        **same,
+        "limit_gflops": gflops,
         "minutes": (time.perf_counter() - begun) / 60,
-        "rows": rows,
+        "rows": joined(kept, new),
     }
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     if out == RESULTS:
         page.write(made)
+
+
+def joined(older: list[dict[str, Any]], newer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest row of each work, in the order of the works; works that are no more are left out."""
+    found = {row["work"]: row for row in [*older, *newer]}
+    return [found[work.title] for work in WORKS if work.title in found]
 
 
 if __name__ == "__main__":

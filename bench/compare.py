@@ -144,7 +144,7 @@ def row(work: Work, seen: Mapping[str, list[dict[str, Any]]], rate: float) -> di
     mine, peer = units / middle["accord"], peers.get("peer")
     best = max(peers.values(), default=None)
     return {
-        "work": f"{work.name}, {work.size.removesuffix(' scorer')}" if work.size != "encoder" else work.name,
+        "work": work.title,
         "unit": work.unit,
         "accord": round(mine, 3),
         "peer": peer and round(peer, 3),

@@ -27,17 +27,19 @@ def table(made: Mapping[str, Any]) -> str:
     lines = [
         f"Measured on {made['date']}: {made['machine']}, {made['threads']} threads, matrix products at "
         f"{made['limit_gflops']:.0f} GFLOP/s in fp32; {versions}; rows: {made['rows_are']}; "
-        f"{made['rounds']} rounds, medians; made by `{made['command']}` in {made['minutes']:.0f} minutes.",
+        f"{made['rounds']} rounds, medians; made by `{made['command']}`.",
         "",
-        "| Work | Unit | Accord | Peer | Ratio | Goal | Peer, kept heap | Ratio to best | Share of limit | Spread |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| Work | Unit | Accord | Peer | Ratio | Goal | Peer, kept heap | Ratio to best "
+        "| Share of limit | Ratio at the limit | Spread | Measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in made["rows"]:
         goal = "-" if row["goal"] is None else f"{row['goal']:g}"
         cells = [row["work"], row["unit"], shown(row["accord"]), shown(row["peer"]), shown(row["ratio"]), goal]
         cells += [shown(row["peer_kept"]), shown(row["ratio_best"]), shown(row["limit_share"], "%")]
+        cells.append(shown(row["ratio"] and row["ratio"] / row["limit_share"]))
         spreads = [shown(row[name], "%") for name in ("spread", "peer_spread") if row[name] is not None]
-        lines.append("| " + " | ".join([*cells, " / ".join(spreads)]) + " |")
+        lines.append("| " + " | ".join([*cells, " / ".join(spreads), row["made"]]) + " |")
     lines += ["", "| Work | Peak MB | Peer's | Ratio | Above the idle process, MB | Peer's | Peer's settings |",
               "|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in made["rows"]:

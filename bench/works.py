@@ -14,7 +14,7 @@ class Work:
     kind: str
     """Which function of `ours.py` and `theirs.py`, or of the pages of their kin."""
     name: str
-    """As the table says it; the model's size comes behind."""
+    """What is done; `title` has the model's size behind it."""
     unit: str
     size: str
     """Which model of `material.py`."""
@@ -30,6 +30,11 @@ class Work:
     """Whether the peer is timed with Accord's setting of the heap too."""
     check: Mapping[str, Any] = field(default_factory=dict)
     """What the first look at equal losses takes instead of the amount."""
+
+    @property
+    def title(self) -> str:
+        """What the table calls it: the name, and the model's size behind it."""
+        return self.name if self.size == "encoder" else f"{self.name}, {self.size.removesuffix(' scorer')}"
 
     @property
     def side(self) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from bench import __main__ as measured
 from bench import compare, cuda, limit, page
 from bench.works import PAIRS, WORKS, Work, ranked, verdicts
 
@@ -65,7 +66,7 @@ def test_unequal_work_is_no_row_but_an_error(theirs: dict, word: str) -> None:
 def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: Path) -> None:
     row = {"work": "DPO", "unit": "pairs/s", "accord": 12.0, "peer": 3.0, "ratio": 4.0, "goal": 8, "peer_kept": 4.0}
     row |= {"ratio_best": 3.0, "limit_share": 0.52, "spread": 0.03, "peer_spread": 0.05, "settings": {"rows": 8}}
-    row |= {"peak_mb": 600, "peer_peak_mb": 1200, "grew_mb": 200, "peer_grew_mb": 700}
+    row |= {"peak_mb": 600, "peer_peak_mb": 1200, "grew_mb": 200, "peer_grew_mb": 700, "made": "2026-11-21 abc"}
     alone = {**row, "work": "PPO", **dict.fromkeys(("peer", "ratio", "goal", "peer_kept", "ratio_best"))}
     alone |= {"peer_spread": None, "peer_peak_mb": None, "peer_grew_mb": None, "settings": {}}
     made = {"date": "2026-11-21", "machine": "one", "threads": 2, "limit_gflops": 90.0, "versions": {"torch": "2"}}
@@ -78,11 +79,23 @@ def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: P
     assert text.startswith("before\n")
     assert text.endswith(f"{page.END}\nafter\n")
     assert "old" not in text
-    assert "| DPO | pairs/s | 12.0 | 3.00 | 4.00 | 8 | 4.00 | 3.00 | 52 % | 3 % / 5 % |" in text
+    assert "| DPO | pairs/s | 12.0 | 3.00 | 4.00 | 8 | 4.00 | 3.00 | 52 % | 7.69 | 3 % / 5 % | 2026-11-21 abc |" in text
     assert "| PPO | 600 | - | - | 200 | - | - |" in text
     where.write_text("nothing")
     with pytest.raises(ValueError, match="lost the marks"):
         page.write(made, where)
+
+
+def test_a_work_measured_by_itself_takes_the_place_of_its_older_row_and_of_no_other(tmp_path: Path) -> None:
+    out, about = tmp_path / "cpu.json", {"machine": "one", "threads": 2, "made_at": "first"}
+    titles = [work.title for work in WORKS[:3]]
+    measured.write(out, [{"work": title, "accord": 1.0} for title in titles], 0.0, 9e10, about)
+    measured.write(out, [{"work": titles[1], "accord": 2.0}], 0.0, 8e10, {**about, "made_at": "second"})
+    rows = json.loads(out.read_text())["rows"]
+    told = [(row["work"], row["accord"], row["made"].split()[-1], row["limit_gflops"]) for row in rows]
+    assert told == [(titles[0], 1.0, "first", 90), (titles[1], 2.0, "second", 80), (titles[2], 1.0, "first", 90)]
+    measured.write(out, [{"work": titles[0], "accord": 3.0}], 0.0, 9e10, {**about, "machine": "another"})
+    assert [row["work"] for row in json.loads(out.read_text())["rows"]] == titles[:1], "rows of two machines never meet"
 
 
 def test_the_sides_share_the_clock_and_nothing_else() -> None:
