@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import nn
 
 from accord import dialogues, ordering, paid
-from accord.algorithms import ppo, reward_model, sft
+from accord.algorithms import ppo, reward_heads, reward_model, sft
 from accord.algorithms.consistency import Consistency
 from accord.anchors import HELD, anchor, held, rehearsed, shown_in
 from accord.config import Settings, SettingsError, laid
@@ -120,13 +120,13 @@ def train_reward_model(
 
 def steady(
     project: Project,
-    config: reward_model.Config,
+    config: reward_model.Config | reward_heads.Config,
     scorer: Scorer,
     run: Run,
     encoder: Encoder,
     beliefs: Sequence[Preference],
 ) -> reward_model.Beside:
-    """The term that keeps opinions the same in other words (`reward_model.consistency`), where it is wanted.
+    """The term that keeps opinions the same in other words (`consistency`), where it is wanted.
 
     Its pairs are those that are learned from, and of every train prompt each answer in the store with the next other.
     """
@@ -148,7 +148,8 @@ def steady(
     try:
         return Consistency(chosen, scorer, encoder.comparisons(pairs, *known), found, run, config.micro_tokens)
     except ValueError as error:
-        raise SettingsError(f"reward_model.consistency: {error}") from error
+        section = "reward_model" if isinstance(config, reward_model.Config) else "reward_heads"
+        raise SettingsError(f"{section}.consistency: {error}") from error
 
 
 def begun(

@@ -17,6 +17,7 @@ from accord.algorithms.members import member, with_members
 from accord.algorithms.pseudo import gaps_of, self_train
 from accord.algorithms.reward_model import scores_of
 from accord.batches import Comparisons
+from accord.build import steady
 from accord.columns import CRITERIA
 from accord.config import SettingsError
 from accord.heard import Lesson, gathered, ordered, own, pool_of
@@ -170,7 +171,9 @@ def one_model(
         judged = with_members(reward_heads.weighed(judged, config), config.heads, config.main, run.config.seed)
         config = config.model_copy(update={"share_prompts": False, "forms": {}})
     shared = held is not None and bool(set(held.kinds) & set(judged.kinds))
-    heads, figures = reward_heads.train(config, scorer.to(run.device), judged, run, held if shared else None)
+    scorer.to(run.device)
+    term = steady(project, config, scorer, run, project.encoder(tokenizer), ())
+    heads, figures = reward_heads.train(config, scorer, judged, run, held if shared else None, term)
     if config.heads and held is not None:
         figures |= heads_together(scorer, heads, held, config)
     return Taught(scorer, heads, figures)

@@ -21,9 +21,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from accord.algorithms.consistency import Config as ConsistencyConfig
 from accord.algorithms.judgements import centred, correlation
 from accord.algorithms.pseudo import Config as PseudoConfig
-from accord.algorithms.reward_model import NORMALISED, Normaliser, correct, normaliser, steps
+from accord.algorithms.reward_model import NORMALISED, Beside, Normaliser, correct, normaliser, nothing, steps
 from accord.algorithms.scales import FORMS, Columns, Scales
 from accord.batches import Segment, pack
 from accord.config import Settings, SettingsError
@@ -92,6 +93,8 @@ class Config(Settings):
     """Share of train prompts that are not learned from when calibration or pseudo-labels need unseen judgements."""
     pseudo: PseudoConfig = PseudoConfig(rounds=0)
     """Labels of its own for questions that nobody answered; with `rounds` 0 there are none."""
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    """Opinions (scores) that stay the same when a prompt is put in other words; no label is needed. Off by default."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4)
     """How the parameters move."""
 
@@ -117,13 +120,13 @@ class Heads:
 
 
 def train(
-    config: Config, scorer: Trunk, judged: Judged, run: Run, held: Judged | None = None
+    config: Config, scorer: Trunk, judged: Judged, run: Run, held: Judged | None = None, beside: Beside = nothing
 ) -> tuple[Heads, dict[str, float]]:
     """Fit the scores to all that was said. Returns the heads (`normalisers[config.main]` is the score's own) and the
     last figures.
 
-    held: judgements of other prompts to be measured on; kinds that are not learned from are left out of it. Raises
-    SettingsError when nothing was said of `main`.
+    held: judgements of other prompts to be measured on; kinds that are not learned from are left out of it. beside: a
+    term that joins each step's loss, of the main score. Raises SettingsError when nothing was said of `main`.
     """
     judged = weighed(judged, config).to(run.device)
     held = held.only(judged.kinds).to(run.device) if held is not None else None
@@ -156,7 +159,7 @@ def train(
             run.backward(config.odin.orthogonality / ranks.count() * crossing(scorer, columns), batch.names)
         each = run.whole(each)
         figures = {"loss": float((each * batch.weight).sum() / count), **by_kind(each, batch)}
-        figures |= {"judgements": float(len(batch)), **run.step(tokens=tokens), **scales.slopes()}
+        figures |= {"judgements": float(len(batch)), **run.step(tokens=tokens, **beside()), **scales.slopes()}
         if held is not None and (step + 1 == total or (config.check_every and (step + 1) % config.check_every == 0)):
             found = measured(config, scorer, columns, scales, held)
             figures |= {f"held_{name}": value for name, value in found.items()}
