@@ -57,8 +57,13 @@ PRICE: dict[str, Any] = {
     "ppo": {"kl": {"coefficient": 0.04}},
 }
 """Safety by a gate and by a price, tuned on seeds 100 and 101 (docs/methods.md)."""
+ONLINE: dict[str, Any] = {
+    "online_dpo": {"iterations": 25, "updates": 8, "pairs": "all", "labels": "soft", "objective": {"beta": 0.2}}
+}
+"""Online DPO, tuned on seed 0 (docs/methods.md)."""
 ENTRANTS: Mapping[str, Entrant] = {
     **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
+    "online_dpo": Entrant("online_dpo", ONLINE),
     BEST: Entrant(""),
     "ppo-texts": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "pretraining"}}),
     "ppo-demonstrations": Entrant("ppo", {"ptx": {"weight": 1.0, "source": "demonstrations"}}),

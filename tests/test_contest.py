@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from accord import contest
-from accord.algorithms import grpo, kto, reward_model, sft
+from accord.algorithms import grpo, kto, online_dpo, reward_model, sft
 from accord.config import SettingsError
-from accord.contest import BEST, DRAWN, best_of, prove_methods, together
+from accord.contest import BEST, DRAWN, Entrant, best_of, prove_methods, together
 from accord.evaluate.page import written
 from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
@@ -33,7 +33,9 @@ def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    names = ("rloo", "kto", BEST)
+    names = ("rloo", "online_dpo", "kto", BEST)
+    online = {"online_dpo": {**contest.ONLINE["online_dpo"], "iterations": 2, "updates": 2}}
+    monkeypatch.setattr(contest, "ENTRANTS", {**contest.ENTRANTS, "online_dpo": Entrant("online_dpo", online)})
     assert prove_methods(1, tmp_path, said.append, SMALL, names) == 1  # a model of noise beats nobody
     rows = json.loads((tmp_path / "methods.json").read_text())
     assert [one["method"] for one in rows] == ["sft", *names]
@@ -44,17 +46,21 @@ def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     assert (tmp_path / "methods.md").read_text().strip() in capsys.readouterr().out
     project = Project(tmp_path / "methods-1", recipe(tmp_path / "methods-1" / "project.yaml"))
     made = {version.name: version for version in map(project.version, project.names()) if version}
-    assert {made[f"round1-{m}"].parent for m in ("rloo", "kto")} == {made["sft"].id}
+    assert {made[f"round1-{m}"].parent for m in ("rloo", "online_dpo", "kto")} == {made["sft"].id}
+    asked = {
+        key: made["round1-online_dpo"].config[key] for key in ("pairs", "labels", "updates", "missing_end_penalty")
+    }
+    assert asked == {"pairs": "all", "labels": "soft", "updates": 2, "missing_end_penalty": -2.0}
     assert set(made["round1-kto"].data) == set(made["round1-reward"].data)
 
     assert all(one["perplexity"] > 1 for one in rows)
     assert rows[-1]["perplexity"] == rows[0]["perplexity"] == made["sft"].figures["perplexity"]
-    assert rows[2]["perplexity"] == made["round1-kto"].figures["perplexity"]
+    assert rows[3]["perplexity"] == made["round1-kto"].figures["perplexity"]
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a stage was made again")
 
-    for one in (sft, kto, grpo, reward_model):
+    for one in (sft, kto, grpo, online_dpo, reward_model):
         monkeypatch.setattr(one, "train", never)
     # More entrants go on from the same start, one that is there is neither made nor judged again, and its row stays.
     assert prove_methods(1, tmp_path, said.append, SMALL, ("kto", "ppo-texts")) == 1
