@@ -210,11 +210,9 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
 
 def train(rest: list[str]) -> int:
     """One stage of the circle."""
-    from accord.build import TRAIN
-    from accord.build import train as stage
     from accord.config import SettingsError
     from accord.methods import METHODS
-    from accord.methods import train as further
+    from accord.methods import train as stage
     from accord.project import Project
     from accord.verbs import fitting, teach, train_help
 
@@ -247,7 +245,7 @@ def train(rest: list[str]) -> int:
         raise SettingsError(
             f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
         )
-    version = (stage if method in TRAIN else further)(project, method, given.pop("name", method), **given)
+    version = stage(project, method, given.pop("name", method), **given)
     print(
         f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"
     )

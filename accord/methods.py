@@ -160,10 +160,13 @@ def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[
 
 
 def train(project: Project, method: str, name: str, **given: Any) -> Version:
-    """One stage by any method, unless its version is there. Raises SettingsError when that is made with others."""
+    """One stage by any method, unless its version is there. Raises SettingsError when that was made otherwise."""
+    made = project.version(name)
+    if made is not None:
+        meant(project, made, method, given)
     if method in build.TRAIN:
         return build.train(project, method, name, **given)
-    entry, config, made = METHODS[method], settings(project.recipe, method), project.version(name)
+    entry, config = METHODS[method], settings(project.recipe, method)
     if made is None:
         return entry.stage(project, name, method, config, **given)
     now = {**config.model_dump(mode="json"), **acts(project, entry.section, given.get("cost"))}
@@ -173,6 +176,37 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
             "Give the new one another --name, or use another --project."
         )
     return made
+
+
+ALONE = ("pretrain", "sft")
+"""Methods that may begin without a version: there no --start says that too."""
+
+
+def meant(project: Project, made: Version, method: str, given: Mapping[str, Any]) -> None:
+    """Raises SettingsError when a version was made by another method, or from other versions than those named now.
+
+    given: names of versions by option, as `start`, `reward` and `reference`; what is not given is not compared, but
+    for the reference, which is the start then. A version that was made before such names were kept is taken as it is.
+    """
+    if made.method != method:
+        raise SettingsError(
+            f"{made.name} is in {project.folder} already, made by {made.method}, and {method} is wanted. "
+            "Give the new one another --name."
+        )
+    kept, parent = made.config.get("given"), [one.name for one in project.store.all(Version) if one.id == made.parent]
+    were = {**(kept if isinstance(kept, dict) else {}), "start": parent[0] if parent else None}
+    now = {"start": given.get("start"), "reward": given.get("reward")}
+    now["reference"] = given.get("reference") or now["start"]
+
+    def others(name: str) -> bool:
+        """What has begun or was paid by no version (a backbone of the recipe, rules) says so in its settings."""
+        return were[name] != now[name] and (bool(were[name] and now[name]) or (name == "start" and method in ALONE))
+
+    if other := [f"--{name} {were[name] or 'nothing'} (now {now[name] or 'nothing'})" for name in were if others(name)]:
+        raise SettingsError(
+            f"{made.name} is in {project.folder} already, made with {', '.join(other)}. "
+            "Give the new one another --name, or ask for it as it was made."
+        )
 
 
 _ACTING = ("ppo", "grpo", "best_of_n", "online_dpo")

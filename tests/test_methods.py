@@ -130,10 +130,29 @@ def test_a_version_made_with_other_settings_is_not_passed_off(made: Project) -> 
     methods.train(made, "rloo", "one-rloo", start="sft", reward="worth")
     with pytest.raises(SettingsError, match="other settings of beta"):
         methods.train(with_(made, dpo={"beta": 0.3, "batch": 5}), "dpo", "one-dpo", start="sft")
-    with pytest.raises(SettingsError, match="other settings of loss"):
+    with pytest.raises(SettingsError, match="made by dpo, and ipo is wanted"):
         methods.train(made, "ipo", "one-dpo", start="sft")
+    with pytest.raises(SettingsError, match="made by sft, and reward_model is wanted"):
+        methods.train(made, "reward_model", "sft", start="sft")
     with pytest.raises(SettingsError, match="other settings of answers"):
         methods.train(with_(made, rollout_answers=3), "rloo", "one-rloo", start="sft", reward="worth")
+
+
+def test_a_version_made_from_other_versions_is_not_passed_off(made: Project) -> None:
+    methods.train(made, "dpo", "one-dpo", start="sft")
+    grouped = methods.train(made, "grpo", "one-grpo", start="sft", reward="worth")
+    for given, told in (
+        ({"start": "one-dpo", "reward": "worth"}, r"--start sft \(now one-dpo\)"),
+        ({"start": "sft", "reward": "better"}, r"--reward worth \(now better\)"),
+        ({"start": "sft", "reward": "worth", "reference": "one-dpo"}, r"--reference sft \(now one-dpo\)"),
+    ):
+        with pytest.raises(SettingsError, match=told):
+            methods.train(made, "grpo", "one-grpo", **given)
+    assert methods.train(made, "grpo", "one-grpo", start="sft", reward="worth", reference="sft") == grouped
+    with pytest.raises(SettingsError, match=r"--start pretrained \(now nothing\)"):
+        methods.train(made, "sft", "sft")
+    with pytest.raises(SettingsError, match=r"--start sft \(now one-dpo\)"):
+        methods.train(made, "reward_model", "worth", start="one-dpo")
 
 
 # --- settings --------------------------------------------------------------------------------------------------
