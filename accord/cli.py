@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,26 @@ def kept(place: Place) -> None:
         say(f"kept in {place.folder / 'project.yaml'} for later commands too: {'; '.join(place.changed)}")
 
 
+@contextlib.contextmanager
+def settled(place: Place) -> Iterator[None]:
+    """Settings that are refused before anything was made by them do not stay: they would spoil later commands too."""
+    from accord.config import SettingsError, as_yaml, write
+    from accord.run import ranks
+    from accord.verbs import say
+
+    file = place.folder / "project.yaml"
+    before = file.read_text(encoding="utf-8") if file.is_file() else None
+    there = sorted(place.folder.glob("versions/[!.]*"))
+    try:
+        yield
+    except SettingsError:
+        mine = before is not None and file.read_text(encoding="utf-8") == as_yaml(place.recipe) != before
+        if mine and ranks.leads() and sorted(place.folder.glob("versions/[!.]*")) == there:
+            write(str(before), file)
+            say(f"{file} is as it was before: what is refused does not stay with the project")
+        raise
+
+
 def quickstart(rest: list[str]) -> int:
     """The whole circle in the lab, then a report."""
     import shutil
@@ -196,10 +217,11 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
     from accord.verbs import say
 
     begun = time.monotonic()
-    project = Project(place.folder, place.recipe)
-    kept(place)
     try:
-        before, rounds = loop(project, say)
+        with settled(place):
+            project = Project(place.folder, place.recipe)
+            kept(place)
+            before, rounds = loop(project, say)
     except Waiting as wait:
         print(f"accord: {wait}", file=sys.stderr)
         return 1
@@ -237,15 +259,16 @@ def train(rest: list[str]) -> int:
             "--name tokenizer: versions/tokenizer holds the project's own tokenizer; choose another name"
         )
     place = _place(options, f"train {method}", 0)
-    project = Project(place.folder, place.recipe)
-    kept(place)
-    project.prepare()
-    fitting(project, method, given)
-    if given.get("beside", "") not in {"", *place.recipe.beside}:
-        raise SettingsError(
-            f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
-        )
-    version = stage(project, method, given.pop("name", method), **given)
+    with settled(place):
+        project = Project(place.folder, place.recipe)
+        kept(place)
+        project.prepare()
+        fitting(project, method, given)
+        if given.get("beside", "") not in {"", *place.recipe.beside}:
+            raise SettingsError(
+                f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
+            )
+        version = stage(project, method, given.pop("name", method), **given)
     print(
         f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"
     )

@@ -16,9 +16,11 @@ MOST = 100_000
 
 
 class Settings(BaseModel):
-    """A group of settings. Unknown names are refused; the docstring under a field is its help."""
+    """A group of settings. Unknown names are refused, and inf and nan; the docstring under a field is its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class SettingsError(ValueError):
@@ -101,7 +103,16 @@ def opened(settings: S, options: Sequence[str]) -> S:
 
 def save(settings: Settings, path: str | Path) -> None:
     """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write(as_yaml(settings), path)
+
+
+def as_yaml(settings: Settings) -> str:
+    """Settings as the text that `save` writes."""
+    return str(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def write(text: str, path: str | Path) -> None:
+    """Put a text into a file, which is whole at every instant."""
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8") as file:

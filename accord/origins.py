@@ -28,8 +28,6 @@ def prior(project: Project, config: Config, said: Sequence[Judgement]) -> list[J
     """
     if config.prior == "none" and not config.strengths:
         return []
-    if odd := [f"{name}={value}" for name, value in config.strengths.items() if not math.isfinite(value)]:
-        raise SettingsError(f"reward_heads.strengths: {', '.join(odd)}: a strength is a number, in log-odds")
     known = {version.name: version.id for version in map(project.version, config.strengths) if version is not None}
     samples = {sample.id: sample for sample in project.store.all(Sample, split="train")}
     strength = {known.get(name, name): float(value) for name, value in config.strengths.items()}

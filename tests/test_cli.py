@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from accord import cli
-from accord.cli import VERBS, main
+from accord.cli import VERBS, Place, main, settled
+from accord.config import SettingsError, save
+from accord.recipe import recipe
 from accord.records import Demonstration, Feedback, Preference
 from accord.store import Store
 from tests.flow.circle import write_recipe
@@ -276,10 +279,44 @@ def test_files_without_one_example_end_in_a_message(tmp_path: Path, capsys: pyte
 
 
 def test_a_setting_that_stays_with_the_project_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ask = ["train", "dpo", "--project", str(project), "--start", "nobody"]
-    told = said(capsys, [*ask, "--dpo.loss", "ipo", "--dpo.imitation", "0.5"], 2)
+    made = ["train", "sft", "--project", str(project), "--start", "pretrained", "--name", "sft"]
+    told = said(capsys, [*made, "--dpo.loss", "ipo", "--dpo.imitation", "0.5"], 0)
     assert "dpo.loss 'ipo' (was 'dpo'); dpo.imitation 0.5 (was None)" in told
     assert "for later commands too" in told
-    assert "for later commands" not in said(capsys, [*ask, "--dpo.loss", "ipo"], 2), "it says ipo already"
-    back = said(capsys, [*ask, "--dpo.loss", "dpo", "--dpo.imitation", "None"], 2)
+    assert "for later commands" not in said(capsys, [*made, "--dpo.loss", "ipo"], 0), "it says ipo already"
+    back = said(capsys, [*made, "--dpo.loss", "dpo", "--dpo.imitation", "None"], 0)
     assert "dpo.loss 'dpo' (was 'ipo')" in back
+
+
+def test_a_setting_that_is_refused_does_not_stay(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (project / "project.yaml").read_text()
+    for words, why in (
+        (["train", "dpo", "--start", "nobody", "--dpo.loss", "ipo"], "no such version 'nobody'"),
+        (["train", "grpo", "--start", "sft", "--worth.exact", "1", "--worth.learned", "0"], "something to check"),
+        (["loop", "--worth.exact", "1", "--collect.source", "none"], "other settings|other recipe|another recipe"),
+    ):
+        told = said(capsys, [*words, "--project", str(project)], 2)
+        assert re.search(why, told), told
+        assert "is as it was before" in told
+        assert (project / "project.yaml").read_text() == before
+    other = recipe(project / "project.yaml", {"seed": 0, "dpo": {"loss": "ipo"}})
+
+    def refused() -> None:
+        with settled(Place(recipe(project / "project.yaml"), project, [], [])):
+            save(other, project / "project.yaml")  # another command, at the same time
+            raise SettingsError("refused")
+
+    with pytest.raises(SettingsError):
+        refused()
+    assert "loss: ipo" in (project / "project.yaml").read_text()
+    (project / "project.yaml").write_text(before)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_is_no_setting(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("--ppo.missing-end-penalty", "--dpo.beta", "--worth.length"):
+        assert "finite number" in said(capsys, ["train", "ppo", "--project", str(tmp_path / "p"), name, value], 2)
+    (tmp_path / "odd.yaml").write_text(f"reward_heads: {{strengths: {{a: .{value.lstrip('-')}}}}}\n")
+    told = said(capsys, ["loop", str(tmp_path / "odd.yaml"), "--project", str(tmp_path / "p")], 2)
+    assert "reward_heads.strengths.a: Input should be a finite number" in told
+    assert not (tmp_path / "p").exists()

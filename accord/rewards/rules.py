@@ -113,7 +113,12 @@ def words(text: str) -> list[str]:
 
 
 def length(least: int = 0, most: int = 10**9, soft: int = 0) -> Rule:
-    """1 when the answer has `least` to `most` words; with `soft`, falling in a line to 0 so many words further on."""
+    """1 when the answer has `least` to `most` words; with `soft`, falling in a line to 0 so many words further on.
+
+    Raises ValueError when no answer can have so many.
+    """
+    if least > most:
+        raise ValueError(f"no answer has at least {least} and at most {most} words; turn the two round")
 
     def rule(text: str) -> float:
         count = len(words(text))

@@ -73,6 +73,12 @@ def test_length_counts_words(count, least, more, soft):
     assert length(least, least + more, soft)(text) == pytest.approx(expected)
 
 
+def test_a_length_that_no_answer_has_is_refused():
+    with pytest.raises(ValueError, match="at least 9 and at most 3 words"):
+        length(9, 3)
+    assert length(3, 3)("one two three") == 1
+
+
 # --- patterns ----------------------------------------------------------------------------------------------------
 
 HOSTILE = [
