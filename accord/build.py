@@ -8,20 +8,21 @@ from its checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from accord import dialogues, ordering, paid
+from accord import ordering, paid
+from accord.acting import decides, kept, opened
 from accord.algorithms import ppo, reward_heads, reward_model, sft
 from accord.algorithms.consistency import Consistency
-from accord.anchors import HELD, anchor, held, rehearsed, shown_in
+from accord.anchors import HELD, shown_in
 from accord.config import Settings, SettingsError, laid
-from accord.earned import asked, earning
+from accord.earned import asked
 from accord.project import Project, named, parted, scores
-from accord.protocols import Reward
 from accord.records import Content, Demonstration, Preference, Prompt, Sample, Version, digest, named_id
 from accord.run import Run, seed_of
 from accord.worlds.text import models, reworded
@@ -176,64 +177,21 @@ def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt,
     return project.sample(start, project.prompts("train")[: reward_model.NORMALISED], 1, f"{name}-normal")
 
 
-def train_ppo(
-    project: Project,
-    name: str,
-    start: str | None = None,
-    reward: str | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    reference: str | None = None,
-    cost: str | None = None,
-    **rest: Any,
-) -> Version:
-    """Learn to answer better."""
-    recipe, config = project.recipe, project.recipe.ppo
-    reward = reward if recipe.worth.learned else None
-    if start is None or (reward is None and recipe.worth.learned):
-        raise SettingsError("PPO needs a policy to start from (--start NAME) and a reward model (--reward NAME)")
-    prompts = asked(project, prompts)
+def train_ppo(project: Project, name: str, prompts: Sequence[Prompt] | None = None, **given: Any) -> Version:
+    """Learn to answer better. given: start, reward, reference and cost, see `acting.opened`."""
+    config, prompts = project.recipe.ppo, asked(project, prompts)
     if len(prompts) < config.minibatches:
         raise SettingsError(f"{len(prompts)} prompts do not make ppo.minibatches={config.minibatches} of a rollout")
-    for wanted, given in (("policy", start), ("reward", reward), ("policy", reference or start)):
-        if given is not None and ((there := project.version(given)) is None or there.role != wanted):
-            is_ = f"is a {there.role} model" if there else f"is not there; there are {', '.join(project.names())}"
-            raise SettingsError(f"PPO needs a {wanted} model, and {given!r} {is_}")
-    more = {**acts(project), **paid.terms(project, cost)}
-    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
-    _, encoder = project.policy(start)
-    model = project.language_model(start, encoder.tokenizer)
-    policy = Policy(model, recipe.draw.temperature, critic(project, start, reward)).to(run.device)
-    world = dialogues.spoken(project, project.world(policy, encoder, prompts, name), run.device)
-
-    def earns(world: dialogues.World) -> Reward:
-        return earning(project, world, reward, run.device, config.micro_tokens)
-
-    ordering.in_world(project, "ppo", run, world, policy, earns, config.iterations)
-    earned = paid.bounded(project, run, world, earns(world), cost, config.micro_tokens)
-
-    before = anchor(project, policy, reference or start, run)
-    updates = config.iterations * config.epochs * config.minibatches
-    beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
-    figures = ppo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
-    figures |= dialogues.figures(world, name)
-    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    kept = {**more, "given": {"reward": reward, "reference": reference or start}}
-    return project.keep(name, "policy", "ppo", policy.model, encoder.tokenizer, start, config, data, figures, **kept)
+    updates, actor = config.iterations * config.epochs * config.minibatches, partial(with_critic, project)
+    here = opened(project, name, "ppo", "ppo", config, updates, actor=actor, prompts=prompts, **given)
+    figures = ppo.train(config, here.policy, here.world, here.earned, here.run, here.before, here.beside)
+    return kept(project, "ppo", here, config, figures)
 
 
-def acts(project: Project) -> dict[str, Any]:
-    """What decides PPO besides its own settings."""
-    recipe = project.recipe
-    draw = recipe.draw.model_dump(mode="json")
-    own = {"rollout": recipe.rollout, "answers": recipe.rollout_answers, "critic": recipe.critic, "draw": draw}
-    own |= {"worth": recipe.worth.model_dump(mode="json")} if recipe.worth.rules or not recipe.worth.learned else {}
-    return {
-        **own,
-        **recipe.engine.decides(),
-        **ordering.order(project, "ppo"),
-        **held(project, "ppo"),
-        **dialogues.decides(project),
-    }
+def with_critic(project: Project, start: str, reward: str | None) -> tuple[Policy, Encoder]:
+    """A version as PPO wants it, with a value model."""
+    policy, encoder = project.policy(start)
+    return Policy(policy.model, policy.temperature, critic(project, start, reward)), encoder
 
 
 def critic(project: Project, start: str, reward: str | None) -> Scorer | Literal["shared"]:
@@ -270,8 +228,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     other = project.recipe.beside.get(given.get("beside") or "")
     config: Settings = other.learning if other else getattr(project.recipe, method) or sft.Config()
     wanted = config.model_dump(mode="json")
-    wanted |= {**acts(project), **paid.terms(project, given.get("cost"))} if method == "ppo" else {}
-    wanted |= ordering.order(project, method)
+    wanted |= decides(project, method, given.get("cost"))
     if changed := differing(made, wanted, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "

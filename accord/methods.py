@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accord import build
+from accord.acting import decides
 from accord.algorithms import grpo, sft
 from accord.anchors import told_of
 from accord.config import Settings, SettingsError
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
-from accord.policies import acts, train_best_of_n, train_dpo, train_grpo, train_kto, train_online_dpo
+from accord.policies import train_best_of_n, train_dpo, train_grpo, train_kto, train_online_dpo
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Version
@@ -169,7 +170,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     entry, config = METHODS[method], settings(project.recipe, method)
     if made is None:
         return entry.stage(project, name, method, config, **given)
-    now = {**config.model_dump(mode="json"), **acts(project, entry.section, given.get("cost"))}
+    now = {**config.model_dump(mode="json"), **decides(project, entry.section, given.get("cost"))}
     if changed := build.differing(made, now, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "

@@ -7,19 +7,15 @@ from typing import Any
 
 import torch
 
-from accord import dialogues, ordering, paid
+from accord import ordering
+from accord.acting import decides, kept, opened, wanted
 from accord.algorithms import best_of_n, dpo, grpo, kto, online_dpo
-from accord.anchors import anchor, frozen, held, rehearsed
+from accord.anchors import anchor, frozen
 from accord.config import SettingsError
-from accord.earned import asked, earning
 from accord.project import Project
-from accord.protocols import Reward, Sampling
 from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
-from accord.run import seed_of
-from accord.worlds.text.encode import Encoder
-from accord.worlds.text.policy import Policy
-from accord.worlds.text.world import TextWorld
 
+WAYS = "collect some (accord loop) or import some (accord import)"
 GOOD, FAULTS = frozenset({"good"}), frozenset({"bad", "unsafe", "unsupported"})
 """What marked places of a critique say for an answer, and against it."""
 
@@ -41,7 +37,7 @@ def train_dpo(
         raise SettingsError(f"{method} learns from beliefs about train prompts, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
     data, held = [belief.id for belief in beliefs], project.preferences("test")
-    more = acts(project, "dpo")
+    more = decides(project, "dpo")
     run = project.run(name, config, start=start, reference=reference or start, beliefs=digest(data), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
@@ -77,7 +73,7 @@ def train_kto(
     if not pairs:
         raise SettingsError(f"{method} learns from good and bad answers, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
-    more = acts(project, "kto")
+    more = decides(project, "kto")
     run = project.run(name, config, start=start, reference=reference or start, verdicts=digest(net), **more)
     examples = encoder.segment(pairs, [abs(net[sample.id]) for _, sample in pairs])
     encoder.report.warn(name)
@@ -141,161 +137,43 @@ def single(said: Feedback, question: Question, compared: bool) -> dict[str, floa
     return {sample: 1.0 if level > 0 else -1.0} if level and sample in question.samples else {}
 
 
-def train_grpo(
-    project: Project,
-    name: str,
-    method: str,
-    config: grpo.Config,
-    start: str | None = None,
-    reward: str | None = None,
-    reference: str | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    cost: str | None = None,
-    **rest: Any,
-) -> Version:
-    """Learn from what several answers to one prompt earn. Drift is measured from `reference`, else from the start."""
-    recipe, start = project.recipe, wanted(project, method, "start", "policy", start)
-    reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
-    reference = wanted(project, method, "reference", "policy", reference or start)
-    if config.baseline != "global" and recipe.rollout_answers < 2:
-        raise SettingsError(
-            f"{method} compares answers to one prompt; rollout_answers={recipe.rollout_answers}, take 4"
-        )
-    prompts = asked(project, prompts)
-    more = acts(project, "grpo", cost)
-    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
-    policy, encoder = project.policy(start)
-    world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
+def train_grpo(project: Project, name: str, method: str, config: grpo.Config, **given: Any) -> Version:
+    """Learn from what several answers to one prompt earn. Drift is measured from `reference`, else from the start.
 
-    def earns(world: dialogues.World) -> Reward:
-        return earning(project, world, reward, run.device, config.micro_tokens)
-
-    ordering.in_world(project, "grpo", run, world, policy, earns, config.iterations)
-    earned = earns(world)
-    earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
-    before = anchor(project, policy, reference, run) if config.kl.place != "none" else None
-    updates = config.iterations * config.epochs * config.minibatches
-    beside = rehearsed(project, policy, encoder, run, updates, config.micro_tokens)
-    figures = grpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
-    figures |= dialogues.figures(world, name)
-    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    more["given"] = {"reward": reward, "reference": reference}
-    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+    given: start, reward, reference, prompts and cost, see `acting.opened`.
+    """
+    if config.baseline != "global":
+        several(project, method)
+    updates, drifts = config.iterations * config.epochs * config.minibatches, config.kl.place != "none"
+    here = opened(project, name, method, "grpo", config, updates, drifts, **given)
+    figures = grpo.train(config, here.policy, here.world, here.earned, here.run, here.before, here.beside)
+    return kept(project, method, here, config, figures)
 
 
-def train_best_of_n(
-    project: Project,
-    name: str,
-    method: str,
-    config: best_of_n.Config,
-    start: str | None = None,
-    reward: str | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    cost: str | None = None,
-    **rest: Any,
-) -> Version:
-    """Draw several answers to a prompt and imitate the best; the best of all rounds stay."""
-    start = wanted(project, method, "start", "policy", start)
-    reward = wanted(project, method, "reward", "reward", reward) if project.recipe.worth.learned else None
-    prompts = asked(project, prompts)
-    more = acts(project, "best_of_n", cost)
-    run = project.run(name, config, start=start, reward=reward, **more)
-    policy, encoder = project.policy(start)
-    world = world_of(project, policy.to(run.device), encoder, prompts, name, project.recipe.best_of)
+def train_best_of_n(project: Project, name: str, method: str, config: best_of_n.Config, **given: Any) -> Version:
+    """Draw several answers to a prompt and imitate the best; the best of all rounds stay.
 
-    def earns(world: dialogues.World) -> Reward:
-        return earning(project, world, reward, run.device, config.micro_tokens)
-
-    ordering.in_world(project, "best_of_n", run, world, policy, earns, config.iterations)
-    earned = earns(world)
-    earned = paid.bounded(project, run, world, earned, cost, config.micro_tokens)
-    beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
-    figures = best_of_n.train(config, policy, world, earned, run, beside) | paid.figures(run)
-    figures |= dialogues.figures(world, name)
-    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    more["given"] = {"reward": reward}
-    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+    given: start, reward, prompts and cost, see `acting.opened`.
+    """
+    here = opened(project, name, method, "best_of_n", config, config.iterations * config.updates, **given)
+    figures = best_of_n.train(config, here.policy, here.world, here.earned, here.run, here.beside)
+    return kept(project, method, here, config, figures)
 
 
-def train_online_dpo(
-    project: Project,
-    name: str,
-    method: str,
-    config: online_dpo.Config,
-    start: str | None = None,
-    reward: str | None = None,
-    reference: str | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    cost: str | None = None,
-    **rest: Any,
-) -> Version:
-    """Learn from pairs of the policy's own answers that are drawn and judged in rounds."""
-    recipe, start = project.recipe, wanted(project, method, "start", "policy", start)
-    reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
-    reference = wanted(project, method, "reference", "policy", reference or start)
-    if recipe.rollout_answers < 2:
-        raise SettingsError(
-            f"{method} compares answers to one prompt; rollout_answers={recipe.rollout_answers}, take 4"
-        )
-    prompts = asked(project, prompts)
-    more = acts(project, "online_dpo", cost)
-    run = project.run(name, config, start=start, reward=reward, reference=reference, **more)
-    policy, encoder = project.policy(start)
-    world = world_of(project, policy.to(run.device), encoder, prompts, name, recipe.rollout_answers)
+def train_online_dpo(project: Project, name: str, method: str, config: online_dpo.Config, **given: Any) -> Version:
+    """Learn from pairs of the policy's own answers that are drawn and judged in rounds.
 
-    def earns(world: dialogues.World) -> Reward:
-        return earning(project, world, reward, run.device, config.micro_tokens)
-
-    ordering.in_world(project, "online_dpo", run, world, policy, earns, config.iterations)
-    earned = paid.bounded(project, run, world, earns(world), cost, config.micro_tokens)
-    before = None if dpo.free(config.objective) else anchor(project, policy, reference, run)
-    beside = rehearsed(project, policy, encoder, run, config.iterations * config.updates, config.micro_tokens)
-    figures = online_dpo.train(config, policy, world, earned, run, before, beside) | paid.figures(run)
-    figures |= dialogues.figures(world, name)
-    data = [*(prompt.id for prompt in prompts), *paid.taught(project, reward, cost)]
-    more["given"] = {"reward": reward, "reference": reference}
-    return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
+    given: start, reward, reference, prompts and cost, see `acting.opened`.
+    """
+    several(project, method)
+    updates, drifts = config.iterations * config.updates, not dpo.free(config.objective)
+    here = opened(project, name, method, "online_dpo", config, updates, drifts, **given)
+    figures = online_dpo.train(config, here.policy, here.world, here.earned, here.run, here.before, here.beside)
+    return kept(project, method, here, config, figures)
 
 
-# --- what the stages stand on ----------------------------------------------------------------------------------
-
-WAYS = "collect some (accord loop) or import some (accord import)"
-
-
-def wanted(project: Project, method: str, option: str, role: str, name: str | None) -> str:
-    """The name of a version that is there and has the role. Raises SettingsError saying what is there instead."""
-    if name is None:
-        raise SettingsError(f"{method} needs a {role} model: give --{option} NAME (there are: {_names(project)})")
-    there = project.version(name)
-    if there is None or there.role != role:
-        is_ = f"is a {there.role} model" if there else f"is not there (there are: {_names(project)})"
-        raise SettingsError(f"{method} needs a {role} model, and --{option} {name} {is_}")
-    return name
-
-
-def _names(project: Project) -> str:
-    return ", ".join(project.names()) or "none"
-
-
-def acts(project: Project, section: str, cost: str | None = None) -> dict[str, Any]:
-    """What decides a method besides its own settings: how it collects and is paid, or in which order it learns."""
-    if section not in ("grpo", "best_of_n", "online_dpo"):
-        return {**ordering.order(project, section), **held(project, section)}
-    recipe = project.recipe
-    answers = recipe.best_of if section == "best_of_n" else recipe.rollout_answers
-    draw, worth = recipe.draw.model_dump(mode="json"), recipe.worth.model_dump(mode="json")
-    collected = {"rollout": recipe.rollout, "answers": answers, "draw": draw, "worth": worth, **recipe.engine.decides()}
-    more = {**ordering.order(project, section), **held(project, section), **paid.terms(project, cost)}
-    return {**collected, **more, **dialogues.decides(project)}
-
-
-def world_of(
-    project: Project, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str, answers: int
-) -> dialogues.World:
-    """Where the policy acts, perhaps with a user in it: all of its distribution is drawn from, so many answers each."""
-    recipe = project.recipe
-    draw, engine = recipe.draw, recipe.engine.over(policy.model, encoder.spell)
-    sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=answers, stop_text=draw.stop)
-    batch, seed = min(recipe.rollout, len(prompts)), seed_of(recipe.seed, name)
-    world = TextWorld(encoder, prompts, engine, sampling, batch, seed, name)
-    return dialogues.spoken(project, world, next(policy.parameters()).device)
+def several(project: Project, method: str) -> None:
+    """Raises SettingsError when there is nothing that an answer to a prompt could be compared with."""
+    count = project.recipe.rollout_answers
+    if count < 2:
+        raise SettingsError(f"{method} compares answers to one prompt; rollout_answers={count}, take 4")

@@ -90,10 +90,9 @@ class Project:
         above = self.version(parent) if parent else None
         with shards.gathered():
             figures = {**figures, **(self._remembers(model, tokenizer, above) if role == "policy" else {})}
+        whose = (self.recipe.name, self.recipe.seed, name, *([above.id] if above else []))
         version = Version(
-            id=named_id(
-                "version", self.recipe.name, self.recipe.seed, name, *([above.id] if above else []), digest(list(data))
-            ),
+            id=named_id("version", *whose, digest(list(data))),
             name=name,
             role=role,
             parent=above.id if above else None,
@@ -248,16 +247,17 @@ class Project:
 
     def members(self, version: str) -> list[str]:
         """Names of the reward models that stand behind one name: itself, and the others of its ensemble."""
-        made = self.version(version)
-        others = made.config.get("ensemble") if made else None
+        others = made.config.get("ensemble") if (made := self.version(version)) else None
         return [version, *(str(name) for name in others)] if isinstance(others, list) else [version]
 
-    def world(self, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str) -> TextWorld:
-        """Where PPO acts: all of the distribution is sampled, so that log-probabilities are those of the actions."""
-        draw, recipe, seed = self.recipe.draw, self.recipe, seed_of(self.recipe.seed, name)
-        sampler, answers = recipe.engine.over(policy.model, encoder.spell), recipe.rollout_answers
-        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=answers, stop_text=draw.stop)
-        return TextWorld(encoder, prompts, sampler, sampling, min(recipe.rollout, len(prompts)), seed, name)
+    def world(
+        self, policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], name: str, answers: int | None = None
+    ) -> TextWorld:
+        """Where policies act: all of the distribution is drawn from, so log-probabilities are those of the actions."""
+        draw, recipe, count = self.recipe.draw, self.recipe, answers or self.recipe.rollout_answers
+        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=count, stop_text=draw.stop)
+        sampler, batch = recipe.engine.over(policy.model, encoder.spell), min(recipe.rollout, len(prompts))
+        return TextWorld(encoder, prompts, sampler, sampling, batch, seed_of(recipe.seed, name), name)
 
     def sample(
         self, version: str, prompts: Sequence[Prompt], count: int, name: str, uncut: bool = False

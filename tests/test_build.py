@@ -275,6 +275,8 @@ def test_ppo_learns_with_each_critic_from_a_ratio_of_one(critic: str, made: Proj
 
 def test_stages_without_a_start_are_refused(made: Project) -> None:
     with pytest.raises(SettingsError, match="--start NAME"):
+        train(made, "ppo", "nothing", reward="reward")
+    with pytest.raises(SettingsError, match="--reward NAME"):
         train(made, "ppo", "nothing", start="sft")
     with pytest.raises(SettingsError, match="reward_backbone"):
         train(made, "reward_model", "nothing")
@@ -317,8 +319,8 @@ def test_the_reference_of_an_adapted_policy_is_no_second_copy(
     project = with_(adapted, ppo=adapted.recipe.ppo.model_copy(update={"optimiser": fast}))
     one = train(project, "ppo", "one", start="sft", reward="reward", reference="sft")
     two = train(project, "ppo", "two", start="one", reward="reward", reference="sft")
-    # Each stage opens the policy once to learn and once for its encoder, and never a third time.
-    assert opened == [str(adapted.path(name)) for name in ("sft", "sft", "one", "one")]
+    # Each stage opens the policy once to learn, and never a second time for its encoder or its reference.
+    assert opened == [str(adapted.path(name)) for name in ("sft", "one")]
 
     plain, _ = adapted.policy("sft")
     for rollout, referred, acted in caught:
@@ -474,9 +476,9 @@ def test_ratings_alone_are_no_pairs_and_the_way_on_is_told(files: Path, chosen: 
 
 
 def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:
-    with pytest.raises(SettingsError, match="PPO needs a policy model, and 'reward' is a reward model"):
+    with pytest.raises(SettingsError, match="ppo needs a policy model, and --start reward is a reward model"):
         train(made, "ppo", "swapped", start="reward", reward="sft")
-    with pytest.raises(SettingsError, match="'nobody' is not there; there are pretrained, sft, reward"):
+    with pytest.raises(SettingsError, match=r"--reward nobody is not there \(there are: pretrained, sft, reward"):
         train(made, "ppo", "missing", start="sft", reward="nobody")
     with pytest.raises(SettingsError, match=r"1 prompts do not make ppo\.minibatches=2"):
         train(made, "ppo", "few", start="sft", reward="reward", prompts=made.prompts("train")[:1])

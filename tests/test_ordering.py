@@ -13,7 +13,6 @@ from accord import build, methods
 from accord.config import SettingsError
 from accord.earned import earning
 from accord.ordering import by_tries, in_world
-from accord.policies import world_of
 from accord.project import Project
 from accord.protocols import Reward
 from accord.recipe import Recipe
@@ -98,7 +97,7 @@ def test_prompts_are_asked_from_easy_to_hard_where_a_policy_acts(measure: str, m
     one = with_(made, order=order, worth=worth, rollout=4, rollout_answers=2)
     policy, encoder = one.policy("sft")
     prompts = one.prompts("train")
-    world = world_of(one, policy, encoder, prompts, "asked", 2)
+    world = one.world(policy, encoder, prompts, "asked", 2)
     in_world(one, "grpo", one.run("asked", one.recipe.grpo), world, policy,
              lambda there: earning(one, there, None, torch.device("cpu"), 512), 4)  # fmt: skip
     asked = [prompt for turn in range(len(prompts) // 4) for prompt in world.asked(turn)]
@@ -117,7 +116,7 @@ def test_how_often_answers_pass_is_counted_over_tries_of_the_start(made: Project
     one = with_(made, order={"tries": 5, "passed": 1.0}, rollout=4)
     policy, encoder = one.policy("sft")
     prompts = one.prompts("train")
-    world = world_of(one, policy, encoder, prompts, "tried", 2)
+    world = one.world(policy, encoder, prompts, "tried", 2)
     favoured = {prompt.id for prompt in prompts[::2]}
 
     def earns(there: TextWorld) -> Reward:
