@@ -1,10 +1,10 @@
 """The memory of a sampler: keys and values of each prompt once, and beside them those of every answer under way.
 
-known    p0 p1 p2 p3 .     length 4     asked by slots 0 1 2        each answer's attention is two parts:
-         q0 q1 q2 q3 q4    length 5     asked by slots 3 4 .        its prompt's, read once for all of its answers,
-slots    0: a0 a1 a2 .                                              and its own; the sums of exponentials of
-         1: b0 b1 b2 .                                              both say how much each part counts.
-         2: ...
+known    p0 p1 p2 p3 .     length 4     asked by slots 0 1 2        each answer's attention is two products:
+         q0 q1 q2 q3 q4    length 5     asked by slots 3 4 .        with its prompt's keys, read once for all of
+slots    0: a0 a1 a2 .                                              its answers, and with its own; both stand side
+         1: b0 b1 b2 .                                              by side in one table, whose softmax says how
+         2: ...                                                     much each place counts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accord.worlds.text.attention import Rule
-from accord.worlds.text.tree import Block, Tree, buckets, places
+from accord.worlds.text.attention import Rule, additive
+from accord.worlds.text.tree import Block, Tree, places
 
-LIKE = 0.6
-"""Prompts down to this share of the longest are kept and asked together."""
+CALL = 400
+"""Places of padding that take as long as a further part of prompts: up to so many, prompts are read together."""
 
 
 @dataclass
@@ -30,23 +30,36 @@ class Known:
     length: Tensor
     """[g] int64: how many places of each are real."""
     keys: dict[int, Tensor] = field(default_factory=dict)
-    """Of each layer [g, K, P, d]."""
+    """Of each layer [g K, d, P]: transposed, as they are multiplied."""
     values: dict[int, Tensor] = field(default_factory=dict)
+    """Of each layer [g K, P, d]."""
     asked: Tensor | None = None
     """[g, m] int64: slots whose answers go on from each prompt; where there are fewer, any slot."""
+    _mask: Tensor | None = None
 
-    @property
-    def places(self) -> int:
+    def __post_init__(self) -> None:
+        self.places = int(self.length.max())
         """Of the longest."""
-        return next(iter(self.keys.values())).shape[2] if self.keys else 0
+        self.even = int(self.length.min()) == self.places
+        """Whether all are as long."""
 
     def keep(self, alive: Tensor) -> None:
         """Forget all prompts but those, [g] bool."""
-        self.length = self.length[alive]
-        longest = int(self.length.max())
         for memory in (self.keys, self.values):
             for layer, held in memory.items():
-                memory[layer] = held[alive, :, :longest]
+                memory[layer] = held.view(len(alive), -1, *held.shape[1:])[alive].flatten(0, 1)
+        self.length, self._mask = self.length[alive], None
+        self.__post_init__()
+        for layer in self.keys:
+            self.keys[layer] = self.keys[layer][:, :, : self.places].contiguous()
+            self.values[layer] = self.values[layer][:, : self.places]
+
+    def mask(self, dtype: torch.dtype) -> Tensor | None:
+        """[g, 1, 1, 1, P] to be added to products; None where all places are real."""
+        if self._mask is None and not self.even:
+            real = torch.arange(self.places, device=self.length.device) < self.length[:, None]
+            self._mask = additive(real, dtype)[:, None, None, None]
+        return self._mask
 
 
 class Slots:
@@ -60,8 +73,10 @@ class Slots:
         self.known: list[Known] = []
         self.prompt = torch.zeros(slots, dtype=torch.long, device=device)
         """[slots] int64: prompt of each slot, counted through all that are known."""
+        self.laid: Tensor | None = None
+        """[l] int64: slots in the order in which prompts are asked, end to end; None where that is their own order."""
         self.home = self.prompt
-        """[n] int64: where each slot stands among all that ask, prompts laid end to end."""
+        """[n] int64: where each slot stands in that order."""
         self.arranged = 0
         """How often it was found out who asks which prompt."""
 
@@ -70,11 +85,11 @@ class Slots:
         """Places of all prompts that are known."""
         return sum(k.length.numel() * k.places for k in self.known)
 
-    def layer(self, rule: Rule, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers' memory of one layer, made at its first use after the shape of its keys [n, K, 1, d]."""
+    def layer(self, rule: Rule, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The answers' memory of one layer, made at its first use after its keys and values [n, K, 1, d]."""
         if rule.layer not in self.keys:
-            shape = (self.slots, like.shape[1], self.places, like.shape[3])
-            self.keys[rule.layer], self.values[rule.layer] = like.new_zeros(shape), like.new_zeros(shape)
+            for memory, like in ((self.keys, key), (self.values, value)):
+                memory[rule.layer] = like.new_zeros(self.slots, like.shape[1], self.places, like.shape[3])
         return self.keys[rule.layer], self.values[rule.layer]
 
     def admit(self, start: Tensor, length: Tensor, source: Tensor, first: int) -> list[Known]:
@@ -83,7 +98,7 @@ class Slots:
         start, length: [g] int64, where each prompt stands in the row. source: [n] int64, prompt of each new slot;
         the new slots are first, first + 1, ..., first + n - 1.
         """
-        parts = buckets(length, LIKE)
+        parts = alike(length)
         new = [Known(Block(places(start[i], length[i]), length[i]), length[i]) for i in parts]
         number = torch.empty_like(length)
         number[torch.cat(parts)] = torch.arange(len(length), device=length.device)
@@ -127,6 +142,9 @@ class Slots:
             known.asked[row, column] = order[some]
             self.home[order[some]] = laid + row * most + column
             at, laid = at + g, laid + g * most
+        self.laid = torch.cat([known.asked.flatten() for known in self.known if known.asked is not None])
+        if torch.equal(self.laid, torch.arange(count, device=owner.device)):
+            self.laid = None
 
 
 @dataclass(frozen=True)
@@ -142,8 +160,8 @@ class Reading:
         """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
         keys, values = (t[0].transpose(0, 1).contiguous() for t in (key, value))
         for known in self.known:
-            known.keys[rule.layer] = known.block.known(keys).contiguous()
-            known.values[rule.layer] = known.block.known(values).contiguous()
+            known.keys[rule.layer] = known.block.known(keys).transpose(2, 3).flatten(0, 1)
+            known.values[rule.layer] = known.block.known(values).flatten(0, 1)
         return self.tree.attend(query, key, value, rule)
 
 
@@ -162,36 +180,58 @@ class Writing:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [n, H, 1, d], key and value [n, K, 1, d] -> [n, 1, H, d]."""
         count, heads, _, size = query.shape
-        mine = [memory[:count] for memory in self.slots.layer(rule, key)]
-        for memory, new in zip(mine, (key, value), strict=True):
-            if self.even:
-                memory[:, :, self.span - 1] = new[:, :, 0]
-            else:
-                memory[torch.arange(count, device=query.device), :, self.spoken] = new[:, :, 0]
-        # Queries that share a head of keys stand in one column: [n, K, H / K, d].
-        query = query.reshape(count, key.shape[1], -1, size)
-        keys, values = (memory[:, :, : self.span] for memory in mine)
-        own, own_total = partly(query, keys, values, self._own(rule.window, query.dtype), rule)
-        theirs, their_total = self._prompts(query, rule)
-        share = torch.sigmoid(their_total - own_total)[..., None].to(own.dtype)
-        return torch.lerp(own, theirs, share).reshape(count, 1, heads, -1)
+        known = key.shape[1]
+        keys, values = self._written(key, value, rule)
+        if rule.scaling != 1:
+            query = query * rule.scaling
+        query = query.reshape(count * known, -1, size)  # queries that share a head of keys: [n K, r, d]
+        own = capped(torch.bmm(query, keys.transpose(1, 2)), rule).view(count, known, -1, self.span)
+        if (mask := self._own(rule.window, own.dtype)) is not None:
+            own += mask
+        found, share = self._prompts(query.view(count, known, -1, size), own, rule)
+        return torch.baddbmm(found, share, values).view(count, 1, heads, -1)
 
-    def _prompts(self, query: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        """What the prompts answer to queries [n, K, r, d]: [n, K, r, d] and the logarithm of the sum, [n, K, r]."""
-        answers, totals = [], []
-        for number, known in enumerate(self.slots.known):
+    def _written(self, key: Tensor, value: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        """The answers' keys and values with their newest, [n K, span, d] each."""
+        count = len(self.spoken)
+        found = []
+        for memory, new in zip(self.slots.layer(rule, key, value), (key, value), strict=True):
+            mine = memory[:count]
+            if self.even:
+                mine[:, :, self.span - 1] = new[:, :, 0]
+            else:
+                mine[torch.arange(count, device=key.device), :, self.spoken] = new[:, :, 0]
+            found.append(mine.flatten(0, 1)[:, : self.span])
+        return found[0], found[1]
+
+    def _prompts(self, query: Tensor, own: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        """What prompts say to queries [n, K, r, d], and how much the answers' own places count beside them.
+
+        own: products with these, [n, K, r, S]. Returns [n K, r, d] and [n K, r, S].
+        """
+        slots, (_, heads, each, size) = self.slots, query.shape
+        if slots.laid is not None:
+            query, own = query.index_select(0, slots.laid), own.index_select(0, slots.laid)
+        found, share = query.new_empty(0), torch.empty_like(own)
+        at = 0
+        for number, known in enumerate(slots.known):
             assert known.asked is not None
             g, m = known.asked.shape
-            asked = query.index_select(0, known.asked.flatten()).view(g, m, *query.shape[1:])
-            mask = self._seen(number, known, rule.window, query)
-            found, total = partly(
-                asked.transpose(1, 2).flatten(2, 3), known.keys[rule.layer], known.values[rule.layer], mask, rule
-            )
-            own = (g, query.shape[1], m, query.shape[2])
-            answers.append(found.reshape(*own, -1).transpose(1, 2).flatten(0, 1))
-            totals.append(total.reshape(own).transpose(1, 2).flatten(0, 1))
-        home = self.slots.home
-        return torch.cat(answers).index_select(0, home), torch.cat(totals).index_select(0, home)
+            here, at = slice(at, at + g * m), at + g * m
+            asked = query[here].view(g, m, heads, each, size).transpose(1, 2).reshape(g * heads, m * each, size)
+            products = capped(torch.bmm(asked, known.keys[rule.layer]), rule).view(g, heads, m, each, -1)
+            if (mask := self._seen(number, known, rule.window, products.dtype)) is not None:
+                products += mask
+            beside = own[here].view(g, m, heads, each, -1).transpose(1, 2)
+            table = shares(torch.cat([products, beside], -1))
+            said = torch.bmm(table.view(g * heads, m * each, -1)[..., : known.places], known.values[rule.layer])
+            if not len(found):
+                found = said.new_empty(len(own), heads, each, said.shape[-1])
+            found[here].view(g, m, heads, each, -1).copy_(said.view(g, heads, m, each, -1).transpose(1, 2))
+            share[here].view(g, m, heads, each, -1).copy_(table[..., known.places :].transpose(1, 2))
+        if slots.laid is not None:
+            found, share = found.index_select(0, slots.home), share.index_select(0, slots.home)
+        return found.flatten(0, 1), share.flatten(0, 1)
 
     def _own(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """[n, 1, 1, span] to be added to the products with an answer's own keys; None when all are seen."""
@@ -201,46 +241,44 @@ class Writing:
             past = self.spoken[:, None] - torch.arange(self.span, device=self.spoken.device)
             seen = past >= 0 if window is None else (past >= 0) & (past < window)
             whole = self.even and window is None
-            self._masks[window, -1] = None if whole else lowered(seen, dtype)[:, None, None]
+            self._masks[window, -1] = None if whole else additive(seen, dtype)[:, None, None]
         return self._masks[window, -1]
 
-    def _seen(self, number: int, known: Known, window: int | None, query: Tensor) -> Tensor | None:
-        """[g, 1, 1 or m r, P] to be added to the products with prompts' keys; None when all are seen."""
-        assert known.asked is not None
-        places = known.places
-        if window is not None and window > places + self.span:
-            window = None
+    def _seen(self, number: int, known: Known, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """[g, 1, 1 or m, 1, P] to be added to the products with prompts' keys; None when all are seen."""
+        if window is None or window > known.places + self.span:
+            return known.mask(dtype)
         if (window, number) not in self._masks:
-            place = torch.arange(places, device=query.device)
-            seen = (place < known.length[:, None])[:, None, None]
-            if window is not None:
-                ahead = (known.length[:, None] + self.spoken[known.asked]).repeat_interleave(query.shape[2], 1)
-                seen = seen & (ahead[..., None] - place < window)[:, None]
-            whole = window is None and not self.steady and bool(seen.all())
-            self._masks[window, number] = None if whole else lowered(seen, query.dtype)
+            assert known.asked is not None
+            place = torch.arange(known.places, device=self.spoken.device)
+            ahead = known.length[:, None] + self.spoken[known.asked]
+            seen = (place < known.length[:, None, None]) & (ahead[..., None] - place < window)
+            self._masks[window, number] = additive(seen, dtype)[:, None, :, None]
         return self._masks[window, number]
 
 
-def lowered(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where seen, else so low that it counts nothing, yet finite: a prompt may be out of sight altogether."""
-    return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min / 4)
+def alike(length: Tensor) -> list[Tensor]:
+    """Numbers of prompts, [n] int64 lengths, in parts that are read together: from the longest to the shortest.
 
-
-def partly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: Rule) -> tuple[Tensor, Tensor]:
-    """Attention over a part of what is seen, and the logarithm of the sum of exponentials over that part.
-
-    query [n, K, r, d], key and value [n, K, S, d]; mask: added to the products, None where all is seen.
-    Returns [n, K, r, d] and [n, K, r]. Parts are put together by their sums, as in flash attention (Dao et al. 2022).
+    A part ends where its padding would take longer to read than a part more.
     """
-    if query.device.type == "cpu" and rule.softcap is None and value.shape[-1] == query.shape[-1]:
-        found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, attn_mask=mask, scale=rule.scaling
-        )
-        return found
-    products = query @ key.transpose(-1, -2) * rule.scaling
-    if rule.softcap is not None:
-        products = torch.tanh(products / rule.softcap) * rule.softcap
-    products = products.to(torch.promote_types(query.dtype, torch.float32))
-    products = products if mask is None else products + mask
-    total = torch.logsumexp(products, -1)
-    return (products - total[..., None]).exp().to(value.dtype) @ value, total
+    parts: list[list[int]] = []
+    longest = padding = 0
+    tall = length.tolist()
+    for number in sorted(range(len(tall)), key=lambda i: -tall[i]):
+        padding += longest - tall[number]
+        if not parts or padding > CALL:
+            parts.append([])
+            longest, padding = tall[number], 0
+        parts[-1].append(number)
+    return [torch.tensor(part, device=length.device) for part in parts]
+
+
+def capped(products: Tensor, rule: Rule) -> Tensor:
+    """Products of queries and keys, squashed where the family does that."""
+    return products if rule.softcap is None else torch.tanh(products / rule.softcap) * rule.softcap
+
+
+def shares(products: Tensor) -> Tensor:
+    """Softmax over the last axis, in fp32 at least."""
+    return torch.softmax(products, -1, dtype=torch.promote_types(products.dtype, torch.float32)).to(products.dtype)
