@@ -4,8 +4,9 @@
     kept       x, turned q and k, v, o, h, g, u          (5 widths of the state and two of the inner layer)
     again      both norms, silu(g) * u
 
-All of it but attention is done for some rows after the other, few enough that they stay in the processor's cache from
-the first operation to the last. The last layer need not go beyond attention where nobody reads its states.
+All of it but attention is done for some rows after the other: many enough for products at the machine's rate, few
+enough that what is made on the way stays small. The last layer need not go beyond attention where nobody reads its
+states.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from torch.autograd.function import once_differentiable
 from accord.worlds.text.attention import Rule
 from accord.worlds.text.tree import Tree, seen, unseen
 
-ROWS = 256
-"""Rows that are worked on at a time."""
+ROWS = 1024
+"""Rows that are worked on at a time. Products of 256 rows run at nine tenths of the rate of products of a thousand."""
 
 
 @dataclass(frozen=True)

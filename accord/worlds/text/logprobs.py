@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-TABLE = 1 << 22
-"""Logits that are computed at once (16 MB in fp32)."""
-KEPT = 4
-"""Tables that are kept for backward (64 MB in fp32); those of further chunks are computed again."""
+TABLE = 1 << 24
+"""Logits that are computed at once (64 MB in fp32)."""
+KEPT = 1
+"""Tables that are kept for backward; those of further chunks are computed again."""
 STRETCH = 1 << 17
 """Logits that are worked on at a time: they stay in the processor's cache from the first operation to the last."""
 
@@ -51,7 +51,10 @@ def _chunk(
 
 
 class Picked(torch.autograd.Function):
-    """log p[target] and H(p) for p = softmax(logits) of finite logits, keeping nothing but the logits."""
+    """log p[target] and H(p) for p = softmax(logits) of finite logits, keeping nothing but the logits.
+
+    Their gradient is written over them: a second backward pass through the same table is refused by torch.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,9 +80,8 @@ class Picked(torch.autograd.Function):
             by_entropy = None  # a price of nothing: the entropy was only looked at
         if by_entropy is None and by_logprob is None:
             return None, None
-        made = torch.empty_like(logits)
         for some in stretches(logits):
-            grad = torch.sub(logits[some], total[some, None], out=made[some])
+            grad = logits[some].sub_(total[some, None])
             if by_entropy is None:
                 assert by_logprob is not None
                 grad.exp_().mul_(-by_logprob[some, None])
@@ -89,8 +91,8 @@ class Picked(torch.autograd.Function):
             if by_logprob is not None:
                 grad.sub_(share.mul_(by_logprob[some, None]))
         if by_logprob is not None:
-            made.scatter_add_(-1, target[:, None], by_logprob[:, None])
-        return made, None
+            logits.scatter_add_(-1, target[:, None], by_logprob[:, None])
+        return logits, None
 
 
 def stretches(table: Tensor) -> list[slice]:

@@ -41,6 +41,14 @@ def test_one_of_the_two_may_be_learned_from_alone(only):
     assert (mine - theirs).abs().max() < 1e-10
 
 
+def test_a_table_that_gave_its_gradient_is_not_read_again():
+    hidden, head = torch.randn(9, 8, requires_grad=True), torch.nn.Linear(8, 50)
+    logprob, _ = logprobs(hidden, torch.randint(0, 50, (9,)), head, 50)
+    logprob.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logprob.sum().backward()
+
+
 def test_half_precision_is_reduced_in_single():
     torch.manual_seed(0)
     hidden, head = torch.randn(64, 16).bfloat16(), torch.nn.Linear(16, 5000).bfloat16()
