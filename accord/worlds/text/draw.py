@@ -12,6 +12,9 @@ from torch import Tensor
 
 from accord.protocols import Sampling
 
+BLOCK = 64
+"""Tokens whose probabilities are summed before it is asked in which of them a chance falls."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -58,18 +61,45 @@ def draw(logits: Tensor, sampling: Sampling, chance: NDArray[np.float64]) -> tup
     table = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if sampling.temperature not in (0, 1):
         table = table / sampling.temperature
+    if sampling.temperature > 0 and not _cuts(sampling, table.shape[-1]):
+        share = torch.softmax(table, -1)
+        token = passed(share, chance)
+        return token, share.gather(-1, token[:, None])[:, 0].log()
     table = torch.log_softmax(table, -1)
-    if sampling.temperature == 0:
-        token = table.argmax(-1)
-    else:
-        share = kept(table, sampling)
-        through = share.cumsum(-1, dtype=torch.float64)
-        total = through[:, -1]
-        point = torch.as_tensor(chance, device=table.device) * total
-        # Below the total, so that rounding never leads past the last token that can come.
-        point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
-        token = torch.searchsorted(through, point[:, None], right=True)[:, 0]
+    token = table.argmax(-1) if sampling.temperature == 0 else passed(kept(table, sampling), chance)
     return token, table.gather(-1, token[:, None])[:, 0]
+
+
+def passed(share: Tensor, chance: NDArray[np.float64]) -> Tensor:
+    """[n] int64: where the sums of each row [n, V], from its first number on, pass that share `chance` of the whole.
+
+    In fp64, block by block first and then within one block, so that few additions wait for each other.
+    """
+    count, size = share.shape
+    whole = size // BLOCK
+    block = share[:, : whole * BLOCK].reshape(count, whole, BLOCK).double().sum(-1)
+    if whole * BLOCK < size:
+        block = torch.cat([block, share[:, whole * BLOCK :].sum(-1, keepdim=True, dtype=torch.float64)], -1)
+    through = block.cumsum(-1)
+    point = torch.as_tensor(chance, device=share.device) * through[:, -1]
+    number = _first(through, point)
+    before = torch.where(number > 0, through.gather(-1, (number - 1).clamp(min=0)), 0)
+    place = number * BLOCK + torch.arange(BLOCK, device=share.device)
+    inside = share.gather(-1, place.clamp(max=size - 1)).double().masked_fill_(place >= size, 0).cumsum(-1)
+    return (number * BLOCK + _first(inside, point - before[:, 0]))[:, 0]
+
+
+def _first(through: Tensor, point: Tensor) -> Tensor:
+    """[n, 1]: first place of each row of sums that is above its point."""
+    total = through[:, -1]
+    # Below the total and not below nothing, so that rounding never leads to what cannot come.
+    point = torch.minimum(point.clamp(min=0), torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(through, point[:, None], right=True)
+
+
+def _cuts(sampling: Sampling, size: int) -> bool:
+    """Whether anything is left out of a distribution over so many tokens."""
+    return 0 < sampling.top_k < size or sampling.top_p < 1 or sampling.min_p > 0
 
 
 def kept(table: Tensor, sampling: Sampling) -> Tensor:

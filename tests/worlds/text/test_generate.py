@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.worlds.text import trunk
-from accord.worlds.text.draw import draw, kept, uniform
+from accord.worlds.text.draw import BLOCK, draw, kept, passed, uniform
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy, exact
 
@@ -137,6 +137,42 @@ def test_a_chance_at_either_end_draws_a_token_that_can_come():
     token, logprob = draw(logits, Sampling(top_k=2), np.array([0.0, 1 - 2.0**-53]))
     assert token.tolist() == [1, 2]
     assert torch.allclose(logprob, torch.log_softmax(logits, -1)[[0, 1], token])
+
+
+@pytest.mark.parametrize("size", [1, 47, BLOCK, BLOCK + 1, 20 * BLOCK, 1000])
+def test_sums_by_blocks_are_passed_where_one_long_sum_is(size):
+    """The same token, up to chances that fall so close to a boundary that rounding decides; never one of no share."""
+    torch.manual_seed(size)
+    share = torch.randn(500, size).mul(3).softmax(-1)
+    share[::2] *= torch.rand(250, size) < 0.3  # most of it cut
+    share[::2, size // 2] += 1e-3
+    share[::7, : size // 3] = 0
+    chance = np.random.default_rng(size).random(500)
+    chance[:4] = 0, 1 - 2.0**-53, 0, 1 - 2.0**-53
+    sums = [np.cumsum(row) for row in share.double().numpy()]
+    close = 0
+    for row, (found, plain) in enumerate(zip(passed(share, chance).tolist(), sums, strict=True)):
+        wanted = int(np.searchsorted(plain, chance[row] * plain[-1], side="right"))
+        assert share[row, found] > 0
+        if found != wanted:
+            close += 1
+            assert np.abs(plain - chance[row] * plain[-1]).min() < 1e-12
+    assert close < 5
+    # Chances right at the boundaries between tokens and between blocks.
+    row = share[1:2].expand(size, -1)
+    found = passed(row, sums[1] / sums[1][-1] * (1 - 1e-11))
+    there = share[1].numpy() > 1e-6
+    assert (found.numpy()[there] == np.arange(size)[there]).all()
+
+
+def test_what_is_drawn_uncut_is_what_is_drawn_when_everything_is_let_through():
+    torch.manual_seed(0)
+    logits, chance = torch.randn(3000, 300) * 2, np.random.default_rng(0).random(3000)
+    for temperature in (1.0, 0.7):
+        quick, likely = draw(logits, Sampling(temperature=temperature), chance)
+        plain, wanted = draw(logits, Sampling(temperature=temperature, min_p=1e-30), chance)
+        assert (quick != plain).sum() <= 1
+        assert torch.allclose(likely[quick == plain], wanted[quick == plain], atol=2e-6)
 
 
 def test_random_numbers_are_even_and_unrelated():
