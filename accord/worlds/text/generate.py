@@ -15,7 +15,7 @@ from accord.protocols import Completion, Sampling
 from accord.run import dealing, ranks, shards
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.played import IDLE, Player
-from accord.worlds.text.prepared import prepared
+from accord.worlds.text.prepared import prepared, worded
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots
 from accord.worlds.text.tree import tree
@@ -126,7 +126,8 @@ class _Work:
         self.mine = [asked[i] for i in dealing.dealt(prices, ranks.count())[ranks.rank()]]
         self.queue = deque(self.mine)
         self.memory = Slots(self.limit, sampling.max_tokens, self.device)
-        self.player = Player(self.memory, lambda i, p, to: self.trunk.logits(self.read(i, p, to, None)), self.device)
+        self.logits = worded(self.trunk, self.limit, sampling.max_tokens)
+        self.player = Player(self.memory, lambda i, p, to: self.logits(self.read(i, p, to, None)), self.device)
         self.idle = torch.zeros(self.limit, dtype=torch.bool, device=self.device)
         """Slots whose answers have ended and that were not closed up yet."""
         self.idling = 0
@@ -182,7 +183,7 @@ class _Work:
         self.count += len(source)
         if self.trunk.shares:
             self.memory.arrange(self.count)
-        self._say(self.trunk.logits(state)[source], new)
+        self._say(self.logits(state)[source], new)
 
     def _read(self, table: Tensor, length: Tensor, source: Tensor) -> Tensor:
         """[G, D] states at the last token of each prompt [G, P], which is known to the new slots from now on."""
@@ -204,7 +205,7 @@ class _Work:
             newest = self.text[now].gather(1, place[:, None])
             logits = self.player.step(newest, place[:, None], self.spoken[now] - 1)
         else:
-            logits = self.trunk.logits(self._plain(self.text[now, : int(place.max()) + 1], place))
+            logits = self.logits(self._plain(self.text[now, : int(place.max()) + 1], place))
         self._say(logits, now)
 
     def _plain(self, table: Tensor, last: Tensor) -> Tensor:

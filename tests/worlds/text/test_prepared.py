@@ -5,7 +5,7 @@ import torch
 
 from accord.worlds.text import prepared as room
 from accord.worlds.text.pack import packed
-from accord.worlds.text.prepared import prepared
+from accord.worlds.text.prepared import ROWS, STEPS, prepared, worded
 from accord.worlds.text.trunk import Trunk
 from tests.worlds.text import tiny
 from tests.worlds.text.test_layers import SEG, model
@@ -41,3 +41,24 @@ def test_other_families_are_read_by_transformers():
     with torch.no_grad():
         wanted = trunk.read(row.ids, row.position, row.tree)[0]
         assert torch.equal(prepared(trunk)(row.ids, row.position, row.tree, None), wanted)
+
+
+def test_the_output_layer_is_copied_where_that_pays_and_nobody_listens(monkeypatch):
+    trunk = Trunk(model("llama"))
+    state = torch.randn(5, trunk.width)
+    with torch.no_grad():
+        quick = worded(trunk, ROWS, STEPS)
+        assert quick != trunk.logits
+        before = trunk.logits(state)
+        assert (quick(state) - before).abs().max() < 1e-5
+        trunk.head.weight.mul_(2)
+        assert (worded(trunk, ROWS, STEPS)(state) - 2 * before).abs().max() < 1e-5
+        assert worded(trunk, ROWS - 1, STEPS) == worded(trunk, ROWS, STEPS - 1) == trunk.logits
+        hook = trunk.head.register_forward_hook(lambda *_: None)
+        assert worded(trunk, ROWS, STEPS) == trunk.logits
+        hook.remove()
+        trunk.cap = 3.0
+        assert worded(trunk, ROWS, STEPS) == trunk.logits
+        trunk.cap = None
+        monkeypatch.setattr(room, "MOST", 0)
+        assert worded(trunk, ROWS, STEPS) == trunk.logits
