@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from accord.batches import Comparisons, Segment
 from accord.config import SettingsError
 from accord.judged import Judged
-from accord.run import ranks, shards
+from accord.run import gradients, ranks, shards
 from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
 from accord.run.average import follow
@@ -193,7 +193,7 @@ class Run:
                 f"{self.folder.name}: the loss is {loss.item()} at step {self.at}, rows {_some(names)}. "
                 "Look at these rows; a smaller learning rate or fp32 often helps."
             )
-        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.backward(loss, direct=not shards.sharded())
 
     @HERE.time("update")
     def step(self, **parts: Tensor | float) -> dict[str, float]:

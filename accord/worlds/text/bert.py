@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from accord.worlds.text.picked import picked
 from accord.worlds.text.slices import back, forth, split
+from accord.worlds.text.words import words
 
 Part = tuple[slice, slice, int]
 """Where some texts of equal length ask, where they are read, and how many they are."""
@@ -78,7 +79,9 @@ def _noisy(module: Any) -> bool:
 
 def first_states(body: Any, texts: Texts) -> Tensor:
     """[b, D]: the last hidden state of the first token of each text."""
-    state: Tensor = body.embeddings(input_ids=texts.ids[None], position_ids=texts.position[None])[0]
+    table = body.embeddings
+    given = words(table.word_embeddings, texts.ids[None])
+    state: Tensor = table(inputs_embeds=given, position_ids=texts.position[None])[0]
     layers = list(body.encoder.layer)
     for layer in layers:
         own, last = layer.attention.self, layer is layers[-1]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from accord.run.gradients import held
 from accord.worlds.text.attention import Rule
 from accord.worlds.text.tree import Tree, seen, unseen
 
@@ -91,7 +92,7 @@ class Layer(torch.autograd.Function):
             g, u = torch.mm(read, w.gate.t(), out=gate[kept]), torch.mm(read, w.up.t(), out=up[kept])
             torch.addmm(h[s], torch.nn.functional.silu(g).mul_(u), w.down.t(), out=made[s])
         if plan.learning:
-            ctx.plan, ctx.sums = plan, len(sums)
+            ctx.plan, ctx.sums, ctx.own = plan, len(sums), given
             ctx.save_for_backward(*given, state, q, k, v, answer, h, gate, up, *sums, *raw)
         return made
 
@@ -107,7 +108,12 @@ class Layer(torch.autograd.Function):
         sums, raw = rest[: ctx.sums], rest[ctx.sums :]
         grad = grad.contiguous()
         o = answer.flatten(1) if plan.at is None else answer.flatten(1)[plan.at]
-        by: dict[str, Tensor] = {}
+        own = {
+            f.name: into
+            for f, weight in zip(fields(Weights), ctx.own, strict=True)
+            if f.name not in MINGLED and (into := held(weight)) is not None
+        }
+        by = dict(own)
         by_h, by_o = torch.empty_like(h), torch.empty_like(o)
         for s in stretches(len(h)):
             g, u = gate[s], up[s]
@@ -137,7 +143,8 @@ class Layer(torch.autograd.Function):
         by_state = _before(state, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
         for name in MINGLED & by.keys():
             by[name] = apart(by[name], plan.size)
-        return by_state if ctx.needs_input_grad[0] else None, None, *(by.get(f.name) for f in fields(Weights))
+        rest_of = (None if f.name in own else by.get(f.name) for f in fields(Weights))  # what is not added already
+        return by_state if ctx.needs_input_grad[0] else None, None, *rest_of
 
 
 def _asked(state: Tensor, w: Weights, plan: Plan) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:

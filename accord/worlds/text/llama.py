@@ -11,6 +11,7 @@ from accord.worlds.text.layer import Layer, Plan, circled
 from accord.worlds.text.layers import known, rule_of
 from accord.worlds.text.picked import picked
 from accord.worlds.text.tree import Tree
+from accord.worlds.text.words import words
 
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
@@ -64,7 +65,7 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
 
     And for how many places of the row the last layer went no further than attention.
     """
-    state = body.embed_tokens(ids)
+    state = words(body.embed_tokens, ids)
     cos, sin = (t[0] for t in body.rotary_emb(state, position_ids=position))
     forth, back = (circled(cos, way * sin, body.config.num_attention_heads) for way in (1, -1))
     state, last = state[0], len(body.layers) - 1

@@ -19,6 +19,7 @@ from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
 from accord.worlds.text.picked import picked
 from accord.worlds.text.shape import Shape, count_segment, shape_of
+from accord.worlds.text.words import told
 
 _told: set[str] = set()
 
@@ -84,7 +85,7 @@ class Trunk:
         """[m, D] -> [m, V], with the cap and scale of the family."""
         if self.head is None:
             raise ValueError("this model has no output layer over tokens")
-        logits: Tensor = self.head(hidden)
+        logits = told(self.head, hidden)
         if self.scale != 1:
             logits = logits * self.scale
         if self.cap is not None:
