@@ -120,6 +120,6 @@ def anchor(project: Project, policy: Policy, version: str, run: Run) -> Referenc
 def frozen(project: Project, policy: Policy, version: str) -> Reference:
     """What the policy was before: the policy itself without its adapter where that will do, else a frozen copy."""
     if models.with_reference(policy.model, project.path(version)):
-        return policy.reference
+        return Frozen(policy, policy.reference)
     before, _ = project.policy(version, next(policy.parameters()).device)
     return Frozen(before)

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch on the first word. Returns the exit status: 0 done, 1 waiting or measured as failed, 2 bad input."""
     # Threads of torch spin while they wait for each other: long spinning takes many times as long on busy cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault(
+        "PYDANTIC_ERRORS_INCLUDE_URL", "0"
+    )  # a mistake in a setting is told here, not on a page there
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP)
@@ -57,7 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(word, VERBS, 1)
         print(f"accord: no verb {word!r}{f'; did you mean {near[0]!r}?' if near else ''}\n\n{HELP}", file=sys.stderr)
         return 2
-    return _guarded(VERBS[word], rest)
+    try:
+        return _guarded(VERBS[word], rest)
+    except (
+        KeyboardInterrupt
+    ):  # caught here, since reading the first libraries takes a second in which people change their minds
+        at = " from the last checkpoint" if word in LONG else "; nothing is left half done"
+        print(f"\naccord: stopped; the same command goes on{at}", file=sys.stderr)
+        return 130
 
 
 def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
@@ -72,7 +82,7 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (SettingsError, StoreError, OSError) as error:  # an OSError: no such file, no right to it, a full disk
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         print(f"accord: {error}{'; free some space, the same command goes on' if full else ''}", file=sys.stderr)
         return 2
     except OF_THE_DATABASE as error:
@@ -81,9 +91,6 @@ def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
     except ArithmeticError as error:  # a loss that is no number, a sampler that drifts: the guards of docs/errors.md
         print(f"accord: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("\naccord: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
 
 
 @dataclass(frozen=True)
@@ -289,6 +296,8 @@ def _by_parameters(name: str, place: str = "accord.verbs", word: str = "") -> Ca
     return verb
 
 
+LONG = ("quickstart", "loop", "train", "prove", "evaluate")
+"""Verbs that keep checkpoints."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "quickstart": quickstart,
     "loop": circle,

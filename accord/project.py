@@ -26,8 +26,9 @@ from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
 from accord.run import Run, ranks, seed_of, shards
 from accord.store import Store
+from accord.store.copies import bring
 from accord.store.examples import examples, spelt
-from accord.store.exchange import import_file, texts
+from accord.store.exchange import texts
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.generate import Sampler
@@ -140,8 +141,7 @@ class Project:
         if isinstance(data, FileData):
             # A prompt keeps the source of the file that brought it first, and reports are by the preferences' sources.
             for name in (*data.preferences, *data.demonstrations):
-                file = placed(name, Path(data.root), self.folder / "data")
-                import_file(self.store, file, test_share=data.test_share).warn(name)
+                bring(self.store, placed(name, Path(data.root), self.folder / "data"), data.test_share).warn(name)
             self.store.put(examples(self.store, data.imitate) if data.imitate != "none" else [])
             return
         assert self.lab is not None

@@ -320,3 +320,13 @@ def test_a_number_that_is_none_is_no_setting(value: str, tmp_path: Path, capsys:
     told = said(capsys, ["loop", str(tmp_path / "odd.yaml"), "--project", str(tmp_path / "p")], 2)
     assert "reward_heads.strengths.a: Input should be a finite number" in told
     assert not (tmp_path / "p").exists()
+
+
+def test_a_mistake_in_a_setting_sends_nobody_to_a_page_elsewhere(tmp_path: Path) -> None:
+    """In a process of its own: pydantic looks once whether it shall name its pages."""
+    words = [sys.executable, "-m", "accord", "train", "dpo", "--project", str(tmp_path), "--dpo.beta", "-1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 2
+    told = done.stdout + done.stderr
+    assert "greater than 0" in told
+    assert "http" not in told

@@ -25,13 +25,16 @@ from accord.run import Run, ranks
 
 @dataclass(frozen=True)
 class Frozen:
-    """A reference that stands still: a policy which nobody trains."""
+    """A reference that stands still: weights which nobody trains."""
 
     policy: Actor
+    """Whose weights they are, so that it can be known whether they are the same."""
+    ask: Reference | None = None
+    """How they are asked where that is not `evaluate`: as the part of a policy that its adapter stands on."""
 
     def __call__(self, segment: Segment) -> Tensor:
         """[B, T] log-probabilities."""
-        return self.policy.evaluate(segment).logprob
+        return self.policy.evaluate(segment).logprob if self.ask is None else self.ask(segment)
 
 
 def asked_once(
@@ -40,17 +43,17 @@ def asked_once(
     """[B] log-probability of each answer under the reference, or under the policy as it is where there is none.
 
     name: of the file in the run's folder; empty for a reference that moves, which is kept nowhere. Asked again all the
-    same is a reference whose weights are not known, one that several processes ask together, and what is not found
-    whole under its key.
+    same is a reference that does not say whose weights it asks (`Frozen`), one that several processes ask together, and
+    what is not found whole under its key.
     """
-    here = segment.to(run.device)
-    whose = policy if reference is None else getattr(reference, "policy", getattr(reference, "__self__", None))
+    here, asked = segment.to(run.device), Frozen(policy) if reference is None else reference
+    whose = asked.policy if isinstance(asked, Frozen) else None
     if not name or not isinstance(whose, nn.Module) or ranks.count() > 1:
-        return whole_of(reference or Frozen(policy), here, micro_tokens)
+        return whole_of(asked, here, micro_tokens)
     file, key = run.folder / f"{name}.safetensors", key_of(whose, segment)
     found = read(file, key)
     if found is None:
-        found = whole_of(reference or Frozen(policy), here, micro_tokens)
+        found = whole_of(asked, here, micro_tokens)
         write(file, key, found)
     return found.to(run.device)
 

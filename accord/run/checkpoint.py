@@ -8,6 +8,7 @@ instant leaves either the old ones or the old ones and a new one; a folder whose
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -103,11 +104,17 @@ def read_state(path: Path, whole: bool = True) -> tuple[int, dict[str, Any]]:
 
 def newest(folder: Path, whole: bool = True) -> tuple[int, dict[str, Any]] | None:
     """The newest whole checkpoint, or None. Broken ones are passed over with a warning."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    paths = sorted(folder.glob("step-*"), reverse=True)
+    for path in paths:
         try:
             return read_state(path, whole)
         except BrokenCheckpoint as error:
-            warnings.warn(f"{error}. Going back to the one before it.", stacklevel=2)
+            instead = (
+                "There is none before it, so the run begins anew"
+                if path == paths[-1]
+                else "Going back to the one before it"
+            )
+            warnings.warn(f"{error}. {instead}.", stacklevel=2)
     return None
 
 
@@ -182,9 +189,15 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk says, a quota that is used up, and a limit of the size of files."""
+
+
 def disk_full(error: Exception) -> bool:
     """Whether an error, of Python or of safetensors (which hides the number in its text), means a full disk."""
-    return (isinstance(error, OSError) and error.errno == 28) or "No space left" in str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def generator_states() -> dict[str, Any]:

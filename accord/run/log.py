@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accord.config import SettingsError
+from accord.run.checkpoint import FULL
 
 Tracker = Literal["tensorboard", "wandb"]
 
@@ -61,7 +62,7 @@ class Log:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self.waiting = ""
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in FULL:
                 raise
             lines = self.waiting.count("\n")
             warnings.warn(f"the disk of {self.path} is full: {lines} lines of the log wait for space", stacklevel=4)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Column, Float, MetaData, String, Table, insert, select
 
 from accord.store import files
+from accord.store.exchange import Report, import_file
 from accord.store.files import Limits
 from accord.store.store import Store
 
@@ -42,6 +44,24 @@ def remember(store: Store, path: Path, limits: Limits | None = None) -> None:
     with store.writing() as connection:
         if connection.scalar(select(read.c.name).where(read.c.digest == digest)) is None:
             connection.execute(insert(read).values(digest=digest, name=plain(path), made=time.time()))
+
+
+def bring(store: Store, pattern: Path, test_share: float) -> Report:
+    """Put the files of a path or pattern into a store, as `import_file` does, but none whose rows are there already
+    under another name: that is told in a warning, for its rows would be believed twice.
+    """
+    report = Report()
+    for path in files.found(pattern):
+        if before := copied(store, path):
+            warnings.warn(
+                f"{path.name}: its rows came as {before!r} already, so nothing of it was added; name each file once "
+                f"(`accord import --again {path.name}` would believe them twice)",
+                stacklevel=2,
+            )
+            continue
+        report.add(import_file(store, path, test_share=test_share))
+        remember(store, path)
+    return report
 
 
 def plain(path: Path) -> str:

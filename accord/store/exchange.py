@@ -55,6 +55,11 @@ class Report:
         if len(self.bad) < limits.bad:
             self.bad.append(bad)
 
+    def add(self, other: Report) -> None:
+        """Count another file in."""
+        self.rows, self.good, self.new = self.rows + other.rows, self.good + other.good, self.new + other.new
+        self.bad_rows, self.bad = self.bad_rows + other.bad_rows, [*self.bad, *other.bad]
+
     def warn(self, file: str) -> None:
         """Say that rows were left out, and why the first of them. Raises Refused when not one could be used."""
         first = f"line {self.bad[0].line}: {self.bad[0].reason}" if self.bad else "no reason kept"

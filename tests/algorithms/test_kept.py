@@ -24,6 +24,27 @@ class Counted(Speaker):
         return super().evaluate(segment)
 
 
+class Guessed:
+    def __init__(self, policy):
+        self.policy = policy
+
+    def ask(self, segment):
+        return self.policy.evaluate(segment).logprob
+
+
+def test_what_an_adapter_stands_on_is_known_by_the_weights_of_its_policy(rows, new_run):
+    policy, run, asked = Counted(), new_run(), []
+
+    def without(segment):
+        asked.append(len(segment))
+        return -torch.ones(segment.action.shape)
+
+    for _ in range(2):
+        found = asked_once("reference", Frozen(policy, without), policy, rows, 23, run)
+        torch.testing.assert_close(found, -rows.mask.sum(1).float())
+    assert (sum(asked), policy.read) == (len(rows), 0)
+
+
 @pytest.fixture
 def rows():
     return told(Speaker())
@@ -39,7 +60,7 @@ def test_a_run_that_begins_again_does_not_ask_again(rows, new_run):
     torch.testing.assert_close(first, wanted)
 
 
-@pytest.mark.parametrize("change", ["weights", "word", "order", "mask", "broken", "ranks", "unknown"])
+@pytest.mark.parametrize("change", ["weights", "word", "order", "mask", "broken", "ranks", "unknown", "alike"])
 def test_anything_else_is_asked(change, rows, new_run, monkeypatch):
     policy, run = Counted(), new_run()
     asked_once("reference", None, policy, rows, 99, run)
@@ -57,6 +78,8 @@ def test_anything_else_is_asked(change, rows, new_run, monkeypatch):
         file.write_bytes(file.read_bytes()[:40])
     elif change == "ranks":
         monkeypatch.setattr(ranks, "count", lambda: 2)
+    elif change == "alike":  # a thing with the same weights in it, which does not say that these are what it asks
+        reference = Guessed(policy).ask
     else:
         reference = lambda segment: policy.evaluate(segment).logprob  # noqa: E731
     found = asked_once("reference", reference, policy, rows, 99, run)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 import warnings
@@ -109,6 +110,32 @@ def test_a_harmed_checkpoint_is_passed_over_with_a_warning(tmp_path, harm):
     with pytest.warns(UserWarning, match=r"step-00000002.*Going back to the one before"):
         step, state = newest(tmp_path)
     assert (step, state["step"]) == (1, 1)
+
+
+def test_when_all_are_harmed_the_run_begins_anew_and_says_so(tmp_path):
+    for step in (1, 2):
+        write_state(tmp_path, step, {"step": step})
+        hollow(tmp_path / f"step-{step:08d}")
+    with pytest.warns(UserWarning, match="is not whole") as said:
+        assert newest(tmp_path) is None
+    first, second = (str(one.message) for one in said)
+    assert "step-00000002" in first
+    assert first.endswith("Going back to the one before it.")
+    assert "step-00000001" in second
+    assert second.endswith("There is none before it, so the run begins anew.")
+
+
+def test_a_limit_of_the_size_of_files_is_a_full_disk(tmp_path):
+    """A quota and `ulimit -f` too: the run goes on without this checkpoint, and the next one is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, hard))
+    try:
+        with pytest.warns(UserWarning, match="no checkpoint at step 1: the disk of"):
+            assert write_state(tmp_path, 1, {"x": torch.zeros(9999)}) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    assert write_state(tmp_path, 2, {"x": torch.zeros(9999)}) is not None
 
 
 def test_a_broken_newer_one_does_not_push_out_a_whole_one(tmp_path):
