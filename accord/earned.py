@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
 
 import torch
 
@@ -10,10 +11,16 @@ from accord import dialogues, paid
 from accord.config import SettingsError
 from accord.project import Project
 from accord.protocols import Reward
+from accord.recipe import Recipe
 from accord.records import Prompt, Sample
 from accord.rewards.ifeval import follows
 from accord.rewards.mix import Mix
 from accord.rewards.rules import Rule, by_prompt, exact, form, length, script
+from accord.terms import RuleName
+
+RULES: tuple[str, ...] = get_args(RuleName)
+CHECKED = {"exact": "answer", "follows": "instructions"}
+"""What a rule that has something of its own for each prompt finds it under, in `Prompt.checks`."""
 
 
 def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
@@ -25,7 +32,9 @@ def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
     if prompts is None and worth.own and not worth.learned:
         prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
     if prompts is None:  # no pairs: what single answers were judged to, or has an answer to be checked against
-        prompts = project.prompts("train") or [one for one in project.store.all(Prompt, split="train") if one.checks]
+        alone = worth.rules and not worth.learned  # rules that are the same for all can check an answer to any prompt
+        every = (one for one in project.store.all(Prompt, split="train") if one.checks or alone)
+        prompts = project.prompts("train") or list(every)
     if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
         raise SettingsError(
             f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "
@@ -45,8 +54,36 @@ def earning(project: Project, world: dialogues.World, reward: str | None, device
     return parts["learned"] if weights == {"learned": 1.0} else Mix(parts, weights)
 
 
-def judges(project: Project, prompts: Sequence[Prompt]) -> Mapping[str, Callable[[Prompt, Sample], float]]:
-    """The rules that have a weight, each as a judge of an answer. Raises SettingsError for one that cannot be used."""
+def must(recipe: Recipe) -> tuple[str, ...]:
+    """The rules that an answer must keep to pass, where rules judge: those named, else all that `worth` weighs."""
+    return tuple(dict.fromkeys(recipe.judging.must)) or tuple(name for name in RULES if getattr(recipe.worth, name))
+
+
+def unseen(project: Project) -> list[Prompt]:
+    """Test prompts that rules can judge by, in the order of their ids: those that bring what a rule needs.
+
+    Raises SettingsError when there are none.
+    """
+    every = sorted(project.store.all(Prompt, split="test"), key=lambda one: one.id)
+    needed = {CHECKED[name] for name in must(project.recipe) if name in CHECKED}
+    every = every if project.lab is None else project.prompts("test")
+    found = [one for one in every if not needed or needed & set(one.checks)]
+    if not found:
+        raise SettingsError(
+            f"judging.by=rules: of {len(every)} test prompts none has {' or '.join(sorted(needed)) or 'an id'} "
+            f"to check answers against (judging.must={list(must(project.recipe))}); import rows that bring it, or "
+            "raise data.test_share"
+        )
+    return found
+
+
+def judges(
+    project: Project, prompts: Sequence[Prompt], names: Sequence[str] = ()
+) -> Mapping[str, Callable[[Prompt, Sample], float]]:
+    """The rules that are named, else those that have a weight, each as a judge of an answer.
+
+    Raises SettingsError for one that cannot be used.
+    """
     worth = project.recipe.worth
 
     def right(prompt: Prompt) -> Rule | None:
@@ -63,7 +100,7 @@ def judges(project: Project, prompts: Sequence[Prompt]) -> Mapping[str, Callable
         "script": lambda: script(worth.language),
     }
     found = {}
-    for name in (name for name in (*own, *alike) if getattr(worth, name)):
+    for name in names or [name for name in RULES if getattr(worth, name)]:
         try:
             if name in alike:
                 found[name] = by_prompt({}, otherwise=alike[name]())

@@ -33,6 +33,8 @@ BROKEN = 0.3
 """Share of broken answers from which the fine-tuned policy itself is at fault."""
 MADE_UP = 0.2
 """Share of made-up words from which it is at fault; people's own answers have some .03."""
+WORDLESS = 0.9
+"""Share of answers without a word (numbers, Chinese) from which nothing is said of made-up ones."""
 STARTS = (
     ("broken answers", "answers", BROKEN, "its answers are no language",
      "Pretrain and fine-tune for longer, or with a larger learning rate."),
@@ -44,9 +46,9 @@ WORSE = 0.05
 """By how much a share may get worse before that is called a fault."""
 
 
-def answers(project: Project, version: str, prompts: Sequence[Prompt]) -> Pairs:
+def answers(project: Project, version: str, prompts: Sequence[Prompt], count: int = ANSWERS) -> Pairs:
     """What a version answers to the test prompts; the same call gives the same answers."""
-    return project.sample(version, prompts, ANSWERS, "judge")
+    return project.sample(version, prompts, count, "judge")
 
 
 def against(prompts: Sequence[Prompt], old: Pairs, new: Pairs, worth: Sequence[Sequence[float]]) -> WinRate:
@@ -172,7 +174,7 @@ def compare(
     if read is not None:
         asked = {prompt.id: " ".join(turn.content for turn in text_of(prompt).messages) for prompt, _ in old}
         unread = each(lambda prompt, s: made_up(words(s), asked[prompt.id], read))
-        if not np.isnan(np.add(*unread)).all():
+        if np.isnan(np.add(*unread)).mean() < WORDLESS:
             lines.append(entry("made-up words", *unread, names, "lower"))
     repeats = each(lambda _, s: diversity([words(s)]).repetition if words(s) else 0.0)
     lines.append(entry("repetition within an answer", *repeats, names, "lower", "mean"))
@@ -189,11 +191,11 @@ def held_out(project: Project, before: Version, prompts: Sequence[Prompt]) -> tu
 
 
 def chosen_loss(project: Project, beliefs: Sequence[Preference], names: Sequence[str]) -> dict[str, float]:
-    """Nats per token of each policy on the answers that people chose."""
+    """Nats per token of each policy on the answers that people chose; nothing where nobody chose."""
     asked, samples = project.looked_up(beliefs)
     chosen = {belief.chosen: (asked[belief.prompt], samples[belief.chosen]) for belief in beliefs}
     found = {}
-    for name in names:
+    for name in names if beliefs else ():
         policy, encoder = project.policy(name)
         found[name] = sft.loss_on(policy, encoder.segment(list(chosen.values())), project.recipe.sft.micro_tokens)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from accord import build, methods
 from accord.config import SettingsError
+from accord.earned import asked, unseen
 from accord.feedback.answering import answer, unanswered
 from accord.lab import crowd
 from accord.project import Project
@@ -29,7 +30,8 @@ class Round:
 
     number: int
     policy: Version
-    reward: Version
+    reward: Version | None
+    """None where rules alone pay and judge."""
     answers: list[tuple[Prompt, Sample]]
     questions: list[Question]
     beliefs: list[Preference]
@@ -54,15 +56,11 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
         # By id: without questions every round learns from the same imported beliefs.
         every = [*believed(project, questions), *(belief for done in rounds for belief in done.beliefs)]
         beliefs = list({belief.id: belief for belief in every}.values())
-        say(f"round {number}: learning from {len(beliefs)} beliefs what answers are worth")
-        reward = methods.train(
-            project, project.recipe.reward_method, f"round{number}-reward", start=before.name, beliefs=beliefs
-        )
-        for beside in project.recipe.beside:
-            build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
-        method, given = project.recipe.method, {"start": policy.name, "reward": reward.name, "reference": before.name}
+        reward = learn_worth(project, before, beliefs, number, say)
+        method, given = project.recipe.method, {"start": policy.name, "reference": before.name}
         say(f"round {number}: {method}, from {policy.name}")
-        policy = methods.train(project, method, f"round{number}-{method}", **given, beliefs=beliefs)
+        paid = {"reward": reward.name} if reward else {}
+        policy = methods.train(project, method, f"round{number}-{method}", **given, **paid, beliefs=beliefs)
         rounds.append(Round(number, policy, reward, answers, questions, beliefs))
     return before, rounds
 
@@ -72,6 +70,9 @@ def judged_by(project: Project) -> list[Prompt]:
 
     Raises SettingsError with their numbers when a side is empty.
     """
+    if project.recipe.judging.by == "rules":
+        asked(project, None)
+        return unseen(project)
     learned, judged = project.prompts("train"), project.prompts("test")
     if not learned or not judged:
         share, said = getattr(project.recipe.data, "test_share", 0), project.store.count(Feedback)
@@ -82,6 +83,20 @@ def judged_by(project: Project) -> list[Prompt]:
             "both are needed: give more preferences (data.preferences) or another data.test_share" + heard
         )
     return judged
+
+
+def learn_worth(
+    project: Project, before: Version, beliefs: Sequence[Preference], number: int, say: Said
+) -> Version | None:
+    """The reward model of a round, and those beside it; None where rules alone pay and judge."""
+    if project.recipe.judging.by == "rules" and not project.recipe.worth.learned:
+        return None
+    say(f"round {number}: learning from {len(beliefs)} beliefs what answers are worth")
+    method, name = project.recipe.reward_method, f"round{number}-reward"
+    reward = methods.train(project, method, name, start=before.name, beliefs=beliefs)
+    for beside in project.recipe.beside:
+        build.train(project, "reward_model", f"{reward.name}-{beside}", beliefs=beliefs, beside=beside)
+    return reward
 
 
 def start(project: Project, say: Said) -> Version:

@@ -25,7 +25,7 @@ from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Engine, Members, Orders, PolicyMethod, Steps
+from accord.terms import Cost, Engine, Judging, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
@@ -193,6 +193,8 @@ class Recipe(Settings):
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
     """What answers earn in PPO, GRPO with its kin and best of n."""
+    judging: Judging = Judging()
+    """What tells how good answers to test prompts are."""
     steps: Steps = Steps()
     """Where in an answer PPO, GRPO and best of n are paid by a reward model."""
     ptx: BesideConfig = BesideConfig()
@@ -251,6 +253,8 @@ class Recipe(Settings):
             )
         if self.dialogue.turns > 1 and self.dialogue.user is None and self.data.kind != "lab":
             raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
+        if self.judging.by == "rules" and not (self.judging.must or self.worth.rules):
+            raise ValueError("judging.by=rules needs rules: name them in judging.must, or give one a weight in worth")
         if self.ptx.weight and self.method not in ("ppo", "best_of_n", "online_dpo", *KIN):
             raise ValueError(f"method={self.method} learns nothing beside, so `ptx` would do nothing; set ptx.weight=0")
         return self

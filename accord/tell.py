@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from shlex import quote
 
-from accord import dialogues
+from accord import checked, dialogues
 from accord.added import figures_added
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.findings import Finding
@@ -34,7 +34,7 @@ from accord.judge import (
     words,
 )
 from accord.lab import Gold
-from accord.loop import Round
+from accord.loop import Round, judged_by
 from accord.project import Project, text_of
 from accord.records import Comparison, Feedback, Prompt, Question, Sample, Version
 from accord.run import read_log, speed, where_time_went
@@ -74,34 +74,43 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     """Everything that the report shows. seconds: how long this process has worked; None when it only judges again."""
     begun = time.time() - (seconds or 0.0)
     after = rounds[-1].policy
-    prompts = project.prompts("test")[: project.recipe.data.test_prompts]
-    old, new = answers(project, before.name, prompts), answers(project, after.name, prompts)
-    gold = Gold(project.lab) if project.lab else None
-    score = project.score(rounds[-1].reward.name)
+    prompts = judged_by(project)[: project.recipe.data.test_prompts]
+    rules = checked.rules(project, prompts)
+    count = project.recipe.judging.answers if rules else ANSWERS
+    old, new = (answers(project, name, prompts, count) for name in (before.name, after.name))
+    gold = Gold(project.lab) if project.lab and rules is None else None
+    reward = rounds[-1].reward
+    score = project.score(reward.name) if reward else None
 
     def valued(pairs: Pairs) -> list[float]:
-        return [float(x) for x in (score(pairs) if gold is None else [gold(*pair).score for pair in pairs])]
+        if rules or gold:
+            return [rules.passes(*pair) if rules else gold(*pair).score for pair in pairs]  # type: ignore[misc]
+        assert score is not None
+        return [float(x) for x in score(pairs)]
 
     worth = [valued(side) for side in (old, new)]
     talked, by_turn = dialogues.told(project, before.name, after.name, prompts, valued)
     rate = against(prompts, old, new, worth)
-    beliefs, ceiling = held_out(project, before, prompts)
-    beside = [f"{rounds[-1].reward.name}-{other}" for other in project.recipe.beside]
-    names = [*beside, *(done.reward.name for done in rounds)]
-    cards = {name: card_of(project, name, beliefs, ceiling) for name in names}
-    by_round, further = round_by_round(project, before, rounds, prompts)
+    beliefs, ceiling = held_out(project, before, prompts) if reward else ([], None)
+    beside = [f"{reward.name}-{other}" for other in project.recipe.beside] if reward else []
+    names = [*beside, *(done.reward.name for done in rounds if done.reward)]
+    cards = {name: card_of(project, name, beliefs, ceiling) for name in names if beliefs or not rules}
+    by_round, further = round_by_round(project, before, rounds, prompts) if rules is None else ([], [])
     drift = kl(project, before.name, after.name, new)
     spread = entropies(project, before.name, old), entropies(project, after.name, new)
     table = compare(old, new, gold, spread, read_by(project))
+    further += consequences(table, before.name, after.name)
+    seen = checked.told(project, rules, before, rounds, (old, new), score, table)
     logs = {name: tuple(read_log(project.folder / "runs" / name / "log.jsonl")) for name in _runs(project)}
     figures = Figures(
         vocabulary=len(project.tokenizer()),
         chosen_loss=chosen_loss(project, beliefs, [n for n in ("pretrained", before.name) if project.version(n)]),
         cards=cards,
-        win_rate={after.name: rate.rate} if gold else {},
+        win_rate={after.name: rate.rate} if gold or rules else {},
     )
     return Story(
         title=f"{project.recipe.name}: what the policy learned",
+        text=seen.text,
         seed=project.recipe.seed,
         seconds=_spent(logs) if seconds is None else seconds + _spent(logs, begun),
         command=command,
@@ -109,18 +118,18 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
         stages=tuple(_stage(project, name, rows) for name, rows in logs.items()),
         questions=tuple(_asked(project, rounds[-1].questions[:6])),
         question_rule="the first six questions of the last round, in the order of the store",
-        sides=(*_sides(prompts, old, new, worth), *talked),
+        sides=(*_sides(prompts, old, new, worth, count), *talked),
         side_rule="the first two test prompts of each family in the order of the data, first answer of each policy"
         + ("; then a dialogue from the first prompt of each family" if talked else ""),
         win_rate=rate,
-        judge="gold" if gold else proxy(rounds[-1]),
+        judge=rules.judge if rules else "gold" if gold else proxy(rounds[-1]),
         kl=drift,
         cards=cards,
-        ledger=table,
-        figures=(*by_round, *by_turn, *figures_added(project, names), *(() if gold else by_half(cards))),
-        findings=by_stage((*diagnose(logs, figures), *further, *consequences(table, before.name, after.name)), logs),
+        ledger=seen.table,
+        figures=(*by_round, *seen.figures, *by_turn, *figures_added(project, names), *(() if gold else by_half(cards))),
+        findings=by_stage((*diagnose(logs, figures), *further, *seen.findings), logs),
         lineage=tuple(_lineage(project)),
-        limits=_limits(gold is not None),
+        limits=checked.LIMITS if rules else _limits(gold is not None),
         next=_next(project),
     )
 
@@ -133,6 +142,7 @@ def by_stage(findings: Sequence[Finding], stages: Iterable[str]) -> tuple[Findin
 
 def proxy(last: Round) -> str:
     """Who judges where there is no gold, and what that judge was to the policy: its reward, or a pupil of its pairs."""
+    assert last.reward is not None
     asked = last.reward.id in last.policy.data
     what = "the proxy that was optimised" if asked else "which learned from the same pairs as the policy"
     return f"the reward model {last.reward.name} ({what}, not people)"
@@ -232,11 +242,13 @@ def _in_words(said: Feedback, order: Sequence[str]) -> tuple[str, int | None]:
             return other.kind, None
 
 
-def _sides(prompts: Sequence[Prompt], old: Pairs, new: Pairs, worth: Sequence[Sequence[float]]) -> tuple[Side, ...]:
+def _sides(
+    prompts: Sequence[Prompt], old: Pairs, new: Pairs, worth: Sequence[Sequence[float]], count: int
+) -> tuple[Side, ...]:
     """The first two prompts of each family, with the first answer of each policy."""
     shown: dict[str, list[Side]] = {}
     for place, prompt in enumerate(prompts):
-        family, at = (tags(prompt) or ("",))[0], place * ANSWERS
+        family, at = (tags(prompt) or ("",))[0], place * count
         if len(shown.setdefault(family, [])) < 2:
             before, after = old[at][1], new[at][1]
             cut = [side for side, sample in (("before", before), ("after", after)) if not sample.finished]

@@ -21,6 +21,8 @@ PolicyMethod = Literal[
     "dpo", "robust", "ipo", "hinge", "simpo", "orpo", "cpo", "kto",
 ]  # fmt: skip
 """Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
+RuleName = Literal["exact", "follows", "length", "form", "script"]
+"""Rules that `worth` can give a weight, and that answers can be judged by."""
 
 
 class Members(Settings):
@@ -79,6 +81,19 @@ class Steps(Settings):
     """What the chances of all steps to be right are together, for a process reward model of steps."""
     price: float = Field(default=1.0, ge=0)
     """What each marked span costs, for a process reward model of tokens."""
+
+
+class Judging(Settings):
+    """What tells, in the report, how good answers to test prompts are."""
+
+    by: Literal["reward", "rules"] = "reward"
+    """`reward`: gold in the lab, elsewhere the reward model of the last round. `rules`: what can be checked, for each
+    answer passed or not (docs/rules.md); with `worth.learned: 0` the circle then trains no reward model."""
+    must: tuple[RuleName, ...] = ()
+    """Rules that an answer keeps wholly to pass, with the terms that `worth` sets for them; empty: all that `worth`
+    gives a weight."""
+    answers: int = Field(default=8, ge=1)
+    """With `rules`: answers of each policy to each test prompt; pass@k goes up to this k."""
 
 
 class Engine(Settings):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Figure", "Judged", "Lineage", "Side", "Stage", "Story", "render", "summary", "terminal_table",
            "write_report"]  # fmt: skip
-HEADLINES = ("unsafe compliance", "over-refusal", "correctness")
+HEADLINES = ("unsafe compliance", "over-refusal", "correctness", "pass@1")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -242,7 +242,7 @@ def terminal_table(story: Story) -> RenderableType:
                       Text(say(line.after.estimate), style=tone.get(line.verdict, "")), moved)  # fmt: skip
     if story.kl:
         table.add_row("drift (nats per answer)", "", number(story.kl.estimate), shown(story.kl, "mean"))
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [table, *([Text(clean(story.text))] if story.text else [])]
     bad = [f for f in story.findings if f.level != "ok"]
     parts += [
         Text(f"{'fault' if f.level == 'fault' else 'watch'}  {clean(f.stage)}: {clean(f.text)} {clean(f.remedy)}",

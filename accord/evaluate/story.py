@@ -183,12 +183,23 @@ def summary(story: Story) -> dict[str, Any]:
             "correctness": _around(story.ledger, "correctness"),
             "kl": _number(story.kl.estimate) if story.kl else None,
         },
+        **passed(story.ledger),
         "figures": {f.name: {"estimate": _number(f.interval.estimate), "interval": _ends(f.interval)}
                     for f in story.figures},
         "worse": [line.name for line in story.ledger.worse()] if story.ledger else [],
         "faults": [{"stage": f.stage, "text": f.text} for f in story.findings if f.level == "fault"],
         "stages": {stage.name: round(stage.seconds, 1) for stage in story.stages},
     }  # fmt: skip
+
+
+def passed(ledger: Ledger | None) -> dict[str, Any]:
+    """What rules say of answers before and after, with the interval of the change; nothing where no rules judged."""
+    found = {
+        line.name: {**_around(ledger, line.name), "change": _ends(line.change) if line.change else None}
+        for line in (ledger.lines if ledger and ledger.line("pass@1") else ())
+        if line.name.startswith("pass@") or line.name == "final answer given"
+    }
+    return {"rules": found} if found else {}
 
 
 def _around(ledger: Ledger | None, name: str) -> dict[str, float | None]:

@@ -1,7 +1,9 @@
-"""The recipe whose reward is the right answer: stage by stage through the door, with no reward model at all."""
+"""The recipe whose reward is the right answer: through the door, with no reward model at all, and its report."""
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tests.flow.test_hh import small, words
 TINY = ("--grpo.iterations", "2", "--grpo.minibatches", "2", "--best-of-n.iterations", "2", "--best-of", "2")
 
 
-def test_sums_are_learned_from_right_answers_alone(quick_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sums_are_learned_from_right_answers_alone(quick_folder: Path) -> None:
     data, project = small("gsm8k", quick_folder), quick_folder / "p"
     for stage in (
         "pretrain --name pretrained",
@@ -35,6 +37,24 @@ def test_sums_are_learned_from_right_answers_alone(quick_folder: Path, capsys: p
     rows = read_log(project / "runs" / "grouped" / "log.jsonl")
     assert {row["reward"] for row in rows} <= {i / 12 for i in range(13)}  # 6 prompts, 2 answers, each right or wrong
     assert made["chosen"].figures["found"] <= 6  # only right answers are imitated
-    capsys.readouterr()
-    assert main(["loop", *words("gsm8k", data, project)]) == 2
+
+
+def parted(file: Path) -> None:
+    """Put every fourth row of the beginning of the file, which is all of the train side, on the test side."""
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines(keepends=True)
+    lines[::4] = [line.replace('"split":"train"', '"split":"test"') for line in lines[::4]]
+    file.write_bytes(gzip.compress("".join(lines).encode()))
+
+
+def test_a_circle_of_sums_is_judged_by_right_answers(quick_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, project = small("gsm8k", quick_folder), quick_folder / "p"
+    parted(data / "gsm8k.jsonl.gz")
+    assert main(["loop", *words("gsm8k", data, project, *TINY, "--judging.answers", "3")]) == 0
+    assert "Nothing was learned that can be told from chance" in " ".join(capsys.readouterr().out.split())
+    told = json.loads((project / "summary.json").read_text())
+    assert set(told["rules"]) == {"pass@1", "pass@2", "pass@3", "final answer given"}
+    assert [one["stage"] for one in told["faults"] if "In 3 tries the start passes" in one["text"]] == ["sft"]
+    with Store.open(project / "store.db") as store:
+        assert {version.name for version in store.all(Version)} == {"pretrained", "sft", "round1-grpo"}
+    assert main(["loop", *words("gsm8k", data, quick_folder / "q", *TINY, "--judging.by", "reward")]) == 2
     assert "to learn by" in capsys.readouterr().err
