@@ -139,7 +139,7 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str
         key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()), str(value.device))
         if value.numel() == 0 or key not in seen:
             seen[key] = name = f"t{len(tensors)}"
-            tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+            tensors[name] = _apart(value, seen)
         return {"#tensor": seen[key]}
     if isinstance(value, Pieces):
         return {"#pieces": value.name, "shape": list(value.shape)}
@@ -154,6 +154,17 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a checkpoint cannot hold {type(value).__name__} ({value!r:.80})")
+
+
+def _apart(value: Tensor, seen: dict[Any, str]) -> Tensor:
+    """The tensor as it can be written: itself where its memory is its own, else a copy. A copy of all weights and
+    moments would be as large as the model and its optimiser."""
+    plain = value.detach().to("cpu")
+    memory = plain.untyped_storage().data_ptr()
+    if not plain.numel() or not plain.is_contiguous() or memory in seen:
+        return plain.clone(memory_format=torch.contiguous_format)
+    seen[memory] = ""
+    return plain
 
 
 def _with_tensors(value: Any, tensors: Mapping[str, Tensor], parts: Parts, whole: bool) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from accord.run import BrokenCheckpoint, checkpoint, newest, read_state, write_state
 
@@ -57,6 +58,30 @@ def test_tied_tensors_are_kept_once_and_come_back_apart(tmp_path):
     _, state = read_state(path)
     state["a"] += 1
     assert torch.equal(state["b"], tied)
+
+
+def test_only_what_shares_its_memory_is_copied(tmp_path, monkeypatch):
+    given: dict[str, torch.Tensor] = {}
+
+    def noted(tensors, file):
+        given.update(tensors)
+        save_file(tensors, file)
+
+    monkeypatch.setattr(checkpoint, "save_file", noted)
+    whole, table = torch.randn(4, 6), torch.randn(8)
+    state = {
+        "whole": whole,
+        "part": whole[1:3],
+        "turned": whole.t(),
+        "table": table,
+        "none": torch.zeros(0),
+        "end": whole[2:],
+    }
+    _, read = read_state(write_state(tmp_path, 1, state))
+    assert all(torch.equal(read[name], value) for name, value in state.items())
+    memory = {t.untyped_storage().data_ptr() for t in given.values() if t.numel()}
+    assert len(memory) == 5  # nothing that is written shares its memory with another
+    assert {whole.data_ptr(), table.data_ptr()} <= memory  # and what can be written as it is, is
 
 
 def test_what_cannot_be_kept_is_named(tmp_path):
