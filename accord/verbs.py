@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from accord.project import Project
 
 Proof = Literal[
-    "lab", "methods", "overoptimisation", "transfer", "curriculum", "semisupervised", "believed", "forms", "real"
+    "lab",
+    "methods",
+    "overoptimisation",
+    "transfer",
+    "curriculum",
+    "semisupervised",
+    "believed",
+    "forms",
+    "rewards",
+    "real",
 ]
 
 
@@ -54,8 +63,9 @@ def prove(
     Args:
         name: Which proof. `lab`: PPO against SFT in the lab, by seed, with the bounds of docs/results.md. `methods`:
             every method from the same start on the same beliefs. `overoptimisation`: where gold turns down while the
-            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`, `believed` and `forms`:
-            each beside its control (docs/experiments.md). `real`: reward models on real files (docs/real.md).
+            proxy rises (docs/overoptimisation.md). `transfer`, `curriculum`, `semisupervised`, `believed`, `forms` and
+            `rewards`: each beside its control (docs/experiments.md). `real`: reward models on real files
+            (docs/real.md).
         seeds: How many seeds.
         folder: Where the projects are made.
         small: The small size of an experiment: minutes, to see that it runs. Not for `lab` and `methods`.

@@ -19,6 +19,7 @@ from accord.worlds.text.policy import Policy
 
 HELD, DRAWN = 4, 16
 """Answers per test prompt whose pairs are held out, and those that best of n chooses from."""
+Order = Callable[[int], Sequence[int]]
 CUT = -100.0
 """Added to the score of an answer that was cut: it is never the best of several."""
 
@@ -69,21 +70,25 @@ class Trial:
         gap = gold[:, :, None] - self.held_gold[:, None, :]
         return ((gap > 1e-9).double() + 0.5 * (gap.abs() <= 1e-9).double()).mean((1, 2)).tolist()
 
-    def climbed(self, member: Member, iterations: int, name: str) -> list[float]:
-        """The same of what a policy answers after a short PPO that the reward model pays."""
-        policy = after_ppo(self.ground, member, iterations, name)
+    def climbed(self, member: Member, iterations: int, name: str, order: Order | None = None) -> list[float]:
+        """The same of what a policy answers after a short PPO that the reward model pays. order: of its prompts."""
+        policy = after_ppo(self.ground, member, iterations, name, order)
         _, said = answered(self.ground.project, self.ground.encoder, policy, self.prompts, HELD)
         return self.won(self.worth(said))
 
 
-def after_ppo(ground: Ground, member: Member, iterations: int, name: str) -> Policy:
-    """The start after some iterations of PPO by a reward model, as the recipe says otherwise. It is not kept."""
+def after_ppo(ground: Ground, member: Member, iterations: int, name: str, order: Order | None = None) -> Policy:
+    """The start after some iterations of PPO by a reward model, as the recipe says otherwise. It is not kept.
+
+    order: numbers of the prompts that a collection asks; without it they are drawn by chance.
+    """
     project = ground.project
     config = project.recipe.ppo.model_copy(update={"iterations": iterations})
     before, _ = project.policy(ground.start)
     with aside("ppo", seed_of(ground.seed, "short-ppo")) as run:
         policy = with_critic(project, ground.start, ground.encoder, member.scorer).to(run.device)
         world = project.world(policy, ground.encoder, project.prompts("train"), name)
+        world.order = order
         pays = Learned(world.keep, member)
         ppo.train(config, policy, world, pays, run, lambda micro: before.evaluate(micro).logprob)
     return policy
