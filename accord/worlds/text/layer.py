@@ -2,7 +2,8 @@
 
     forward    x -> norm -> q k v -> turn -> attention -> h = x + o Wo' -> norm -> y = h + (silu(g) * u) Wd'
     kept       x, turned q and k, v, o, h, g, u          (5 widths of the state and two of the inner layer)
-    again      both norms, silu(g) * u
+               and how long x and h were                 (a number a row)
+    again      x and h over their lengths, silu(g) * u
 
 All of it but attention is done for some rows after the other: many enough for products at the machine's rate, few
 enough that what is made on the way stays small. The last layer need not go beyond attention where nobody reads its
@@ -77,7 +78,8 @@ class Layer(torch.autograd.Function):
     def forward(ctx: Any, state: Tensor, plan: Plan, *given: Tensor | None) -> Tensor:
         """state: [N, D]; given: `weights_of` the layer."""
         w = mingled(Weights(*given), plan.size)  # type: ignore[arg-type]
-        q, k, v, raw = _asked(state, w, plan)
+        before, after = (state.new_empty(len(state), 1) for _ in range(2))
+        q, k, v, raw = _asked(state, w, plan, before)
         answer, sums = seen(plan.tree, plan.rule, q, k, v)
         o, x = answer.flatten(1), state
         if plan.at is not None:
@@ -88,12 +90,12 @@ class Layer(torch.autograd.Function):
         for s in stretches(len(x)):
             kept = s if plan.learning else slice(0, s.stop - s.start)
             torch.addmm(x[s], o[s], w.out.t(), out=h[s])
-            read = normed(h[s], w.after, plan.epsilon)
+            read = _read(h[s], w.after, plan.epsilon, after[s])
             g, u = torch.mm(read, w.gate.t(), out=gate[kept]), torch.mm(read, w.up.t(), out=up[kept])
             torch.addmm(h[s], torch.nn.functional.silu(g).mul_(u), w.down.t(), out=made[s])
         if plan.learning:
             ctx.plan, ctx.sums, ctx.own = plan, len(sums), given
-            ctx.save_for_backward(*given, state, q, k, v, answer, h, gate, up, *sums, *raw)
+            ctx.save_for_backward(*given, state, q, k, v, answer, h, gate, up, before, after, *sums, *raw)
         return made
 
     @staticmethod
@@ -103,7 +105,7 @@ class Layer(torch.autograd.Function):
         plan: Plan = ctx.plan
         kept = ctx.saved_tensors
         w = mingled(Weights(*kept[:COUNT]), plan.size)
-        state, q, k, v, answer, h, gate, up, *rest = kept[COUNT:]
+        state, q, k, v, answer, h, gate, up, before, after, *rest = kept[COUNT:]
         wants = Weights(*ctx.needs_input_grad[2:])
         sums, raw = rest[: ctx.sums], rest[ctx.sums :]
         grad = grad.contiguous()
@@ -123,16 +125,16 @@ class Layer(torch.autograd.Function):
                 _gain(by, "down", grad[s], risen * u)
             by_up = into * risen
             by_gate = torch.ops.aten.silu_backward(into.mul_(u), g)
-            unit, size = united(h[s], plan.epsilon)
+            unit = h[s] * after[s]
             read = unit * w.after
             if wants.gate:
                 _gain(by, "gate", by_gate, read)
             if wants.up:
                 _gain(by, "up", by_up, read)
             into = torch.mm(by_gate, w.gate).addmm_(by_up, w.up)
-            if wants.after:
-                _add(by, "after", (into * unit).sum(0))
-            torch.add(grad[s], _ununited(into.mul_(w.after), unit, size), out=by_h[s])
+            torch.addcmul(
+                grad[s], _unnormed(into, w.after, unit, by, "after" if wants.after else ""), after[s], out=by_h[s]
+            )
             if wants.out:
                 _gain(by, "out", by_h[s], o[s])
             torch.mm(by_h[s], w.out, out=by_o[s])
@@ -140,20 +142,23 @@ class Layer(torch.autograd.Function):
             by_h = by_h.new_zeros(state.shape).index_copy_(0, plan.at, by_h)
             by_o = by_o.new_zeros(len(state), by_o.shape[1]).index_copy_(0, plan.at, by_o)
         by_q, by_k, by_v = unseen(plan.tree, plan.rule, by_o.view(answer.shape), q, k, v, answer, sums)
-        by_state = _before(state, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
+        by_state = _before(state, before, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
         for name in MINGLED & by.keys():
             by[name] = apart(by[name], plan.size)
         rest_of = (None if f.name in own else by.get(f.name) for f in fields(Weights))  # what is not added already
         return by_state if ctx.needs_input_grad[0] else None, None, *rest_of
 
 
-def _asked(state: Tensor, w: Weights, plan: Plan) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Turned queries and keys, and values, [N, heads, d] each; and queries and keys before their norms, if any."""
+def _asked(state: Tensor, w: Weights, plan: Plan, size: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Turned queries and keys, and values, [N, heads, d] each; and queries and keys before their norms, if any.
+
+    size: [N, 1], to be filled with one over the length of each state.
+    """
     count = len(state)
     q, k, v = (state.new_empty(count, len(part)) for part in (w.query, w.key, w.value))
     raw = [torch.empty_like(t) for t in (q, k)] if w.query_norm is not None else []
     for s in stretches(count):
-        read = normed(state[s], w.before, plan.epsilon)
+        read = _read(state[s], w.before, plan.epsilon, size[s])
         for made, part, bias in ((q, w.query, w.query_bias), (k, w.key, w.key_bias), (v, w.value, w.value_bias)):
             torch.mm(read, part.t(), out=made[s])
             if bias is not None:
@@ -170,6 +175,7 @@ def _asked(state: Tensor, w: Weights, plan: Plan) -> tuple[Tensor, Tensor, Tenso
 
 def _before(
     state: Tensor,
+    size: Tensor,
     heads: tuple[Tensor, Tensor, Tensor],
     by_h: Tensor,
     raw: list[Tensor],
@@ -180,7 +186,7 @@ def _before(
 ) -> Tensor:
     """The gradient of the state, from those of queries, keys and values [N, heads, d], added to by_h [N, D]."""
     for s in stretches(len(state)):
-        unit, size = united(state[s], plan.epsilon)
+        unit = state[s] * size[s]
         read = unit * w.before
         into: Tensor | None = None
         for n, name in enumerate(("query", "key", "value")):
@@ -190,9 +196,8 @@ def _before(
                 norm = w.query_norm if n == 0 else w.key_norm
                 if norm is not None:
                     own, own_size = united(raw[n][s].view(part.shape), plan.epsilon)
-                    if getattr(wants, name + "_norm"):
-                        _add(by, name + "_norm", (part * own).sum((0, 1)))
-                    part = _ununited(part * norm, own, own_size)
+                    learns = name + "_norm" if getattr(wants, name + "_norm") else ""
+                    part = _unnormed(part, norm, own, by, learns).mul_(own_size)
             part = part.flatten(1)
             if getattr(wants, name):
                 _gain(by, name, part, read)
@@ -201,9 +206,7 @@ def _before(
             weight = getattr(w, name)
             into = part @ weight if into is None else into.addmm_(part, weight)
         assert into is not None
-        if wants.before:
-            _add(by, "before", (into * unit).sum(0))
-        by_h[s] += _ununited(into.mul_(w.before), unit, size)
+        by_h[s].addcmul_(_unnormed(into, w.before, unit, by, "before" if wants.before else ""), size[s])
     return by_h
 
 
@@ -224,10 +227,23 @@ def normed(state: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return united(state, epsilon)[0].mul_(weight)
 
 
-def _ununited(grad: Tensor, unit: Tensor, size: Tensor) -> Tensor:
-    """Gradient of the state from that of `unit`, which is overwritten: size (grad - unit mean(grad unit))."""
-    along = (grad * unit).mean(-1, keepdim=True)
-    return grad.addcmul_(unit, along, value=-1).mul_(size)
+def _read(state: Tensor, weight: Tensor, epsilon: float, size: Tensor) -> Tensor:
+    """`normed`, with one over the root mean square of each row put into `size` [n, 1]."""
+    unit, found = united(state, epsilon)
+    size.copy_(found)
+    return unit.mul_(weight)
+
+
+def _unnormed(grad: Tensor, weight: Tensor, unit: Tensor, by: dict[str, Tensor], name: str) -> Tensor:
+    """Gradient of the state over `size`, from that of `unit weight`, which is overwritten.
+
+    That is g - unit mean(g unit) for g = grad weight. name: of the weight in `by`; empty when it does not learn.
+    """
+    along = grad * unit
+    if name:
+        _add(by, name, along.flatten(0, -2).sum(0))
+    mean = (along @ weight).div_(len(weight))[..., None]
+    return grad.mul_(weight).addcmul_(unit, mean, value=-1)
 
 
 def circled(cos: Tensor, sin: Tensor, heads: int) -> Tensor:

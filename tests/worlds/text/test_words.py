@@ -113,3 +113,27 @@ def test_an_encoder_s_table_too():
         found.append({name: w.grad for name, w in scorer.named_parameters()})
     for name, wanted in found[1].items():
         assert wanted is None or (found[0][name] - wanted).abs().max() < 1e-5 * (1 + wanted.abs().max()), name
+
+
+def test_rows_are_added_in_their_order_whatever_the_threads_do():
+    draw = torch.Generator().manual_seed(0)
+    at = torch.randint(0, 5, (3000,), generator=draw)
+    grad, table = torch.randn(3000, 32, generator=draw), torch.nn.Parameter(torch.zeros(9, 32))
+    wanted = torch.ones(9, 32)
+    for row, part in zip(at.tolist(), grad, strict=True):
+        wanted[row] += part
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(5):
+            table.grad = torch.ones(9, 32)
+            gradients.backward((words_of(table, at) * grad).sum(), True)
+            assert torch.equal(table.grad, wanted)
+    finally:
+        torch.set_num_threads(before)
+
+
+def words_of(weight, at):
+    table = torch.nn.Embedding(*weight.shape)
+    table.weight = weight
+    return words(table, at)
