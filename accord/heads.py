@@ -69,6 +69,9 @@ def train_reward_heads(
                for part, said in lesson.said.items()}  # fmt: skip
     encoder.report.warn(name)
     asked_for(config, batches["test"], {one.form + one.criterion for one in lesson.said["train"]})
+    if config.calibrate != "none":  # what can be told apart at all is known before hours of learning
+        outcome, prompts = outcomes(batches["calibration"], config)
+        fit(np.linspace(-1, 1, len(outcome)), outcome, prompts, config)
     taught = learned(project, name, config, start, lesson, batches, encoder)
     measured = together(taught, batches["test"], config) | encoder.report.figures()
     if config.added:
@@ -130,6 +133,10 @@ def learned(
         assert judged is not None
         numbers = range(1, config.members + 1)
         return [teach(name if number == 1 else f"{name}-{number}", number, judged) for number in numbers]
+    if not lesson.pairs:
+        raise SettingsError("reward_heads.pseudo labels pairs of questions that nobody answered, and there are none "
+                            "about prompts that are learned from; put some there (accord ask), or set "
+                            "reward_heads.pseudo.rounds=0")  # fmt: skip
     pool, people = pool_of(config, lesson, encoder)
     device = ranks.device(project.recipe.run.device)
     seen, stop = (ordered(batches[part], config.main).to(device) for part in ("calibration", "stop"))
@@ -247,12 +254,8 @@ def calibrated(model: Taught, aside: Judged | None, config: reward_heads.Config)
     """
     if config.calibrate == "none":
         return {}
-    score, outcome, prompts = told_apart(model, aside, config)
-    try:
-        fitted: Calibration = calibrate(score, outcome, config.calibrate)
-        before, after, off, mended = fitted_across(score, outcome, prompts, config.calibrate)
-    except ValueError as error:
-        raise SettingsError(f"reward_heads.calibrate={config.calibrate}: {error}; raise reward_heads.aside") from error
+    outcome, prompts = outcomes(aside, config)
+    fitted, (before, after, off, mended) = fit(told(model, aside, config), outcome, prompts, config)
     of = "flag" if config.calibrate == "platt" else "pair"
     models.note(model.scorer.model, calibration={**fitted.model_dump(mode="json"), "of": of})
     names = ("loss_before", "loss_after", "ece_before", "ece_after")
@@ -260,22 +263,49 @@ def calibrated(model: Taught, aside: Judged | None, config: reward_heads.Config)
     return {**figures, "calibration_rows": float(fitted.rows)}
 
 
-def told_apart(
-    model: Taught, aside: Judged | None, config: reward_heads.Config
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[N] raw scores (of a flag) or gaps (of a pair, from both sides), [N] outcomes, [N] prompts."""
+def fit(
+    score: np.ndarray, outcome: np.ndarray, prompts: np.ndarray, config: reward_heads.Config
+) -> tuple[Calibration, tuple[float, float, float, float]]:
+    """The map that is kept, and how well that of one half of the prompts does on the other. All [N].
+
+    Raises SettingsError where there is nothing to tell apart, whatever the scores are.
+    """
+    kind = config.calibrate
+    assert kind != "none"
+    try:
+        return calibrate(score, outcome, kind), fitted_across(score, outcome, prompts, kind)
+    except ValueError as error:
+        raise SettingsError(f"reward_heads.calibrate={kind}: {error}; raise reward_heads.aside") from error
+
+
+def outcomes(aside: Judged | None, config: reward_heads.Config) -> tuple[np.ndarray, np.ndarray]:
+    """[N] what was said of flags, or of pairs from both sides, and [N] about which prompts."""
+    if config.calibrate == "platt":
+        entry = flagged(aside, config.main)
+        assert aside is not None
+        return aside.value[entry].double().numpy(), aside.segment.group[aside.row[entry]].numpy()
+    pairs = ordered(aside, config.main)
+    sure, prompt = pairs.probability.double().numpy(), pairs.segment.group[pairs.better].numpy()
+    return np.concatenate((sure, 1 - sure)), np.concatenate((prompt, prompt))
+
+
+def told(model: Taught, aside: Judged | None, config: reward_heads.Config) -> np.ndarray:
+    """[N] raw scores of a flag's answers, or gaps of pairs from both sides."""
     device = next(model.scorer.parameters()).device
     if config.calibrate != "platt":
-        pairs = ordered(aside, config.main)
-        gap = gaps_of([model.scorer], pairs.to(device), config.micro_tokens)[0].cpu().double().numpy()
-        sure, prompt = pairs.probability.double().numpy(), pairs.segment.group[pairs.better].numpy()
-        both = (np.concatenate(part) for part in ((gap, -gap), (sure, 1 - sure), (prompt, prompt)))
-        return tuple(both)  # type: ignore[return-value]
+        pairs = ordered(aside, config.main).to(device)
+        gap = gaps_of([model.scorer], pairs, config.micro_tokens)[0].cpu().double().numpy()
+        return np.concatenate((gap, -gap))
+    assert aside is not None
+    score = scores_of(model.scorer, aside.segment.to(device), config.micro_tokens).cpu()
+    return score[aside.row[flagged(aside, config.main)]].double().numpy()
+
+
+def flagged(aside: Judged | None, main: str) -> torch.Tensor:
+    """[E] bool: which entries are flags of one criterion. Raises SettingsError when there is none."""
     kinds = enumerate(aside.kinds) if aside is not None else ()
-    flagged = [k for k, kind in kinds if kind.form == "flag" and kind.criterion == config.main]
-    if aside is None or not flagged:
+    numbers = [k for k, kind in kinds if kind.form == "flag" and kind.criterion == main]
+    if aside is None or not numbers:
         raise SettingsError("reward_heads.calibrate=platt needs flags of the main criterion, and none was put aside; "
                             "take temperature for pairs, or set reward_heads.main")  # fmt: skip
-    entry = torch.isin(aside.kind[aside.said], torch.tensor(flagged))
-    score = scores_of(model.scorer, aside.segment.to(device), config.micro_tokens).cpu()[aside.row[entry]]
-    return score.double().numpy(), aside.value[entry].double().numpy(), aside.segment.group[aside.row[entry]].numpy()
+    return torch.isin(aside.kind[aside.said], torch.tensor(numbers))

@@ -79,6 +79,11 @@ def train_process_reward(
     usable = [one for one in held if config.per == "token" or any(s.label in GOOD | FAULTS for s in one[2])]
     unseen = marked(encoder, usable, GOOD, FAULTS, config.per) if usable else None
     encoder.report.warn(name)
+    if len(places := learned.label[learned.judged]) and places.min() == places.max():
+        raise SettingsError(
+            f"{method}: all {len(places)} judged places have the label {float(places[0]):g} (1 right, 0 wrong): "
+            "there is nothing to tell apart; have other answers marked (accord ask --form critique), or import some"
+        )
     figures = process_reward.train(config, scorer.to(run.device), learned, run, unseen) | encoder.report.figures()
     parent = None if chosen else start
     return project.keep(name, "reward", method, scorer.model, tokenizer, parent, config, data, figures)

@@ -283,6 +283,16 @@ def test_a_map_that_was_fitted_to_another_model_is_not_inherited(method: str, ev
 def test_platt_without_flags_of_the_main_criterion_is_refused(everything: Project) -> None:
     with pytest.raises(SettingsError, match="needs flags of the main criterion"):
         methods.train(with_(everything, calibrate="platt", epochs=0.1), "reward_heads", "odd", start="sft")
+    assert not (everything.folder / "runs" / "odd").exists(), "told before anything is learned"
+
+
+def test_labels_of_its_own_want_questions_that_nobody_answered(
+    everything: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.heard.unanswered", lambda _: [])
+    with pytest.raises(SettingsError, match="there are none about prompts"):
+        methods.train(with_(everything, pseudo={"rounds": 1}, aside=0.4), "reward_heads", "odd", start="sft")
+    assert not (everything.folder / "runs" / "odd").exists()
 
 
 def test_questions_that_nobody_answered_are_labelled_where_the_model_is_sure(everything: Project) -> None:

@@ -165,3 +165,11 @@ def test_what_cannot_be_is_said_before_work(shared, tmp_path):
     with pytest.raises(SettingsError, match="critiques with marked places"):
         methods.train(empty, "process_reward", "new", start="sft")
     assert not list(empty.store.all(Version))
+
+
+def test_steps_that_are_all_right_teach_nothing_and_that_is_said(shared, monkeypatch):
+    project = opened(shared, process_reward={"per": "step"})
+    monkeypatch.setattr("accord.steps.FAULTS", frozenset())  # so that nobody has called anything wrong
+    with pytest.raises(SettingsError, match=r"all \d+ judged places have the label 1 "):
+        methods.train(project, "process_reward", "new", start="sft")
+    assert project.version("new") is None

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from accord.batches import Segment
-from accord.config import Settings
+from accord.config import Settings, SettingsError
 from accord.marked import Marked
 from accord.run import OptimiserConfig, Run
 
@@ -60,10 +60,10 @@ def train(
 ) -> dict[str, float]:
     """Fit the scorer to the labels. Returns the last figures (docs/process_reward.md explains each).
 
-    Raises ValueError when no place was judged.
+    Raises SettingsError when no place was judged.
     """
     if not len(examples) or not examples.judged.any():
-        raise ValueError(f"none of the {len(examples)} answers has a judged place to learn from")
+        raise SettingsError(f"none of the {len(examples)} answers has a judged place to learn from")
     total = max(1, round(config.epochs * len(examples) / min(config.batch, len(examples))))
     run.optimise(config.optimiser, total, scorer=scorer)
     figures: dict[str, float] = {}

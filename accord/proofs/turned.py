@@ -106,6 +106,8 @@ def evaluate(
     """
     if not gold and project.lab is None:
         raise SettingsError("outside the lab no true preference is known: name a reward model to stand for it, --gold")
+    if drawn < 4 or prompts < 2:
+        raise SettingsError(f"drawn={drawn}, prompts={prompts}: a curve wants best of 1, 2, 4 on two prompts at least")
     points = along(project, versions)
     if versions and len(points) < 2:
         raise SettingsError(

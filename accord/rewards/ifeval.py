@@ -142,9 +142,12 @@ def followed(text: str, instructions: Sequence[str], arguments: Sequence[Mapping
 
     Raises ValueError when there is no check of that name, or its arguments do not fit.
     """
-    unknown = [name for name in instructions if name not in CHECKS]
-    if unknown or len(instructions) != len(arguments):
-        raise ValueError(f"no check for {unknown}, or {len(arguments)} arguments for {len(instructions)} instructions")
+    if unknown := [name for name in instructions if name not in CHECKS]:
+        raise ValueError(f"no check for {', '.join(map(repr, unknown))}; there are {', '.join(CHECKS)}")
+    if len(instructions) != len(arguments):
+        raise ValueError(
+            f"{len(arguments)} arguments for {len(instructions)} instructions; give one (or {{}}) for each"
+        )
     if not text.strip():
         return [False] * len(instructions)
     found = []

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from accord.algorithms import process_reward
 from accord.batches import Segment
+from accord.config import SettingsError
 from accord.marked import Marked
 from accord.run import OptimiserConfig
 from tests.algorithms.conftest import WORDS, Speaker, told
@@ -81,5 +82,5 @@ def test_an_unsure_head_is_half_right_and_nothing_judged_is_refused(new_run):
     ]  # fmt: skip
     data = labelled()
     nothing = Marked(**{f.name: getattr(data, f.name) for f in fields(Marked)} | {"judged": data.judged & False})
-    with pytest.raises(ValueError, match="none of the 40 answers"):
+    with pytest.raises(SettingsError, match="none of the 40 answers"):
         process_reward.train(process_reward.Config(), Reader(), nothing, new_run())

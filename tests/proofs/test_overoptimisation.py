@@ -23,7 +23,7 @@ from tests.flow.circle import TINY
 from tests.proofs.toy import CHANGES
 
 TOY = {"labels": (12, 24), "flips": (0.25,), "members": 2, "rules": ("worst",), "drawn": 8, "test_prompts": 6,
-       "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "growth": 3, "answers": 2}  # fmt: skip
+       "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "growth": 3, "answers": 2, "rollout": 4}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,33 @@ def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, caps
     assert json.loads((tmp_path / "overoptimisation.json").read_text()) == found
     with pytest.raises(SettingsError, match="other settings"):
         proof.prove(1, tmp_path, lambda _: None, False, {**config, "members": 3}, CHANGES)
+
+
+def test_what_was_finished_is_used_where_the_same_settings_decide_it(tmp_path):
+    config = proof.Config(**TOY)
+    kept, climbs = proof.kept_in(tmp_path / "new", config)
+    assert kept.folder != climbs.folder
+    for more in ({"labels": (12, 24, 40)}, {"flips": (0.0,)}, {"rules": ("mean",)}, {"prices": (0.3,)}):
+        again = proof.kept_in(tmp_path / "new", config.model_copy(update=more))
+        assert [one.folder for one in again] == [kept.folder, climbs.folder]
+    shorter = proof.kept_in(tmp_path / "new", config.model_copy(update={"iterations": 3}))
+    assert shorter[0].folder == kept.folder
+    assert shorter[1].folder not in (kept.folder, climbs.folder)
+    with pytest.raises(SettingsError, match="other settings"):
+        proof.kept_in(tmp_path / "new", config.model_copy(update={"drawn": 16}))
+
+
+def test_a_folder_of_before_goes_on(tmp_path):
+    """Best of n under any settings of PPO; PPO too where it takes as many prompts and passes as it did then."""
+    old = {key: value for key, value in proof.Config(**TOY).model_dump(mode="json").items()
+           if key not in ("epochs", "rollout")}  # fmt: skip
+    Kept(tmp_path, old).part("12-0-said", lambda: [1.0])
+    for epochs, rollout, one in ((1, 32, False), (2, 64, True), (1, 64, False)):
+        config = proof.Config(**{**TOY, "epochs": epochs, "rollout": rollout})
+        kept, climbs = proof.kept_in(tmp_path, config)
+        assert kept.part("12-0-said", lambda: pytest.fail("made again")) == [1.0]
+        assert (climbs.folder == kept.folder) == one
+    assert json.loads((tmp_path / "settings.json").read_text()) == old
 
 
 def test_labels_are_gold_s_and_a_share_of_them_is_turned_round(ground):
@@ -210,6 +237,9 @@ def test_a_project_s_versions_and_checkpoints_are_a_run(tmp_path, capsys):
     assert main([*given, "--gold", "round1-reward"]) == 0
     same = json.loads((tmp_path / "p" / "overoptimisation.json").read_text())["tracks"][0]["seeds"][0]
     assert same["gold"] == same["proxy"]
+    for few in (["--drawn", "3"], ["--prompts", "1"]):
+        assert main([*given, *few]) == 2
+        assert "best of 1, 2, 4 on two prompts at least" in capsys.readouterr().err
     assert main([*given, "--reward", "sft"]) == 2
     assert "sft is a policy model" in capsys.readouterr().err
 

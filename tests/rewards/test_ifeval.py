@@ -126,8 +126,10 @@ def test_hostile_answers_are_read_quickly():
 
 
 def test_what_cannot_be_checked_is_said():
-    with pytest.raises(ValueError, match="no check for"):
+    with pytest.raises(ValueError, match=r"no check for 'length:haiku'; there are .*startend:quotation"):
         follows(["length:haiku"], [{}])
+    with pytest.raises(ValueError, match="1 arguments for 2 instructions"):
+        follows(["startend:quotation"] * 2, [{}])
     with pytest.raises(ValueError, match="cannot be checked with"):
         follows(["keywords:existence"], [{"words": 3}])
     with pytest.raises(ValueError, match="relation 'around'"):
