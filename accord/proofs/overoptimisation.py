@@ -6,6 +6,7 @@ Gao et al. 2022; Coste et al. 2023 (ensembles, 25 % of labels flipped). docs/ove
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ from accord.proofs.ground import Ground, Kept, Labeller, Lesson, Member, Proxy, 
 from accord.proofs.pressed import Press, Reached, Watched, by_gold, spread, with_critic
 from accord.proofs.seeds import grounded
 from accord.proofs.turned import ONE, Condition, Runs, told
-from accord.records import Prompt
+from accord.records import Prompt, digest
 from accord.rewards.ensemble import Rule
 from accord.rewards.learned import Learned
 from accord.worlds.text import models
@@ -40,8 +41,8 @@ Grows = Callable[[Mapping[Condition, Track], Mapping[str, float]], None]
 class Config(Settings):
     """Settings of the proof."""
 
-    labels: tuple[int, ...] = (300, 1000, 3000, 6000)
-    """Labelled pairs that a reward model learns from; fewer are the first of more."""
+    labels: tuple[int, ...] = (300, 1000, 6000)
+    """Labelled pairs that a reward model learns from; fewer are the first of more. Others can be added later."""
     flips: tuple[float, ...] = (0.0, 0.25)
     """Shares of labels that are turned round."""
     by: Labeller = "gold"
@@ -60,8 +61,12 @@ class Config(Settings):
     """Prompts whose answers are labelled, and that PPO learns by."""
     prices: tuple[float, ...] = (0.0, 0.12)
     """Prices of drift in PPO; 0 is without KL."""
-    iterations: int = Field(default=60, ge=2)
+    iterations: int = Field(default=48, ge=2)
     """Iterations of PPO, at most; its learning rate falls over so many."""
+    rollout: int = Field(default=32, ge=1)
+    """Prompts per iteration of PPO."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes of PPO over each rollout. Few prompts and one pass cost less for as much gain, in steps that are seen."""
     growth: float = Field(default=1.25, ge=1)
     """PPO is looked at before its first iterations, then each time that it has gone on by this factor, and at the end:
     often where the curve turns. 1 looks before every iteration."""
@@ -71,6 +76,12 @@ class Config(Settings):
     """Answers per test prompt at each look."""
 
 
+PRESSED = ("by", "doubt", "drawn", "members", "test_prompts", "train_prompts")
+"""Settings that decide what best of n measures."""
+CLIMBED = (*PRESSED, "answers", "epochs", "growth", "iterations", "reach", "rollout")
+"""Settings that decide what PPO measures."""
+BEFORE = {"epochs": 2, "rollout": 64}
+"""What folders were made with that are older than these settings."""
 SMALL: dict[str, Any] = {
     "labels": (300,), "flips": (0.25,), "members": 3, "rules": ("mean",), "drawn": 64, "test_prompts": 60,
     "train_prompts": 600, "iterations": 24,
@@ -172,7 +183,7 @@ def measured(
     grows: is shown what there is whenever some more conditions are whole.
     """
     project = ground.project
-    kept = Kept(project.folder / "tracks", config.model_dump(mode="json"))
+    kept, climbs = kept_in(project.folder / "tracks", config)
     test, ways = project.prompts("test")[: config.test_prompts], (ONE, *config.rules)
     say(f"draw: {config.drawn} answers to each of {len(test)} prompts")
     press = Press(project, ground.start, test, by_gold(ground.gold), config.drawn, config.answers)
@@ -194,11 +205,30 @@ def measured(
         for here in settings:
             say(f"{here.where}: {how}, {way}")
             name = f"{here.file}-{way}-{price:g}"
-            row = kept.part(name, partial(climbed, here, way, price, f"ppo-{name}"))
+            row = climbs.part(name, partial(climbed, here, way, price, f"{climbs.folder.name}-{name}"))
             tracks[Condition(here.where, how, way)] = read(row)
             if grows:
                 grows(tracks, accuracy)
     return tracks, accuracy
+
+
+def kept_in(folder: Path, config: Config) -> tuple[Kept, Kept]:
+    """Where tracks of best of n are kept, and those of PPO. What was finished under the same settings is used.
+
+    PPO of other settings has a folder of its own. Raises SettingsError where best of n was made under others.
+    """
+    plain, file = config.model_dump(mode="json"), folder / "settings.json"
+    there = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    known = {**BEFORE, **there}
+
+    def same(names: Sequence[str]) -> bool:
+        return all(name in known and known[name] == plain[name] for name in names)
+
+    pressed, chosen = ({name: plain[name] for name in names} for names in (PRESSED, CLIMBED))
+    first = Kept(folder, there if there and same(PRESSED) else pressed)
+    old = "iterations" in there and same(CLIMBED)
+    return first, first if old else Kept(folder / f"ppo-{digest(chosen)[:8]}", chosen)
 
 
 def best_of(here: Setting, way: str) -> dict[str, Any]:
@@ -210,10 +240,13 @@ def climbed(here: Setting, way: str, price: float, name: str) -> dict[str, Any]:
     """The track of PPO on one proxy at one price of drift, looked at on the way. A killed run goes on."""
     press, config, (proxy, scored) = here.press, here.config, here.proxy(way)
     project, recipe = press.project, press.project.recipe
-    chosen = recipe.ppo.model_copy(update={"iterations": config.iterations, "kl": ppo.KL(coefficient=price)})
-    run = project.run(name, chosen, proof=config.model_dump(mode="json"))
+    changes = {"iterations": config.iterations, "epochs": config.epochs, "kl": ppo.KL(coefficient=price),
+               "minibatches": min(recipe.ppo.minibatches, config.rollout)}  # fmt: skip
+    chosen = recipe.ppo.model_copy(update=changes)
+    run = project.run(name, chosen, proof=config.model_dump(mode="json", include=set(CLIMBED)))
     policy = with_critic(project, press.start, press.encoder, proxy.members[0].scorer).to(run.device)
     world = project.world(policy, press.encoder, project.prompts("train"), name)
+    world.batch = min(config.rollout, len(world.prompts))
     watched = Watched(world, lambda now: press.look(now, proxy), spread(config.iterations, config.growth), config.reach)
     with suppress(Reached):
         ppo.train(chosen, policy, watched, Learned(world.keep, proxy), run, press.reference)
