@@ -31,10 +31,13 @@ def asked(project: Project, prompts: Sequence[Prompt] | None) -> list[Prompt]:
     worth = project.recipe.worth
     if prompts is None and worth.own and not worth.learned:
         prompts = [prompt for prompt in project.store.all(Prompt, split="train") if prompt.checks]
-    if prompts is None:  # no pairs: what single answers were judged to, or has an answer to be checked against
+    if prompts is None:  # without pairs: those that can be checked; else all, as where single answers were judged
+        every = list(project.store.all(Prompt, split="train"))
         alone = worth.rules and not worth.learned  # rules that are the same for all can check an answer to any prompt
-        every = (one for one in project.store.all(Prompt, split="train") if one.checks or alone)
-        prompts = project.prompts("train") or list(every)
+        checked = [] if alone else [one for one in every if one.checks]
+        prompts = project.prompts("train") or checked or every
+    if not prompts and not worth.own:
+        raise SettingsError(f"there is no train prompt to answer in {project.folder}: import some (accord import)")
     if not prompts or (worth.own and not any(prompt.checks for prompt in prompts)):
         raise SettingsError(
             f"{len(prompts)} train prompts, {sum(bool(p.checks) for p in prompts)} of them with something to check "

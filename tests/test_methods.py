@@ -13,7 +13,7 @@ from accord import build, methods
 from accord.algorithms import dpo, grpo
 from accord.cli import main
 from accord.config import SettingsError
-from accord.earned import judges
+from accord.earned import asked, judges
 from accord.loop import act, ask, believed, respond, start
 from accord.methods import ALSO, METHODS, settings
 from accord.policies import single, verdicts
@@ -136,6 +136,20 @@ def test_a_version_made_with_other_settings_is_not_passed_off(made: Project) -> 
         methods.train(made, "reward_model", "sft", start="sft")
     with pytest.raises(SettingsError, match="other settings of answers"):
         methods.train(with_(made, rollout_answers=3), "rloo", "one-rloo", start="sft", reward="worth")
+
+
+def test_without_pairs_the_prompts_of_single_answers_are_asked(tmp_path: Path) -> None:
+    shown = Project(tmp_path / "p", recipe(None, {"data": {"kind": "files"}}))
+    with pytest.raises(SettingsError, match="no train prompt to answer"):
+        asked(shown, None)
+    plain = [
+        Prompt(id=f"p{n}", content=Text(messages=(Message(role="user", content=f"say {n}"),)), split=split)
+        for n, split in enumerate(("train", "train", "test"))
+    ]
+    shown.store.put(plain)
+    assert [one.id for one in asked(shown, None)] == ["p0", "p1"]
+    shown.store.put([plain[0].model_copy(update={"id": "sum", "checks": {"answer": "7"}})])
+    assert [one.id for one in asked(shown, None)] == ["sum"], "what can be checked goes before what cannot"
 
 
 def test_a_version_made_from_other_versions_is_not_passed_off(made: Project) -> None:
