@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,14 +25,13 @@ from accord.algorithms.curriculum import Curriculum, by_pass_rate
 from accord.algorithms.members import member, with_members
 from accord.algorithms.reward_heads import Heads
 from accord.config import Settings
-from accord.evaluate.page import Part
 from accord.judged import Judged
 from accord.origins import games, strengths
 from accord.project import text_of
-from accord.proofs import forms, sided
+from accord.proofs import forms
 from accord.proofs.ground import Ground, Member, Two, aside
-from accord.proofs.seeds import Experiment, Rows, Stand
-from accord.proofs.standing import gains, gathered, plain, seeds, sentence, table
+from accord.proofs.rewarded import ALL, CHANCE, ONE, PLAIN, told
+from accord.proofs.seeds import Experiment, Stand
 from accord.proofs.tried import Trial
 from accord.quality.judged import Judgement, believed, by_source
 from accord.records import Sample
@@ -43,16 +41,12 @@ from accord.run import seed_of
 from accord.worlds.text import models
 from accord.worlds.text.scorer import Scorer
 
-ONE, HEADS, WHOLE, MEAN = "one model", "heads on one trunk", "whole models", "averaged weights"
-PLAIN, PRIOR = "no prior", "prior of sources"
-ALL = "all forms"
-CHANCE = "by chance"
+HEADS, WHOLE, MEAN = "heads on one trunk", "whole models", "averaged weights"
+LONGER, PRIOR = "no prior, as many steps", "prior of sources"
 ORDERS: Mapping[str, tuple[str, str]] = {
     "short first": ("easy", "length"), "easy first": ("easy", "pass_rate"), "hard first": ("hard", "pass_rate"),
 }  # fmt: skip
 """Orders of PPO's prompts beside chance: schedule and measure, as in the recipe's `order.policy`."""
-CONTROLS = {"several": ONE, "sources": PLAIN, "forms": ALL, "orders": CHANCE}
-"""What each part is compared with."""
 HOT = "drawn hot"
 Score = Callable[[Answers], Tensor]
 
@@ -116,12 +110,15 @@ class Here:
         """Judgements as a batch."""
         return self.ground.encoder.judged(said, {one.id: one for one in self.prompts}, samples)
 
-    def taught(self, judged: Judged, number: int = 1, shared: bool = True, heads: int = 0) -> Taught:
+    def taught(
+        self, judged: Judged, number: int = 1, shared: bool = True, heads: int = 0, longer: float = 1.0
+    ) -> Taught:
         """One model; its order of data, and its head unless that is shared, are drawn for its number.
 
-        heads: members of an ensemble on its trunk.
+        heads: members of an ensemble on its trunk. longer: factor of the epochs.
         """
         config, encoder = self.learning, self.ground.encoder
+        config = config.model_copy(update={"epochs": config.epochs * longer})
         head = seed_of(self.seed, "rewards", "head", 1 if shared else number)
         scorer = Scorer(models.scorer_model(self.ground.backbone(), encoder.tokenizer, head, True))
         if heads:  # weighed before, or the members' draws of prompts would be weighed away
@@ -216,12 +213,13 @@ class Here:
         return pairs, [one for one in crossed if abs(one[2]) > 1e-9]
 
     def sources(self, way: str) -> dict[str, list[float]]:
-        """People's pairs of answers from two sources, alone or beside the prior that is fitted to them."""
+        """People's pairs of answers of two sources, alone, as long as beside the prior, or beside it."""
         samples, said = self.mixed
         if way == PRIOR:
             fitted = strengths(games(said, samples), "bradley_terry")
             said = [*said, *by_source(samples.values(), fitted, self.config.prior_weight)]
-        score = self.score(self.taught(self.batch(said, samples)))
+        longer = len(self.prompts) / len(said) if way == LONGER else 1.0  # the prior speaks of every prompt
+        score = self.score(self.taught(self.batch(said, samples), longer=longer))
         pairs, crossed = self.across
         value = score(pairs).tolist()
         right = [0.5 if value[i] == value[j] else float((value[i] > value[j]) == (gap > 0)) for i, j, gap in crossed]
@@ -281,7 +279,7 @@ def measured(stand: Stand) -> dict[str, Any]:
     left = dict.fromkeys(forms.WAYS[name].form for name in forms.MIXTURE)
     parts: dict[str, dict[str, Callable[[], Any]]] = {
         "several": {way: lambda way=way: here().several(way) for way in (ONE, HEADS, WHOLE, MEAN)},  # type: ignore[misc]
-        "sources": {way: lambda way=way: here().sources(way) for way in (PLAIN, PRIOR)},  # type: ignore[misc]
+        "sources": {way: lambda way=way: here().sources(way) for way in (PLAIN, LONGER, PRIOR)},  # type: ignore[misc]
         "forms": {ALL: lambda: here().without(""),
                   **{f"without {form}": lambda form=form: here().without(form) for form in left}},  # type: ignore[misc]
         "orders": {way: lambda way=way: here().ordered(way) for way in (CHANCE, *ORDERS)},  # type: ignore[misc]
@@ -294,27 +292,6 @@ def measured(stand: Stand) -> dict[str, Any]:
             stand.say(f"{part}: {way}")
             row.setdefault(part, {})[way] = stand.parts.part(f"{part}-{way}".replace(" ", "-"), make)
     return row
-
-
-def told(rows: Rows, folder: Path, command: str) -> str:
-    """Write tables, page and figures. Returns the tables in Markdown."""
-    titles = {
-        "several": ("Several as one", "reward"),
-        "sources": ("Where answers came from", "learned from"),
-        "forms": ("What each form adds", "learned from"),
-        "orders": ("Orders of PPO's prompts", "prompts"),
-    }
-    parts, figures = [], dict[str, Any]()
-    for name, control in CONTROLS.items():
-        there = {seed: row[name] for seed, row in rows.items() if name in row}
-        if not there:
-            continue
-        values = gathered(list(there.values()))
-        said = " ".join([seeds(there), *(sentence(way, control, by) for way, by in gains(values, control).items())])
-        parts.append(Part(titles[name][0], said, table(values, control, titles[name][1])))
-        figures |= {name: plain(there), f"{name} over seeds": sided.plain(values)}
-    lead = "Settings of reward models, each beside its control on the same labels. Gold judges."
-    return sided.kept(folder, "rewards", "Reward models", lead, parts, command, figures)
 
 
 prove = Experiment("rewards", Config, SMALL, measured, told).prove

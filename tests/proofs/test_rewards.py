@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from accord.algorithms import ppo, reward_heads
-from accord.proofs import forms, rewards
+from accord.proofs import forms, rewarded, rewards
 from accord.proofs.ground import Ground, lab
-from accord.proofs.rewards import CHANCE, HOT, ORDERS, PRIOR
+from accord.proofs.rewarded import CHANCE
+from accord.proofs.rewards import HOT, ORDERS, PRIOR
 from accord.proofs.tried import Trial
 from tests.proofs.test_forms import examples
 from tests.proofs.toy import CHANGES
@@ -37,11 +38,11 @@ def test_every_part_is_made_once_and_told(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert (tmp_path / "rewards.md").read_text().strip() in printed
     figures = json.loads((tmp_path / "rewards.json").read_text())
-    for part, control in rewards.CONTROLS.items():
+    for part, control in rewarded.CONTROLS.items():
         assert control in figures[part]["1"]
         assert f"less {control}" in printed
     left = {f"without {forms.WAYS[name].form}" for name in forms.MIXTURE}
-    assert set(figures["forms"]["1"]) == {rewards.ALL, *left}
+    assert set(figures["forms"]["1"]) == {rewarded.ALL, *left}
     assert len(left) == 4
     assert list(figures["orders"]["1"]) == [CHANCE, *ORDERS]
     assert set(figures["sources"]["1"][PRIOR]) == {"accuracy", "best of 16", "across sources"}
@@ -60,7 +61,7 @@ def test_an_ensemble_is_the_mean_of_what_its_members_say(here, monkeypatch):
     heard, told = {}, {}
     monkeypatch.setattr(rewards.Here, "tried", lambda _, score: heard.setdefault("score", score) and {})
     pairs = here.trial.held
-    for way in (rewards.ONE, rewards.WHOLE, rewards.MEAN, rewards.HEADS):
+    for way in (rewarded.ONE, rewards.WHOLE, rewards.MEAN, rewards.HEADS):
         heard.clear()
         here.several(way)
         told[way] = heard["score"](pairs)
@@ -69,7 +70,7 @@ def test_an_ensemble_is_the_mean_of_what_its_members_say(here, monkeypatch):
     with torch.no_grad():
         each = [(one.scorer.score(segment) - one.heads.normalisers[""].mean) / one.heads.normalisers[""].std
                 for one in (first, second)]  # fmt: skip
-    assert torch.allclose(told[rewards.ONE], each[0], atol=1e-5)
+    assert torch.allclose(told[rewarded.ONE], each[0], atol=1e-5)
     assert torch.allclose(told[rewards.WHOLE], (each[0] + each[1]) / 2, atol=1e-5)
     assert not torch.allclose(each[0], each[1], atol=1e-2)
     weights = [one.scorer.state_dict() for one in (first, here.taught(here.judged, 2, shared=True))]
@@ -79,7 +80,7 @@ def test_an_ensemble_is_the_mean_of_what_its_members_say(here, monkeypatch):
         raw = second.scorer.score(segment)
     between = torch.corrcoef(torch.stack([raw, told[rewards.MEAN]]))[0, 1]  # the normaliser is of other answers
     assert float(between) > 1 - 1e-5
-    assert not torch.allclose(told[rewards.HEADS], told[rewards.ONE], atol=1e-3)
+    assert not torch.allclose(told[rewards.HEADS], told[rewarded.ONE], atol=1e-3)
 
 
 def test_the_prior_knows_two_sources_and_is_light(here, monkeypatch):
@@ -102,8 +103,12 @@ def test_the_prior_knows_two_sources_and_is_light(here, monkeypatch):
         weight[one.prompt] = weight.get(one.prompt, 0.0) + one.weight
     assert set(weight) == {prompt.id for prompt in here.prompts}
     assert list(weight.values()) == pytest.approx([0.1] * len(weight))
-    here.sources(rewards.PLAIN)
-    assert heard[1] == said
+    longer, taught = [], rewards.Here.taught
+    monkeypatch.setattr(rewards.Here, "taught", lambda *given, **more: longer.append(more) or taught(*given, **more))
+    here.sources(rewarded.PLAIN)
+    here.sources(rewards.LONGER)
+    assert heard[1] == heard[2] == said
+    assert [one["longer"] for one in longer] == [1, 60 / 12]
 
 
 def test_an_order_names_the_prompts_that_the_world_asks(here, monkeypatch):
