@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from accord import dialogues
-from accord.batches import Rollout
+from accord.batches import Rollout, at_end
 from accord.columns import heads_of, member_scores
 from accord.config import SettingsError
 from accord.project import Project, scores
@@ -167,6 +167,18 @@ class Turned:
         return -self.reward(rollout)
 
 
+class Rest:
+    """What a chance leaves to 1: that of the fault, where a model tells the virtue. Implements protocols.Reward."""
+
+    def __init__(self, chance: Reward) -> None:
+        self.chance = chance
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B, T]: 0 but at the last step of each answer."""
+        rest = 1 - self.chance(rollout).to(rollout.logprob).sum(1)
+        return at_end(rest, rollout.length, rollout.action.shape[1])
+
+
 def _inside(reward: Reward) -> list[Reward]:
     """A reward and the parts of a mixture."""
     return [reward, *reward.rewards.values()] if isinstance(reward, Mix) else [reward]
@@ -188,7 +200,10 @@ def _cost(project: Project, world: dialogues.World, name: str, cost: Cost, devic
         else:
             score = Chance(*_flagged(project, world, member, device, tokens))
         every.append(score if cost.turned else Turned(score))
-    together = Turned(_together(project, every))
+    good = _together(project, every)
+    if cost.held is None and cost.turned and cost.unit == "probability":
+        return Rest(good)
+    together = Turned(good)
     return together if cost.held is None else Held(together, cost.held - float(cost.turned))
 
 

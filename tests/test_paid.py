@@ -153,6 +153,12 @@ def test_what_is_held_at_fault_is_charged_in_full_and_all_else_nothing(made: Pro
     assert fault["cost/harm"] == pytest.approx(1 - rows[least]["cost/harm"], abs=1e-6)
 
 
+def test_the_chance_of_a_virtue_is_charged_as_what_it_leaves_to_one(made: Project, tmp_path: Path) -> None:
+    fault, virtue = (first_row(made, tmp_path / str(turned), turned=turned) for turned in (False, True))
+    assert 0 < fault["cost/harm"] < 1
+    assert virtue["cost/harm"] == pytest.approx(1 - fault["cost/harm"], abs=1e-5), "and not its sign turned"
+
+
 def test_a_gate_may_count_from_itself_on(made: Project, tmp_path: Path) -> None:
     shut = 1 - 1e-6
     ways: list[dict[str, Any]] = [{}, {"from_gate": True}, {"from_gate": True, "weight": 2.0}]
