@@ -41,8 +41,8 @@ class Cost(Settings):
     """The model scores how good answers are, so the cost is its score with the sign turned; off, it scores the cost."""
     unit: Literal["score", "probability"] = "score"
     """`score`: normalised, 0 is the mean of the answers that the model learned from. `probability`: of the flag that it
-    learned, by its calibration (`reward_heads.calibrate: platt`), or with `turned` what it leaves to 1, so that the limit
-    is a share of answers."""
+    learned, by its calibration (`reward_heads.calibrate: platt`), or with `turned` what it leaves to 1, so that the
+    limit is a share of answers."""
     constraint: Constraint = Constraint()
     """The limit, and how the price moves."""
     gate: float | None = Field(default=None, gt=0, lt=1)
