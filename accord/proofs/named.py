@@ -35,6 +35,8 @@ def prove(
     first: the first seed, of `BY_SEED`. entrants: of `BY_NAME`, names with commas between them. Returns the exit
     status: 1 when a bound was promised and missed.
     """
+    if seeds < 1:
+        raise SettingsError(f"accord prove {name} --seeds {seeds}: nothing to make; give 1 or more")
     given = {side: str(file) for side, file in files.items() if file is not None}
     if name in LONG and (small or settings is not None):
         raise SettingsError(f"accord prove {name} has neither --small nor --settings; the experiments have")

@@ -74,3 +74,11 @@ def test_a_proof_without_seeds_of_its_own_refuses_the_first(capsys):
     assert "accord prove transfer has no --first; methods, curriculum" in capsys.readouterr().err
     assert main(["prove", "forms", "--entrants", "x"]) == 2
     assert "accord prove forms has no --entrants" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["lab", "methods", "overoptimisation", "transfer", "curriculum", "real"])
+def test_no_proof_takes_no_seed_for_done(name, tmp_path, capsys):
+    for seeds in ("0", "-1"):
+        assert main(["prove", name, "--seeds", seeds, "--folder", str(tmp_path / "p")]) == 2
+        assert f"accord prove {name} --seeds {seeds}: nothing to make" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
