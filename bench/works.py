@@ -100,8 +100,8 @@ WORKS = (
          AT_ONCE[:2], check=some(1, 1)),
     Work("dpo", "DPO, policy and reference", "pairs/s", "30 M", some(8, 8), 8, AT_ONCE[:1], kept=False,
          check=some(4, 4)),
-    Work("reward", "Reward model, decoder", "pairs/s", "30 M scorer", some(8, 8), 3, AT_ONCE[:1], micro=1024,
-         kept=False, check=some(4, 4)),
+    Work("reward", "Reward model, decoder", "pairs/s", "30 M scorer", some(8, 8), 3, AT_ONCE[:1], kept=False,
+         check=some(4, 4)),
     Work("sft", "SFT", "tokens/s", "30 M", some(32, 32, steps=1), 2, PACKED[:1], micro=1024, kept=False,
          check=some(8, 8, steps=1)),
 )  # fmt: skip
