@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accord.cli import main
+from accord.project import text_of
 from accord.records import Prompt, Version
 from accord.run import read_log
 from accord.store import Store
@@ -39,16 +40,21 @@ def test_sums_are_learned_from_right_answers_alone(quick_folder: Path) -> None:
     assert made["chosen"].figures["found"] <= 6  # only right answers are imitated
 
 
-def parted(file: Path) -> None:
-    """Put every fourth row of the beginning of the file, which is all of the train side, on the test side."""
-    lines = gzip.decompress(file.read_bytes()).decode().splitlines(keepends=True)
-    lines[::4] = [line.replace('"split":"train"', '"split":"test"') for line in lines[::4]]
-    file.write_bytes(gzip.compress("".join(lines).encode()))
+def parted(data: Path) -> str:
+    """Put every fourth row of the beginning, which is all of the train side, on the test side. Returns the first test
+    question, which is one that models' solutions are about, as in the whole files."""
+    files = (data / "gsm8k.jsonl.gz", data / "gsm8k_solutions.jsonl.gz")
+    rows, (solved, *_) = (list(map(json.loads, gzip.decompress(file.read_bytes()).splitlines())) for file in files)
+    rows[0]["prompt"] = solved["prompt"]
+    for row in rows[::4]:
+        row["split"] = "test"
+    files[0].write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return str(solved["prompt"])
 
 
 def test_a_circle_of_sums_is_judged_by_right_answers(quick_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, project = small("gsm8k", quick_folder), quick_folder / "p"
-    parted(data / "gsm8k.jsonl.gz")
+    first = parted(data)
     assert main(["loop", *words("gsm8k", data, project, *TINY, "--judging.answers", "3")]) == 0
     assert "Nothing was learned that can be told from chance" in " ".join(capsys.readouterr().out.split())
     told = json.loads((project / "summary.json").read_text())
@@ -56,5 +62,7 @@ def test_a_circle_of_sums_is_judged_by_right_answers(quick_folder: Path, capsys:
     assert [one["stage"] for one in told["faults"] if "In 3 tries the start passes" in one["text"]] == ["sft"]
     with Store.open(project / "store.db") as store:
         assert {version.name for version in store.all(Version)} == {"pretrained", "sft", "round1-grpo"}
+        about = [one for one in store.all(Prompt) if text_of(one).messages[-1].content == first]
+        assert [(one.split, "answer" in one.checks) for one in about] == [("test", True)]
     assert main(["loop", *words("gsm8k", data, quick_folder / "q", *TINY, "--judging.by", "reward")]) == 2
     assert "to learn by" in capsys.readouterr().err
