@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.worlds.text.attention import Layout, Rule
+from accord.worlds.text.heap import Broad
 from accord.worlds.text.layer import Weights, circled, mingled, turn
 from accord.worlds.text.layers import reader, rule_of
 from accord.worlds.text.llama import fits, weights_of
@@ -57,7 +58,8 @@ def prepared(trunk: Trunk) -> Read:
     """The quickest way to read without gradient, while the weights stay as they are: `layers.reader` or by copies."""
     body = trunk.body
     if _copied(trunk):
-        layers = [_ready(layer, body.config) for layer in body.layers]
+        room = Broad(_size(body.layers), body.layers[0].mlp.down_proj.weight)
+        layers = [_ready(layer, body.config, room) for layer in body.layers]
         return lambda ids, position, layout, at: _read(body, layers, ids, position, layout, at)
     plain = reader(trunk)
 
@@ -76,7 +78,7 @@ def worded(trunk: Trunk, rows: int, steps: int) -> Callable[[Tensor], Tensor]:
     finished = trunk.scale == 1 and trunk.cap is None
     if heard or not (plain and finished and rows >= ROWS and steps >= STEPS and _copied(trunk, head)):
         return trunk.logits
-    weight = head.weight.t().contiguous()
+    weight = _turned(Broad(head.weight.numel(), head.weight), head.weight)
     return lambda state: state @ weight
 
 
@@ -84,25 +86,31 @@ def _copied(trunk: Trunk, *more: nn.Module) -> bool:
     """Whether the layers of a model, and what else is named, may be copied."""
     if not (trunk.shares and trunk.whole_layers and fits(trunk.body)):
         return False
-    parts: tuple[nn.Module, ...] = (trunk.body.layers, *more)
-    return sum(w.numel() * w.element_size() for part in parts for w in part.parameters()) <= MOST
+    size = sum(map(_size, (trunk.body.layers, *more)))
+    return size * int(trunk.body.embed_tokens.weight.element_size()) <= MOST
 
 
-def _ready(layer: Any, config: Any) -> Ready:
+def _size(part: nn.Module) -> int:
+    """Weights of a part of a model."""
+    return sum(w.numel() for w in part.parameters())
+
+
+def _ready(layer: Any, config: Any, room: Broad) -> Ready:
     size = int(layer.self_attn.head_dim)
     w = mingled(Weights(*weights_of(layer)), size)  # type: ignore[arg-type]
     biases = [bias for bias in (w.query_bias, w.key_bias, w.value_bias) if bias is not None]
     return Ready(
         rule_of(layer.self_attn, config), size, len(w.query) // size, len(w.key) // size,
-        w.before.new_tensor(layer.input_layernorm.variance_epsilon), w.before, _turned(w.query, w.key, w.value),
+        w.before.new_tensor(layer.input_layernorm.variance_epsilon), w.before, _turned(room, w.query, w.key, w.value),
         torch.cat(biases) if biases else None, w.query_norm, w.key_norm,
-        _turned(w.out), w.after, _turned(w.gate, w.up), _turned(w.down),
+        _turned(room, w.out), w.after, _turned(room, w.gate, w.up), _turned(room, w.down),
     )  # fmt: skip
 
 
-def _turned(*weights: Tensor) -> Tensor:
+def _turned(room: Broad, *weights: Tensor) -> Tensor:
     """Some weights [out, in] as one [in, sum of out]."""
-    return torch.cat(weights).t().contiguous()
+    joined = torch.cat(weights) if len(weights) > 1 else weights[0]
+    return room.take(*joined.t().shape).copy_(joined.t())
 
 
 def _normed(state: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:

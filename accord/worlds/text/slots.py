@@ -9,12 +9,14 @@ slots    0: a0 a1 a2 .                                              its answers,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from accord.worlds.text.attention import Rule, additive
+from accord.worlds.text.heap import Broad
 from accord.worlds.text.tree import Block, Tree, places
 
 CALL = 400
@@ -89,7 +91,8 @@ class Slots:
         """The answers' memory of one layer, made at its first use after its keys and values [n, K, 1, d]."""
         if rule.layer not in self.keys:
             for memory, like in ((self.keys, key), (self.values, value)):
-                memory[rule.layer] = like.new_zeros(self.slots, like.shape[1], self.places, like.shape[3])
+                shape = (self.slots, like.shape[1], self.places, like.shape[3])
+                memory[rule.layer] = Broad(math.prod(shape), like).take(*shape)
         return self.keys[rule.layer], self.values[rule.layer]
 
     def admit(self, start: Tensor, length: Tensor, source: Tensor, first: int) -> list[Known]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from accord.worlds.text.heap import PAGE, Broad
 
 PROBE = """
 import resource, sys
@@ -47,3 +52,36 @@ def test_a_second_pass_faults_in_no_new_pages():
 
 def test_what_the_environment_says_about_memory_is_left_alone():
     assert faults("keep", MALLOC_ARENA_MAX="2")[0] == "False"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("large", [False, True])
+def test_what_is_taken_is_zero_and_belongs_to_one_tensor(dtype, large):
+    like = torch.ones(1, dtype=dtype)
+    room = Broad(400 * 600 + 7 + large * PAGE, like)
+    one, other = room.take(400, 600), room.take(7)
+    assert (one.shape, one.dtype, other.shape) == ((400, 600), dtype, (7,))
+    assert one.is_contiguous()
+    one += 1
+    assert not other.any()
+    assert one.double().sum() == 240_000
+    with pytest.raises(RuntimeError):
+        room.take(1 + large * PAGE)
+    del room, other
+    assert one.double().sum() == 240_000  # it keeps its memory when everything else is gone
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells of its pages")
+def test_large_pages_are_asked_for():
+    if not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():
+        pytest.skip("this kernel has no large pages")
+
+    def asked(tensor: torch.Tensor) -> bool:
+        for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
+            first, last = (int(end, 16) for end in part.split()[0].split("-"))
+            if first <= tensor.data_ptr() < last:
+                return " hg" in part.split("VmFlags:")[1]
+        return False
+
+    assert asked(Broad(PAGE, torch.ones(1)).take(PAGE))
+    assert not asked(torch.zeros(PAGE))
