@@ -74,20 +74,21 @@ def train_reward_model(
     start: str | None = None,
     beliefs: Sequence[Preference] | None = None,
     beside: str = "",
+    group: str | None = None,
     **rest: Any,
 ) -> Version:
-    """Learn what answers are worth."""
+    """Learn what answers are worth. group: of whose beliefs alone."""
     recipe, other = project.recipe, project.recipe.beside[beside] if beside else None
     config, chosen = (other.learning, other.model) if other else (recipe.reward_model, recipe.reward_backbone)
-    beliefs = project.preferences("train") if beliefs is None else beliefs
+    beliefs = beliefs_of(project, "train", group) if beliefs is None else beliefs
     if chosen is None and start is None:
         raise SettingsError("a reward model starts from a version (--start NAME) or from the recipe's reward_backbone")
     goes_on = config.head == "kept" and start is not None
     backbone = chosen if chosen and not goes_on else named(chosen or recipe.model, project.path(str(start)))
     tokenizer = open_tokenizer(str(backbone.name))
-    encoder, held = project.encoder(tokenizer), project.preferences("test")
+    encoder, held = project.encoder(tokenizer), beliefs_of(project, "test", group)
     scorer = begun(project, config, backbone, tokenizer, start)
-    more = ordering.order(project, "reward_model")
+    more = ordering.order(project, "reward_model") | alone(group)
     run = project.run(name, config, start=start, beliefs=digest([b.id for b in beliefs]), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
@@ -117,6 +118,27 @@ def train_reward_model(
         figures | encoder.report.figures(),
         **more,
     )
+
+
+def beliefs_of(project: Project, split: str, group: str | None) -> list[Preference]:
+    """Beliefs about prompts of a side: all that there are, or those of one group of people (`accord believe --groups`).
+
+    Raises SettingsError when a group believes nothing that could be learned from.
+    """
+    every = project.preferences(split)
+    found = every if group is None else [one for one in every if one.group == group]
+    if group is not None and not found and split == "train":
+        there = ", ".join(repr(name) for name in sorted({one.group for one in every})) or "none"
+        raise SettingsError(
+            f"--group {group!r}: no belief about a train prompt is of this group; there are {there} ('' is everybody "
+            "together); accord believe --groups makes them"
+        )
+    return found
+
+
+def alone(group: str | None) -> dict[str, str]:
+    """What decides a stage that learns from one group alone; nothing where it learns from all."""
+    return {} if group is None else {"group": group}
 
 
 def steady(
@@ -228,7 +250,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     other = project.recipe.beside.get(given.get("beside") or "")
     config: Settings = other.learning if other else getattr(project.recipe, method) or sft.Config()
     wanted = config.model_dump(mode="json")
-    wanted |= decides(project, method, given.get("cost"))
+    wanted |= decides(project, method, given.get("cost")) | alone(given.get("group"))
     if changed := differing(made, wanted, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
@@ -243,5 +265,5 @@ def differing(made: Version, wanted: dict[str, Any], config: Settings) -> list[s
     config: the settings of its method, whose defaults are meant.
     """
     then = laid(made.config, type(config)().model_dump(mode="json"))
-    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue", "worth"}
+    every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue", "worth", "group"}
     return sorted(key for key in every if wanted.get(key) != then.get(key))

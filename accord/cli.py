@@ -254,7 +254,7 @@ def train(rest: list[str]) -> int:
     if "-h" in options or "--help" in options:
         return teach(method)
     given: dict[str, str] = {}
-    for name in ("start", "reward", "name", "reference", "beside", "cost"):
+    for name in ("start", "reward", "name", "reference", "beside", "cost", "group"):
         if f"--{name}" in options:
             at = options.index(f"--{name}")
             if at + 1 >= len(options):

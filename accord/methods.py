@@ -162,7 +162,9 @@ def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[
 
 def train(project: Project, method: str, name: str, **given: Any) -> Version:
     """One stage by any method, unless its version is there. Raises SettingsError when that was made otherwise."""
-    made = project.version(name)
+    made, group = project.version(name), given.get("group")
+    if group is not None and METHODS[method].section not in GROUPED:
+        raise SettingsError(f"--group {group!r}: {method} does not learn from beliefs; {', '.join(GROUPED)} do")
     if made is not None:
         meant(project, made, method, given)
     if method in build.TRAIN:
@@ -170,7 +172,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     entry, config = METHODS[method], settings(project.recipe, method)
     if made is None:
         return entry.stage(project, name, method, config, **given)
-    now = {**config.model_dump(mode="json"), **decides(project, entry.section, given.get("cost"))}
+    now = {**config.model_dump(mode="json"), **decides(project, entry.section, given.get("cost")), **build.alone(group)}
     if changed := build.differing(made, now, config):
         raise SettingsError(
             f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
@@ -179,6 +181,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     return made
 
 
+GROUPED = ("reward_model", "dpo", "kto")
+"""Sections whose methods can learn from the beliefs of one group of people alone."""
 ALONE = ("pretrain", "sft")
 """Methods that may begin without a version: there no --start says that too."""
 
@@ -233,7 +237,9 @@ ALSO: Sequence[tuple[str, Sequence[str], str]] = (
 def heading(method: str) -> str:
     """What stands above the settings of a method in its help: what else decides it, and where its own are given."""
     section = METHODS[method].section
-    also = [(how.format(section.replace("_", "-")), what) for how, on, what in ALSO if section in on]
+    also = [("--group NAME", "learn from the beliefs of one group of people alone (docs/believing.md)")]
+    also = also if section in GROUPED else []
+    also += [(how.format(section.replace("_", "-")), what) for how, on, what in ALSO if section in on]
     lines = "".join(f"  {how:<23} {what}\n" for how, what in also)
     also_told = f"Also decided by (accord loop --help tells each):\n{lines}\n" if also else ""
     return f"{told_of(section)}{also_told}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"

@@ -11,6 +11,7 @@ from accord import ordering
 from accord.acting import decides, kept, opened, wanted
 from accord.algorithms import best_of_n, dpo, grpo, kto, online_dpo
 from accord.anchors import anchor, frozen
+from accord.build import alone, beliefs_of
 from accord.config import SettingsError
 from accord.project import Project
 from accord.records import Comparison, Critique, Feedback, Preference, Prompt, Question, Rating, Sample, Version, digest
@@ -28,16 +29,20 @@ def train_dpo(
     start: str | None = None,
     reference: str | None = None,
     beliefs: Sequence[Preference] | None = None,
+    group: str | None = None,
     **rest: Any,
 ) -> Version:
-    """Learn from comparisons. Drift is measured from `reference`; without one, from the policy that it starts from."""
+    """Learn from comparisons. Drift is measured from `reference`; without one, from the policy that it starts from.
+
+    group: of whose beliefs alone.
+    """
     start = wanted(project, method, "start", "policy", start)
-    beliefs = project.preferences("train") if beliefs is None else beliefs
+    beliefs = beliefs_of(project, "train", group) if beliefs is None else beliefs
     if not beliefs:
         raise SettingsError(f"{method} learns from beliefs about train prompts, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
-    data, held = [belief.id for belief in beliefs], project.preferences("test")
-    more = decides(project, "dpo")
+    data, held = [belief.id for belief in beliefs], beliefs_of(project, "test", group)
+    more = decides(project, "dpo") | alone(group)
     run = project.run(name, config, start=start, reference=reference or start, beliefs=digest(data), **more)
     learned = encoder.comparisons(beliefs, *project.looked_up(beliefs))
     unseen = encoder.comparisons(held, *project.looked_up(held)) if held else None
@@ -61,19 +66,23 @@ def train_kto(
     start: str | None = None,
     reference: str | None = None,
     beliefs: Sequence[Preference] | None = None,
+    group: str | None = None,
     **rest: Any,
 ) -> Version:
-    """Learn from answers that are good or bad: both sides of beliefs, and what people said of single answers."""
+    """Learn from answers that are good or bad: both sides of beliefs, and what people said of single answers.
+
+    group: of whose beliefs alone, and what these people said.
+    """
     start = wanted(project, method, "start", "policy", start)
-    beliefs = project.preferences("train") if beliefs is None else beliefs
-    net, data = verdicts(project, beliefs)
+    beliefs = beliefs_of(project, "train", group) if beliefs is None else beliefs
+    net, data = verdicts(project, beliefs, everybody=group is None)
     samples = project.store.get_many(Sample, net)
     prompts = project.store.get_many(Prompt, dict.fromkeys(sample.prompt for sample in samples.values()))
     pairs = [(prompts[sample.prompt], sample) for sample in samples.values()]
     if not pairs:
         raise SettingsError(f"{method} learns from good and bad answers, and {project.folder} has none: {WAYS}")
     policy, encoder = project.policy(start)
-    more = decides(project, "kto")
+    more = decides(project, "kto") | alone(group)
     run = project.run(name, config, start=start, reference=reference or start, verdicts=digest(net), **more)
     examples = encoder.segment(pairs, [abs(net[sample.id]) for _, sample in pairs])
     encoder.report.warn(name)
@@ -92,13 +101,17 @@ def train_kto(
     return project.keep(name, "policy", method, policy.model, encoder.tokenizer, start, config, data, figures, **more)
 
 
-def verdicts(project: Project, beliefs: Sequence[Preference]) -> tuple[dict[str, float], list[str]]:
+def verdicts(
+    project: Project, beliefs: Sequence[Preference], everybody: bool = True
+) -> tuple[dict[str, float], list[str]]:
     """Sample id -> how good (above 0) or how bad (below 0) it was found, and ids of the beliefs and feedback behind it.
 
     A belief counts weight (2 probability - 1) for its better answer and as much against the other, so an answer from
     the middle of a ranking counts little, and one that is even is left out. To this come, with 1 each, what stands in
     the store and compares nothing: a rating of one answer above or below the middle of its scale, a critique whose
     places speak for or against it, and `both_bad`. Only answers to train prompts count.
+
+    everybody: also of people on whom none of the beliefs rests.
     """
     net: dict[str, float] = {}
     for belief in beliefs:
@@ -106,7 +119,9 @@ def verdicts(project: Project, beliefs: Sequence[Preference]) -> tuple[dict[str,
         net[belief.chosen] = net.get(belief.chosen, 0.0) + sure
         net[belief.rejected] = net.get(belief.rejected, 0.0) - sure
     compared = {one for belief in beliefs for one in belief.feedback}
-    said = [one for one in project.store.feedback() if isinstance(one.answer, Comparison | Rating | Critique)]
+    said = list(project.store.feedback())
+    theirs = {one.annotator for one in said if everybody or one.id in compared}
+    said = [one for one in said if one.annotator in theirs and isinstance(one.answer, Comparison | Rating | Critique)]
     questions = project.store.get_many(Question, dict.fromkeys(one.question for one in said))
     prompts = project.store.get_many(Prompt, dict.fromkeys(question.prompt for question in questions.values()))
     used = [belief.id for belief in beliefs]

@@ -178,7 +178,8 @@ def train_help() -> str:
     """How a stage is trained, and by which methods."""
     from accord.methods import METHODS
 
-    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--cost VERSION] [--reference VERSION] [--name NAME]"
+    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--cost VERSION] [--reference VERSION]"
+    given += " [--group NAME] [--name NAME]"
     lines = [f"  {name:<13} {one.caption}" for name, one in METHODS.items()]
     return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines])
 

@@ -175,7 +175,7 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
     if verb == "train" and rest:
         assert rest[0] in METHODS or rest[0] == "METHOD"
         rest = rest[1:]
-        for name in ("start", "reward", "reference", "name", "beside", "cost"):
+        for name in ("start", "reward", "reference", "name", "beside", "cost", "group"):
             if f"--{name}" in rest:
                 at = rest.index(f"--{name}")
                 rest = rest[:at] + rest[at + 2 :]
