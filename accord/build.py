@@ -7,6 +7,7 @@ from its checkpoint.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -25,6 +26,7 @@ from accord.earned import asked
 from accord.project import Project, named, parted, scores
 from accord.records import Content, Demonstration, Preference, Prompt, Sample, Version, digest, named_id
 from accord.run import Run, seed_of
+from accord.run.stateful import difference
 from accord.worlds.text import models, reworded
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.folder import uncalibrated
@@ -251,12 +253,19 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     config: Settings = other.learning if other else getattr(project.recipe, method) or sft.Config()
     wanted = config.model_dump(mode="json")
     wanted |= decides(project, method, given.get("cost")) | alone(given.get("group"))
-    if changed := differing(made, wanted, config):
-        raise SettingsError(
-            f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
-            "Give the new one another --name, or use another --project (accord quickstart --fresh begins anew)."
-        )
+    refuse(project, made, wanted, config)
     return made
+
+
+def refuse(project: Project, made: Version, wanted: dict[str, Any], config: Settings) -> None:
+    """Raises SettingsError, with both values of each, when a version was made with other settings than are wanted."""
+    if names := differing(made, wanted, config):
+        then, now = ({n: values.get(n) for n in names} for values in (_then(made, config), wanted))
+        raise SettingsError(
+            f"{made.name} is in {project.folder} already, made with other settings of {', '.join(names)} "
+            f"({difference(json.dumps(then), json.dumps(now))}). Set them as they are there, give the new one another "
+            "--name, or use another --project (accord quickstart --fresh begins anew)."
+        )
 
 
 def differing(made: Version, wanted: dict[str, Any], config: Settings) -> list[str]:
@@ -264,6 +273,10 @@ def differing(made: Version, wanted: dict[str, Any], config: Settings) -> list[s
 
     config: the settings of its method, whose defaults are meant.
     """
-    then = laid(made.config, type(config)().model_dump(mode="json"))
+    then = _then(made, config)
     every = {*wanted, *HELD, *paid.KEYS, "order", "dialogue", "worth", "group"}
     return sorted(key for key in every if wanted.get(key) != then.get(key))
+
+
+def _then(made: Version, config: Settings) -> dict[str, Any]:
+    return laid(made.config, type(config)().model_dump(mode="json"))

@@ -173,11 +173,7 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
     if made is None:
         return entry.stage(project, name, method, config, **given)
     now = {**config.model_dump(mode="json"), **decides(project, entry.section, given.get("cost")), **build.alone(group)}
-    if changed := build.differing(made, now, config):
-        raise SettingsError(
-            f"{name} is in {project.folder} already, made with other settings of {', '.join(changed)}. "
-            "Give the new one another --name, or use another --project."
-        )
+    build.refuse(project, made, now, config)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from accord.algorithms.beside import Config as BesideConfig
 from accord.algorithms.best_of_n import Config as BestConfig
@@ -24,6 +24,7 @@ from accord.algorithms.sft import Config as SftConfig
 from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
+from accord.rewards.rules import written
 from accord.run import OptimiserConfig, RunConfig
 from accord.terms import Cost, Engine, Judging, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
@@ -112,6 +113,12 @@ class Worth(Settings):
     """Weight of being written in the script of `language`, 1 or 0."""
     language: str = "en"
     """Language for `script`, as `en` or `zh`."""
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, language: str) -> str:
+        written(language)
+        return language
 
     @property
     def rules(self) -> bool:

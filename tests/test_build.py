@@ -487,7 +487,10 @@ def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:
 def test_a_finished_ppo_is_not_taken_for_one_with_another_critic(made: Project) -> None:
     train(made, "ppo", "acted", start="sft", reward="reward")
     assert train(made, "ppo", "acted", start="sft", reward="reward").name == "acted"
-    with pytest.raises(SettingsError, match="made with other settings of critic, rollout"):
+    with pytest.raises(
+        SettingsError,
+        match=r"settings of critic, rollout \(critic: .* here; rollout: \d+ there, \d+ here\)",
+    ):
         train(with_(made, critic="shared", rollout=4), "ppo", "acted", start="sft", reward="reward")
 
 

@@ -188,7 +188,23 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "ml": ("MALAYALAM",), "ta": ("TAMIL",), "te": ("TELUGU",), "th": ("THAI",), "ko": ("HANGUL",),
     "ja": ("HIRAGANA", "KATAKANA", "CJK"), "zh": ("CJK",), "hy": ("ARMENIAN",), "ka": ("GEORGIAN",),
 }  # fmt: skip
-"""Script, as the first word of its letters' Unicode names, by language. All other languages count as Latin."""
+"""Script, as the first word of its letters' Unicode names, by language."""
+LATIN = frozenset(
+    """
+    af az bs ca cs cy da de en eo es et eu fi fil fo fr fy ga gd gl ha hr ht hu id ig is it jv ku la lb lt lv mg mi ms
+    mt nb nl nn no oc pl pt qu rm ro rw sk sl sm sn so sq st su sv sw tl tn tr ts vi wo xh yo zu
+    """.split()  # noqa: SIM905 - a list of them would take eighty lines
+)
+"""Languages that are written in Latin letters."""
+
+
+def written(language: str) -> tuple[str, ...]:
+    """The script of a language, by its code: `en`, `zh`, `pt-br`. Raises ValueError for a code that is not known."""
+    code = language.split("-")[0].lower()
+    if code not in SCRIPTS and code not in LATIN:
+        known = ", ".join(sorted({*SCRIPTS, *LATIN}))
+        raise ValueError(f"language={language!r} is no code that is known; there are: {known}")
+    return SCRIPTS.get(code, ("LATIN",))
 
 
 def script(language: str, share: float = 0.8) -> Rule:

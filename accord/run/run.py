@@ -302,7 +302,7 @@ class Run:
         if state["settings"] != mine:
             raise SettingsError(
                 f"{self.folder} holds a checkpoint of other settings ({difference(state['settings'], mine)}). "
-                "Use another folder, or delete this one to begin anew."
+                "Set them as they are there, give this run another name, or delete that folder to begin anew."
             )
         if set(state["tracked"]) != set(self._tracked):
             raise ValueError(f"{self.folder} tracks {sorted(state['tracked'])}, this run {sorted(self._tracked)}")

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accord.config import SettingsError, build
+from accord.recipe import Recipe
 from accord.records import Message, Prompt, Sample, Text
 from accord.rewards import rules
 from accord.rewards.rules import Rules, by_prompt, exact, final_answer, form, length, number, safe, script
@@ -121,6 +123,17 @@ def test_what_is_taken_is_quick_on_the_worst_text():
         safe("(")
     with pytest.raises(ValueError, match="or fit the whole answer"):
         safe(".*a.*", whole=False)
+
+
+def test_a_language_is_a_code_that_is_known():
+    """Anything else would be taken for one of Latin letters, in silence."""
+    assert rules.written("zh") == rules.written("zh-Hant") == ("CJK",)
+    assert rules.written("pt-BR") == ("LATIN",)
+    for wrong in ("xx", "chinese", ""):
+        with pytest.raises(ValueError, match=f"language='{wrong}' is no code that is known; there are: af, ar"):
+            rules.written(wrong)
+    with pytest.raises(SettingsError, match=r"worth\.language: Value error, language='chinese' is no code"):
+        build(Recipe, {"worth": {"language": "chinese"}})
 
 
 def test_languages_are_told_by_their_script():

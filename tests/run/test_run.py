@@ -169,7 +169,7 @@ def test_other_settings_are_refused_with_the_names_that_differ(tmp_path):
     for _ in run.steps(1):
         pass
     other = bench(tmp_path, {"clip": 0.2, "optimiser": {"learning_rate": 0.3, "beta1": 0.9}})
-    with pytest.raises(ValueError, match=r"optimiser\.learning_rate: 0\.1 there, 0\.3 here\)\. Use another folder"):
+    with pytest.raises(ValueError, match=r"optimiser\.learning_rate: 0\.1 there, 0\.3 here\)\. Set them as"):
         next(other.steps(1))
     assert list(bench(tmp_path, settings).steps(1)) == []
 
