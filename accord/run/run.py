@@ -209,7 +209,7 @@ class Run:
             norm = shards.clip(parameters, self._optimiser_config.clip)
         else:
             ranks.add_gradients(parameters)
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._optimiser_config.clip))
+            norm = gradients.clipped(parameters, self._optimiser_config.clip)
         if not math.isfinite(norm):
             self._optimiser.zero_grad(set_to_none=True)
             raise NonFinite(
