@@ -18,7 +18,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ASLEEP = {"GOMP_SPINCOUNT": "20000"}
 """Threads of both sides sleep while they wait, as `accord` has it: what little else the machine does spoils less."""
-KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2000 << 20)}
+KEPT = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(2000 << 20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 """What accord.worlds.text.heap asks of the C library, as an environment: lent to a peer it counts as its best."""
 
 
@@ -27,7 +31,7 @@ class Lane:
 
     def __init__(self, python: str, module: str, job: Mapping[str, Any], threads: int, kept: bool = False) -> None:
         """python: whose environment; module: `bench.ours` or `bench.theirs`; kept: lend it `KEPT`."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "PYTHON"))}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "PYTHON"))}
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}
         self.name = module + " (kept heap)" * kept
         self.noise = Path(job["folder"]) / f"{module}{'.kept' * kept}.{job['work']}.txt"

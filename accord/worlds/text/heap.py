@@ -29,10 +29,32 @@ def keep() -> bool:
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        mallopt = library.mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(_MMAP, 1 << 30)) and bool(mallopt(_TRIM, 2000 << 20))
+    agreed = bool(mallopt(_MMAP, 1 << 30)) and bool(mallopt(_TRIM, 2000 << 20))
+    if agreed:
+        _broaden(library)
+    return agreed
+
+
+def _broaden(library: ctypes.CDLL, size: int = 900 << 20) -> None:
+    """Ask Linux to give the memory that will be kept in large pages: finding out where 4 KB each lie costs 2 % of PPO.
+
+    Nothing is used by it: the room is asked for, marked and given back, and stays with the process as what is kept.
+    """
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes, library.madvise.argtypes = (
+        [ctypes.c_void_p],
+        [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int],
+    )
+    rooms = [room for room in (library.malloc(size), library.malloc(size)) if room]
+    for room in rooms:
+        begin = -(-room // PAGE) * PAGE
+        library.madvise(begin, (room + size - begin) // PAGE * PAGE, getattr(mmap, "MADV_HUGEPAGE", 14))
+    for room in reversed(rooms):
+        library.free(room)
 
 
 class Broad:

@@ -54,6 +54,46 @@ def test_what_the_environment_says_about_memory_is_left_alone():
     assert faults("keep", MALLOC_ARENA_MAX="2")[0] == "False"
 
 
+BROAD = """
+import resource, sys
+import torch
+from accord.worlds.text.heap import keep
+if sys.argv[1] == "little":
+    room = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (300 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+def held(name):
+    return next(int(line.split()[1]) >> 10 for line in open("/proc/self/smaps_rollup") if line.startswith(name))
+before = held("Rss:")
+agreed = keep()
+used = held("Rss:") - before
+tensors = [torch.ones(2_000_000) for _ in range(12)]
+print(agreed, used, held("AnonHugePages:"))
+"""
+
+
+def broad(how: str) -> tuple[bool, int, int]:
+    """Whether it agreed, MB that it used by itself, and MB of large pages under a hundred MB of tensors."""
+    large = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not large.is_file() or "[never]" in large.read_text() or not Path("/proc/self/smaps_rollup").is_file():
+        pytest.skip("this kernel has no large pages, or does not tell of them")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    made = subprocess.run([sys.executable, "-c", BROAD, how], env=plain, capture_output=True, text=True, check=True)
+    agreed, used, found = made.stdout.split()
+    return agreed == "True", int(used), int(found)
+
+
+def test_what_is_kept_lies_in_large_pages_and_nothing_is_used_before_it_is_needed():
+    agreed, used, found = broad("much")
+    if not agreed:
+        pytest.skip("this C library does not take mallopt")
+    assert used <= 2
+    assert found >= 60
+
+
+def test_where_there_is_no_room_to_mark_everything_goes_on_as_before():
+    assert broad("little")[:2] == (True, 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("large", [False, True])
 def test_what_is_taken_is_zero_and_belongs_to_one_tensor(dtype, large):
