@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import subprocess
@@ -124,4 +125,5 @@ def test_large_pages_are_asked_for():
         return False
 
     assert asked(Broad(PAGE, torch.ones(1)).take(PAGE))
-    assert not asked(torch.zeros(PAGE))
+    plain = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    assert not asked(torch.frombuffer(plain, dtype=torch.uint8))
