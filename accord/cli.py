@@ -41,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch on the first word. Returns the exit status: 0 done, 1 waiting or measured as failed, 2 bad input."""
     # Threads of torch spin while they wait for each other: long spinning takes many times as long on busy cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    os.environ.setdefault(
-        "PYDANTIC_ERRORS_INCLUDE_URL", "0"
-    )  # a mistake in a setting is told here, not on a page there
+    # A mistake in a setting is told here, not on a page there.
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP)
@@ -62,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _guarded(VERBS[word], rest)
-    except (
-        KeyboardInterrupt
-    ):  # caught here, since reading the first libraries takes a second in which people change their minds
+    # Caught here, since reading the first libraries takes a second in which people change their minds.
+    except KeyboardInterrupt:
         at = " from the last checkpoint" if word in LONG else "; nothing is left half done"
         print(f"\naccord: stopped; the same command goes on{at}", file=sys.stderr)
         return 130

@@ -67,9 +67,11 @@ def unseen(project: Project) -> list[Prompt]:
 
     Raises SettingsError when there are none.
     """
-    every = sorted(project.store.all(Prompt, split="test"), key=lambda one: one.id)
+    if project.lab is None:
+        every = sorted(project.store.all(Prompt, split="test"), key=lambda one: one.id)
+    else:
+        every = project.prompts("test")
     needed = {CHECKED[name] for name in must(project.recipe) if name in CHECKED}
-    every = every if project.lab is None else project.prompts("test")
     found = [one for one in every if not needed or needed & set(one.checks)]
     if not found:
         raise SettingsError(

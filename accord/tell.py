@@ -83,8 +83,10 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     score = project.score(reward.name) if reward else None
 
     def valued(pairs: Pairs) -> list[float]:
-        if rules or gold:
-            return [rules.passes(*pair) if rules else gold(*pair).score for pair in pairs]  # type: ignore[misc]
+        if rules:
+            return [rules.passes(*pair) for pair in pairs]
+        if gold:
+            return [gold(*pair).score for pair in pairs]
         assert score is not None
         return [float(x) for x in score(pairs)]
 
