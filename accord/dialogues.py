@@ -13,7 +13,7 @@ from accord.config import SettingsError
 from accord.evaluate.story import Figure, Side
 from accord.lab import Asker
 from accord.project import Project
-from accord.protocols import Reward, Sampling
+from accord.protocols import Reward
 from accord.records import Prompt, Sample, Text
 from accord.rewards.learned import Learned
 from accord.rewards.rules import Rules
@@ -69,7 +69,7 @@ def user_of(project: Project, device: torch.device | str = "cpu", held_out: bool
     else:
         model, encoder = _outsider(project, config.user, device)
     seed = seed_of(recipe.seed, "user")
-    sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, config.user_tokens, seed=seed)
+    sampling = draw.sampling(max_tokens=config.user_tokens, seed=seed, stop_text=())
     return Speaker(encoder, Sampler(model), sampling, config.brief)
 
 
@@ -124,9 +124,7 @@ def talks(project: Project, version: str, prompts: Sequence[Prompt]) -> Pairs:
     """One dialogue of a version from each prompt, in their order; the same call gives the same dialogues."""
     policy, encoder = project.policy(version)
     draw, seed = project.recipe.draw, seed_of(project.recipe.seed, "dialogues")
-    sampling = Sampling(
-        draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, 1, encoder.stop, stop_text=draw.stop
-    )
+    sampling = draw.sampling(stop=encoder.stop)
     first = TextWorld(
         encoder, prompts, Sampler(policy.model, spell=encoder.spell), sampling, len(prompts), seed, version
     )

@@ -273,12 +273,12 @@ def _label(question: Question, said: Feedback | None) -> Preference | None:
 def kl(project: Project, before: str, after: str, answers: Pairs) -> Interval:
     """Nats per answer that the new policy has drifted, on its own answers: mean of log p_new - log p_old.
 
-    answers: those that are judged; where top_k or top_p cut their distribution, others are drawn from all of it, for
-    only so is the mean the divergence.
+    answers: those that are judged; where top_k, top_p or min_p cut their distribution, others are drawn from all of it,
+    for only so is the mean the divergence.
     """
     (new, encoder), (old, _) = project.policy(after), project.policy(before)
     draw, prompts = project.recipe.draw, list({prompt.id: prompt for prompt, _ in answers}.values())
-    if draw.top_k or draw.top_p < 1:
+    if draw.cuts:
         answers = project.sample(after, prompts, ANSWERS, "drift", uncut=True)
     segment = encoder.segment(answers, scoring=True)
     drift = np.zeros(len(segment))

@@ -20,7 +20,6 @@ from accord.batches import pack
 from accord.bridges.hub import placed
 from accord.config import Settings, SettingsError
 from accord.lab import Lab
-from accord.protocols import Sampling
 from accord.quality.latest import latest
 from accord.recipe import FileData, LabData, Recipe, follow
 from accord.records import PLAIN_NAME, Demonstration, Preference, Prompt, Sample, Text, Version, digest, named_id
@@ -255,7 +254,7 @@ class Project:
     ) -> TextWorld:
         """Where policies act: all of the distribution is drawn from, so log-probabilities are those of the actions."""
         draw, recipe, count = self.recipe.draw, self.recipe, answers or self.recipe.rollout_answers
-        sampling = Sampling(draw.temperature, max_tokens=draw.max_tokens, count=count, stop_text=draw.stop)
+        sampling = draw.uncut().sampling(count=count)
         sampler, batch = recipe.engine.over(policy.model, encoder.spell), min(recipe.rollout, len(prompts))
         return TextWorld(encoder, prompts, sampler, sampling, batch, seed_of(recipe.seed, name), name)
 
@@ -264,13 +263,12 @@ class Project:
     ) -> list[tuple[Prompt, Sample]]:
         """Answers of a version, `count` per prompt in order; the same call gives the same answers.
 
-        uncut: from the whole distribution, whatever the recipe's top_k and top_p.
+        uncut: from the whole distribution, whatever the recipe's top_k, top_p and min_p.
         """
         policy, encoder = self.policy(version)
         draw, seed = self.recipe.draw, seed_of(self.recipe.seed, name)
-        draw = draw.model_copy(update={"top_k": 0, "top_p": 1.0}) if uncut else draw
-        cut, ends = (draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens), encoder.stop
-        sampling, made = Sampling(*cut, count, ends, seed, stop_text=draw.stop), self.version(version)
+        draw, made = draw.uncut() if uncut else draw, self.version(version)
+        sampling = draw.sampling(count=count, stop=encoder.stop, seed=seed)
         sampler = Sampler(policy.model, spell=encoder.spell)
         done = sampler.generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)
         return [
@@ -282,7 +280,7 @@ class Project:
                     content=encoder.text(one.tokens, one.finished),
                     finished=one.finished,
                     version=made.id if made else None,
-                    sampling={"temperature": draw.temperature, "top_k": draw.top_k, "top_p": draw.top_p, "seed": seed},
+                    sampling=draw.told() | {"seed": seed},
                 ),
             )
             for one in sorted(done, key=lambda one: (one.prompt, one.index))

@@ -26,7 +26,7 @@ from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.rewards.rules import written
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Engine, Judging, Members, Orders, PolicyMethod, Steps
+from accord.terms import Cost, Draw, Engine, Judging, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
@@ -62,21 +62,6 @@ class Collect(Settings):
     """Simulated people of the lab; real ones (through the store, docs/loop.md); or nobody: learn from what is there."""
     people: int = Field(default=20, ge=1)
     """How many simulated people there are."""
-
-
-class Draw(Settings):
-    """How answers are drawn, in collecting, PPO and judging alike."""
-
-    temperature: float = Field(default=1.0, gt=0)
-    """Higher is more varied. The same number divides the logits in scoring."""
-    top_k: int = Field(default=0, ge=0)
-    """Only the k likeliest tokens; 0 for all. PPO always samples from all."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Only the likeliest tokens that make up this share. PPO always samples from all."""
-    max_tokens: int = Field(default=28, ge=1)
-    """Longer answers are cut."""
-    stop: tuple[str, ...] = ()
-    """Texts that end an answer besides its end of text; they stay in it."""
 
 
 class Beside(Settings):

@@ -210,7 +210,6 @@ def speakers(folder: Path, names: Sequence[str]) -> list[Speaker]:
     """Versions of a project as somebody to talk with, drawing as the recipe says."""
     from accord.config import SettingsError
     from accord.project import Project
-    from accord.protocols import Sampling
     from accord.recipe import recipe
     from accord.web.chat import Speaker
     from accord.worlds.text.generate import Sampler
@@ -227,10 +226,8 @@ def speakers(folder: Path, names: Sequence[str]) -> list[Speaker]:
             )
         policy, encoder = project.policy(name)
         draw = project.recipe.draw
-        said = {"temperature": draw.temperature, "top_k": draw.top_k, "top_p": draw.top_p}
-        sampling = Sampling(draw.temperature, draw.top_k, draw.top_p, 0.0, draw.max_tokens, 1, encoder.stop)
-        speak = speaking(Sampler(policy.model), encoder, sampling)
-        found.append(Speaker(speak, version.id, said))
+        speak = speaking(Sampler(policy.model), encoder, draw.sampling(stop=encoder.stop))
+        found.append(Speaker(speak, version.id, draw.told()))
     return found
 
 
@@ -246,15 +243,22 @@ def speaking(generator: Generator, encoder: Encoder, sampling: Sampling, few: in
         prompt, said, finished = encoder.prompt(Text(messages=tuple(messages))), list[int](), False
         while not finished and len(said) < sampling.max_tokens:
             part = min(few, sampling.max_tokens - len(said))
-            drawn = replace(sampling, max_tokens=part, seed=seed_of(seed, len(said)))
+            drawn = replace(sampling, max_tokens=part, seed=seed_of(seed, len(said)), stop_text=())
             with turn:
                 (one,) = generator.generate([[*prompt, *said]], drawn)
-            said += one.tokens
-            finished = one.finished
+            ends = ended(said, one.tokens, sampling.stop_text, encoder)
+            said += one.tokens[:ends]
+            finished = one.finished or ends is not None
             text = encoder.text(said, finished).messages[0].content
             yield Piece(text if finished else text.rstrip("\ufffd"), finished)
 
     return speak
+
+
+def ended(said: Sequence[int], newest: Sequence[int], texts: Sequence[str], encoder: Encoder) -> int | None:
+    """How many of the newest tokens it takes until one of the texts that end an answer is said; None: it is not."""
+    spelt = (encoder.spell([*said, *newest[: count + 1]]) for count in range(len(newest))) if texts else ()
+    return next((at for at, text in enumerate(spelt, 1) if any(end in text for end in texts)), None)
 
 
 def _place(project: Path, store: str) -> str:

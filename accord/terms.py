@@ -1,4 +1,4 @@
-"""On which terms: what files there are, who draws answers, how reward models speak as one, what may cost, orders."""
+"""On which terms: what files there are, who draws answers and how, how rewards are one, what may cost, orders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from accord.algorithms.curriculum import Config as CurriculumConfig
 from accord.config import Settings
 from accord.engines.vllm import Vllm
-from accord.protocols import Generator
+from accord.protocols import Generator, Sampling
 from accord.rewards.lagrange import Constraint
 from accord.rewards.steps import Join
 from accord.worlds.text.generate import Sampler
@@ -23,6 +23,43 @@ PolicyMethod = Literal[
 """Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
 RuleName = Literal["exact", "follows", "length", "form", "script"]
 """Rules that `worth` can give a weight, and that answers can be judged by."""
+
+
+class Draw(Settings):
+    """How answers are drawn, in collecting, PPO and judging alike."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Higher is more varied. The same number divides the logits in scoring."""
+    top_k: int = Field(default=0, ge=0)
+    """Only the k likeliest tokens; 0 for all. PPO always samples from all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Only the likeliest tokens that make up this share. PPO always samples from all."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Only tokens at least this times as likely as the likeliest (Nguyen et al. 2024); 0 for all. PPO always samples
+    from all."""
+    max_tokens: int = Field(default=28, ge=1)
+    """Longer answers are cut."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer besides its end of text; they stay in it."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some tokens cannot be drawn."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+    def uncut(self) -> Draw:
+        """The same from the whole distribution."""
+        return self.model_copy(update={"top_k": 0, "top_p": 1.0, "min_p": 0.0})
+
+    def sampling(self, **beside: Any) -> Sampling:
+        """What a generator is told, with more of its fields beside."""
+        known: dict[str, Any] = {"max_tokens": self.max_tokens, "stop_text": self.stop} | beside
+        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, **known)
+
+    def told(self) -> dict[str, float]:
+        """What is kept beside an answer: how its distribution was changed."""
+        told: dict[str, float] = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        return told | ({"min_p": self.min_p} if self.min_p else {})
 
 
 class Members(Settings):

@@ -109,6 +109,9 @@ class Letterer:
     def prompt(self, content: Text) -> list[int]:
         return [len(content.messages)]
 
+    def spell(self, tokens: Sequence[int]) -> str:
+        return "".join(chr(96 + t) for t in tokens)
+
     def text(self, tokens: Sequence[int], finished: bool) -> Text:
         said = "".join(chr(96 + t) for t in (tokens[:-1] if finished else tokens))
         return Text(messages=(Message(role="assistant", content=said),))
@@ -120,6 +123,20 @@ def test_any_generator_speaks_piece_by_piece(most: int, said: str, ended: bool) 
     pieces = list(speak([Message(role="user", content="x")], 1))
     assert [piece.text for piece in pieces[:1]] == ["bcde"]
     assert (pieces[-1].text, pieces[-1].finished) == (said, ended)
+
+
+class Ender(Letterer):
+    """An encoder whose answers end without a token of their own."""
+
+    def text(self, tokens: Sequence[int], finished: bool) -> Text:
+        return Text(messages=(Message(role="assistant", content=self.spell(tokens)),))
+
+
+@pytest.mark.parametrize(("stop", "said"), [("c", "bc"), ("ef", "bcdef"), ("fgh", "bcdefgh")])
+def test_a_text_that_ends_answers_ends_talk_too_wherever_its_pieces_are_cut(stop: str, said: str) -> None:
+    speak = speaking(Letters(), Ender(), Sampling(max_tokens=9, stop_text=("xyz", stop)), few=4)  # type: ignore[arg-type]
+    last = list(speak([Message(role="user", content="x")], 1))[-1]
+    assert (last.text, last.finished) == (said, True)
 
 
 def test_a_tiny_model_of_a_project_talks(tmp_path: Any) -> None:
