@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from accord.config import Settings
+from accord.run.adamw import AdamW
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -59,15 +59,13 @@ class OptimiserConfig(Settings):
         return self.epsilon / math.sqrt(1 - self.beta2**update) if self.adam == "tensorflow" else self.epsilon
 
 
-def make_optimiser(
-    modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]
-) -> torch.optim.AdamW:
+def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]) -> AdamW:
     """One AdamW over the trainable parameters of several modules, each once, in a fixed order.
 
     rates: learning rate of a module where it differs from the config's.
     """
     seen: set[int] = set()
-    groups: list[dict[str, object]] = []
+    groups: list[dict[str, Any]] = []
     for name, module in modules.items():
         rate = rates.get(name, config.learning_rate)
         fresh = [p for p in module.parameters() if p.requires_grad and id(p) not in seen]
@@ -82,16 +80,16 @@ def make_optimiser(
         raise ValueError(f"nothing to train: no parameter of {', '.join(modules)} requires a gradient")
     betas = (config.beta1, config.beta2)
     # One pass over weights, gradients and moments in place of one for each operation: 3.8 times as fast on a CPU.
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
+    return AdamW(groups, config.learning_rate, betas, config.epsilon)
 
 
-def pace(optimiser: torch.optim.Optimizer, config: OptimiserConfig, update: int, planned: int) -> float:
+def pace(optimiser: AdamW, config: OptimiserConfig, update: int, planned: int) -> float:
     """Set the rate and the epsilon of every group for one update, counted from 0. Returns the learning rate.
 
     Adam counts its own steps: updates that were planned and forgone move the schedule and not its memory.
     """
     factor = config.factor(update, planned)
-    taken = int(next(iter(optimiser.state.values()), {"step": 0})["step"])
+    taken = int(next((kept["step"] for kept in optimiser.state.values()), 0))
     for group in optimiser.param_groups:
         group["lr"] = group["base"] * factor
         group["eps"] = config.damping(taken + 1)

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from accord.config import Settings, SettingsError
 from accord.run.online import asking_the_hub
 from accord.worlds.text.adapters import base_of, is_adapter
+from accord.worlds.text.attention import keep_the_compiler_out
 
 Family = Literal["llama", "qwen3", "gemma3_text", "gpt2", "gpt_neox"]
 PACKAGE = "package:"
@@ -101,6 +102,7 @@ def compiled(model: nn.Module, wanted: bool) -> nn.Module:
     """The model, where wanted with each layer compiled at its first use; names and weights stay as they are."""
     if not wanted:
         return model
+    keep_the_compiler_out()
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part)]
     for layer in max(lists, key=lambda part: sum(weight.numel() for weight in part.parameters()), default=[]):
         layer.compile(dynamic=True)

@@ -1,16 +1,18 @@
-"""Accord's attention inside the models of `transformers`: each layer asks the layout of the pass who sees whom."""
+"""Accord's attention inside the models of `transformers`: each layer asks the layout of the pass who sees whom.
+
+Their code is imported when there is such a model and not before: it brings 120 MB of other libraries with it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "accord"
 
@@ -37,10 +39,17 @@ class Layout(Protocol):
         ...
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def asked(layout: Layout, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-    """What the layout says: its numbers are no part of a compiled layer, which is cut in two here."""
+def _asked(layout: Layout, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    """What the layout says."""
     return layout.attend(query, key, value, rule)
+
+
+_ASK: list[Callable[[Layout, Tensor, Tensor, Tensor, Rule], Tensor]] = [_asked]
+
+
+def keep_the_compiler_out() -> None:
+    """From now on what a layout says is no part of a compiled layer, which is cut in two there."""
+    _ASK[0] = torch.compiler.disable(_asked)  # type: ignore[no-untyped-call]
 
 
 def attention(
@@ -60,8 +69,10 @@ def attention(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout is not None:
         rule = Rule(int(module.layer_idx), scaling, sliding_window, softcap)  # type: ignore[arg-type]
-        return asked(layout, query, key, value, rule), None
+        return _ASK[0](layout, query, key, value, rule), None
     if softcap is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
@@ -71,8 +82,15 @@ def attention(
     return attended(query, key, value, additive(attention_mask, query.dtype), scaling, softcap).transpose(1, 2), None
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+@cache
+def registered() -> str:
+    """The name by which `transformers` calls `attention` from now on."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    return NAME
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

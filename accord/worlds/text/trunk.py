@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from accord.batches import Segment, padded
 from accord.run.account import HERE
 from accord.worlds.text import llama
-from accord.worlds.text.attention import NAME, Layout
+from accord.worlds.text.attention import Layout, registered
 from accord.worlds.text.heap import keep
 from accord.worlds.text.pack import Packed, packed, plain
 from accord.worlds.text.picked import picked
@@ -154,7 +154,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
         try:
             if getattr(config, "attention_chunk_size", None):
                 raise ValueError("it attends in chunks")
-            base.set_attn_implementation(NAME)
+            base.set_attn_implementation(registered())
             tried = packed(_tried(rows).to(device))
             ends = torch.stack([state[-1] for state in wanted])
             same = close(trunk.hidden(tried, tried.last), ends)
