@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from accord.algorithms import reward_model, sft
+from accord.algorithms.curriculum import by_length
 from accord.batches import Comparisons
 from accord.cli import main
 from accord.config import SettingsError
@@ -18,7 +19,7 @@ from tests.proofs.toy import CHANGES
 
 TOYS = {
     "transfer": (transfer, {"labels": (0, 8), "old_labels": 16, "train_prompts": 60, "test_prompts": 24, "steps": 4}),
-    "curriculum": (curriculum, {"labels": (16,), "probe": 8, "train_prompts": 40, "test_prompts": 12}),
+    "curriculum": (curriculum, {"labels": (16,), "probe": 8, "shown": (12,), "train_prompts": 40, "test_prompts": 12}),
     "semisupervised": (semisupervised, {"labels": (8,), "pool": 16, "calibration": 6, "stop": 6, "members": 2,
                                         "train_prompts": 70, "test_prompts": 12,
                                         "own": {"rounds": 1, "threshold": 0.51, "agreement": 0.51, "balance": 0}}),
@@ -35,18 +36,25 @@ WAYS = {
 @pytest.mark.parametrize("name", list(TOYS))
 def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_path, capsys, monkeypatch):
     module, config = TOYS[name]
+    first, learn = [], sft.train
+
+    def seen(lesson, policy, examples, run, *rest):
+        if run.order is not None:
+            dealt = run.order.comes(run.config.seed, 0, 8, 4, torch.Generator())
+            first.append(by_length(examples)[dealt].tolist())
+        return learn(lesson, policy, examples, run, *rest)
+
+    monkeypatch.setattr(sft, "train", seen)
     assert module.prove(1, tmp_path, lambda _: None, False, config, CHANGES) == 0
     printed = capsys.readouterr().out
     assert (tmp_path / f"{name}.md").read_text().strip() in printed
     assert (tmp_path / f"{name}.html").read_text().count("<svg") >= 1
     figures = json.loads((tmp_path / f"{name}.json").read_text())
-    rows = (
-        figures["Reward model"]["new"]
-        if name == "transfer"
-        else figures["values"]
-        if name == "semisupervised"
-        else figures
-    )
+    rows = {
+        "transfer": lambda: figures["Reward model"]["new"],
+        "curriculum": lambda: figures["Reward model"],
+        "semisupervised": lambda: figures["values"],
+    }[name]()
     assert {(row["at"], row["way"]) for row in rows} == WAYS[name]
     part = json.loads(next((tmp_path / f"{name}-1" / "parts").glob("[ow]*.json")).read_text())
     values = {"transfer": lambda: part["new"], "semisupervised": lambda: part["right"]}.get(name, lambda: part)()
@@ -57,6 +65,14 @@ def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_pa
         gold = {(row["at"], row["way"]): row["mean"]["estimate"] for row in figures["Policy"]["old"]}
         assert set(gold) == {(str(n), way) for n in (0, 8) for way in imitated.WAYS}
         assert gold["0", imitated.TUNED] == gold["0", imitated.LORA]
+
+    if name == "curriculum":
+        gold = {row["way"]: row["mean"]["estimate"] for row in figures["Policy"]}
+        assert list(gold) == ["random", *(f"{schedule} by length" for schedule in ("easy", "hard", "competence"))]
+        chance, easy, hard, growing = first
+        assert max(easy) < min(hard)
+        assert max(growing) < min(hard)
+        assert chance not in (easy, hard)
 
     def never(*_, **__):
         raise AssertionError("a model was taught again")
