@@ -196,8 +196,9 @@ class Project:
 
         def make() -> None:
             if not (folder / "tokenizer.json").is_file():
-                said = spelt(self.documents, self.store, getattr(self.recipe.data, "spelling", "texts"))
-                made = word_level(self.lab.words) if self.lab else train_bpe(said, self.recipe.vocabulary)
+                spelling, digits = (getattr(self.recipe.data, name, "") for name in ("spelling", "digits"))
+                read = spelt(self.documents, self.store, spelling)
+                made = word_level(self.lab.words) if self.lab else train_bpe(read, self.recipe.vocabulary, (), digits)
                 with models.whole(folder) as draft:
                     made.save_pretrained(draft)
 

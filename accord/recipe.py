@@ -261,7 +261,7 @@ def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Re
     return build(Recipe, values, str(path or "recipe"))
 
 
-BROUGHT = tuple(f"data.{name}" for name in ("kind", "lab", "documents", "texts", "spelling"))
+BROUGHT = tuple(f"data.{name}" for name in ("kind", "lab", "documents", "texts", "spelling", "digits"))
 GROUND = ("seed", "vocabulary", "model", "encode", *BROUGHT)
 """What every version of a project stands on."""
 ASKED = tuple(f"collect.{name}" for name in ("prompts", "answers", "form", "wanted", "people"))

@@ -185,6 +185,8 @@ class FileData(Settings):
     spelling: Literal["texts", "all"] = "texts"
     """What a tokenizer that is made here learns its pieces from: the texts alone, or also the prompts and answers that
     are learned from. Letters that it never saw are spelt byte by byte, three tokens to a Chinese character."""
+    digits: Literal["joined", "single"] = "joined"
+    """Whether such a tokenizer may join digits to pieces (`24`), or takes each for itself, as sums want it."""
     demonstrations: tuple[str, ...] = ()
     """Prompts with answers to imitate."""
     preferences: tuple[str, ...] = ()

@@ -68,3 +68,13 @@ def test_pieces_are_learned_from_what_is_said_only_where_that_is_asked(files: Pa
         assert not hidden & set(spelt(made.documents, made.store, spelling))
     assert counts["texts"] == 18
     assert counts["all"] <= 3
+
+
+def test_digits_stand_alone_where_that_is_asked(files: Path) -> None:
+    (files / "books.txt").write_text("in 2024 and in 2024 again. " * 20)
+    counts = {}
+    for digits in ("joined", "single"):
+        data = {"kind": "files", "root": str(files), "texts": ["books.txt"], "digits": digits}
+        made = Project(files / digits, recipe(None, {"data": data, "vocabulary": 300}))
+        counts[digits] = len(made.tokenizer().encode(" 2024"))
+    assert counts == {"joined": 1, "single": 5}

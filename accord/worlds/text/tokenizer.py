@@ -42,11 +42,14 @@ PLAIN = (
 """For a foreign model without a template: turns are named in words and closed by its end-of-text."""
 
 
-def train_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+def train_bpe(
+    texts: Iterable[str], vocabulary: int, special: Sequence[str] = (), digits: str = "joined"
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE learned from plain text (Sennrich et al. 2016 on bytes): any string goes in and out whole.
 
     texts: anything that yields strings. vocabulary: most entries in all, bytes and marks included. special: further
-    marks beside ours. The same texts give the same tokenizer. Raises ValueError when the vocabulary is too small.
+    marks beside ours. digits: `single` joins no digit to anything, so that a number is its digits, each a token.
+    The same texts give the same tokenizer. Raises ValueError when the vocabulary is too small.
     """
     marks = [*SPECIAL, *special]
     if vocabulary < BYTES + len(marks):
@@ -55,7 +58,9 @@ def train_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()
             f"vocabulary={vocabulary} does not hold {BYTES} bytes and {len(marks)} marks; use {least} or more"
         )
     engine = Tokenizer(models.BPE())
-    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut: Any = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alone = pre_tokenizers.Digits(individual_digits=True)
+    engine.pre_tokenizer = pre_tokenizers.Sequence([alone, cut]) if digits == "single" else cut
     engine.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

@@ -46,6 +46,19 @@ def test_the_saved_folder_opens_in_transformers_with_the_template(tmp_path):
     assert opened.pad_token == "<pad>"
 
 
+def test_digits_that_stand_alone_are_joined_to_nothing(tmp_path):
+    sums = ["24*24=576 foxes", " 24.50+24.50=49"] * 9
+    for digits, pieces in (("joined", 1), ("single", 2)):
+        made = train_bpe(sums, 330, digits=digits)
+        assert len(made.encode("24", add_special_tokens=False)) == pieces
+        made.save_pretrained(tmp_path / digits)
+        engine = unprefixed(open_tokenizer(tmp_path / digits))
+        for words in ("24 foxes, 2424", " 4 ", "٢٤ ½ 1e9\n7"):
+            assert made.decode(engine.encode(words).ids, clean_up_tokenization_spaces=False) == words
+    both = [made.decode([one]) for one in engine.encode("x24*576 foxes").ids]
+    assert [piece for piece in both if any(c.isdigit() for c in piece)] == list("24576")
+
+
 def test_words_are_lossless_and_marks_among_them_unknown():
     made = word_level(["the", "fox", "?", "Zürich"])
     ids = made("the fox ? Zürich")["input_ids"]
