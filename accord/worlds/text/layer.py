@@ -21,7 +21,9 @@ from torch.autograd.function import once_differentiable
 
 from accord.run.gradients import held
 from accord.worlds.text.attention import Rule
-from accord.worlds.text.tree import Tree, seen, unseen
+from accord.worlds.text.norms import add, normed, told, united, unnormed
+from accord.worlds.text.tails import Tails
+from accord.worlds.text.tree import Tree, each_head, seen, unseen
 
 ROWS = 1024
 """Rows that are worked on at a time. Products of 256 rows run at nine tenths of the rate of products of a thousand."""
@@ -45,6 +47,13 @@ class Plan:
     """[m] int64: the only places whose states are wanted, in order and each once; None for all."""
     learning: bool
     """Whether anything is kept for backward."""
+    tails: Tails | None = None
+    """How those places see, where they alone ask; None where every place does."""
+
+    @property
+    def asks(self) -> Tensor | None:
+        """[m] int64: the places that ask; None for all."""
+        return None if self.tails is None else self.at
 
 
 @dataclass(frozen=True)
@@ -80,17 +89,17 @@ class Layer(torch.autograd.Function):
         w = mingled(Weights(*given), plan.size)  # type: ignore[arg-type]
         before, after = (state.new_empty(len(state), 1) for _ in range(2))
         q, k, v, raw = _asked(state, w, plan, before)
-        answer, sums = seen(plan.tree, plan.rule, q, k, v)
+        answer, sums = _seen(plan, q, k, v)
         o, x = answer.flatten(1), state
         if plan.at is not None:
-            o, x = o[plan.at], x[plan.at]
+            o, x = o if plan.tails else o[plan.at], x[plan.at]
         h, made = torch.empty_like(x), torch.empty_like(x)
         rows = len(x) if plan.learning else min(len(x), ROWS)
         gate, up = (x.new_empty(rows, len(w.gate)) for _ in range(2))
         for s in stretches(len(x)):
             kept = s if plan.learning else slice(0, s.stop - s.start)
             torch.addmm(x[s], o[s], w.out.t(), out=h[s])
-            read = _read(h[s], w.after, plan.epsilon, after[s])
+            read = told(h[s], w.after, plan.epsilon, after[s])
             g, u = torch.mm(read, w.gate.t(), out=gate[kept]), torch.mm(read, w.up.t(), out=up[kept])
             torch.addmm(h[s], torch.nn.functional.silu(g).mul_(u), w.down.t(), out=made[s])
         if plan.learning:
@@ -109,7 +118,7 @@ class Layer(torch.autograd.Function):
         wants = Weights(*ctx.needs_input_grad[2:])
         sums, raw = rest[: ctx.sums], rest[ctx.sums :]
         grad = grad.contiguous()
-        o = answer.flatten(1) if plan.at is None else answer.flatten(1)[plan.at]
+        o = answer.flatten(1) if plan.at is None or plan.tails else answer.flatten(1)[plan.at]
         own = {
             f.name: into
             for f, weight in zip(fields(Weights), ctx.own, strict=True)
@@ -133,15 +142,16 @@ class Layer(torch.autograd.Function):
                 _gain(by, "up", by_up, read)
             into = torch.mm(by_gate, w.gate).addmm_(by_up, w.up)
             torch.addcmul(
-                grad[s], _unnormed(into, w.after, unit, by, "after" if wants.after else ""), after[s], out=by_h[s]
+                grad[s], unnormed(into, w.after, unit, by, "after" if wants.after else ""), after[s], out=by_h[s]
             )
             if wants.out:
                 _gain(by, "out", by_h[s], o[s])
             torch.mm(by_h[s], w.out, out=by_o[s])
         if plan.at is not None:
             by_h = by_h.new_zeros(state.shape).index_copy_(0, plan.at, by_h)
-            by_o = by_o.new_zeros(len(state), by_o.shape[1]).index_copy_(0, plan.at, by_o)
-        by_q, by_k, by_v = unseen(plan.tree, plan.rule, by_o.view(answer.shape), q, k, v, answer, sums)
+            if not plan.tails:
+                by_o = by_o.new_zeros(len(state), by_o.shape[1]).index_copy_(0, plan.at, by_o)
+        by_q, by_k, by_v = _unseen(plan, by_o.view(answer.shape), q, k, v, answer, sums)
         by_state = _before(state, before, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
         for name in MINGLED & by.keys():
             by[name] = apart(by[name], plan.size)
@@ -149,27 +159,59 @@ class Layer(torch.autograd.Function):
         return by_state if ctx.needs_input_grad[0] else None, None, *rest_of
 
 
+def _seen(plan: Plan, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """What each place that asks finds [n, heads, d], and what is kept of it."""
+    if plan.tails is None:
+        return seen(plan.tree, plan.rule, q, k, v)
+    answer, sums = plan.tails.forward(q, each_head(k, q), each_head(v, q), plan.rule.scaling)
+    return answer, [sums]
+
+
+def _unseen(
+    plan: Plan, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, answer: Tensor, sums: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of queries, keys and values."""
+    if plan.tails is None:
+        return unseen(plan.tree, plan.rule, grad, q, k, v, answer, sums)
+    by_q, *both = plan.tails.backward(grad, q, each_head(k, q), each_head(v, q), answer, sums[0], plan.rule.scaling)
+    if k.shape[1] < q.shape[1]:
+        both = [t.view(*k.shape[:2], -1, k.shape[2]).sum(2) for t in both]
+    return by_q, both[0], both[1]
+
+
 def _asked(state: Tensor, w: Weights, plan: Plan, size: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Turned queries and keys, and values, [N, heads, d] each; and queries and keys before their norms, if any.
+    """Turned queries [n, heads, d], turned keys, and values [N, heads, d]; queries and keys before their norms, if any.
 
     size: [N, 1], to be filled with one over the length of each state.
     """
-    count = len(state)
-    q, k, v = (state.new_empty(count, len(part)) for part in (w.query, w.key, w.value))
+    count, at = len(state), plan.asks
+    q = state.new_empty(count if at is None else len(at), len(w.query))
+    k, v = (state.new_empty(count, len(part)) for part in (w.key, w.value))
     raw = [torch.empty_like(t) for t in (q, k)] if w.query_norm is not None else []
+
+    def linear(n: int, read: Tensor, circle: Tensor, s: slice) -> None:
+        """The queries, keys or values (n = 0, 1, 2) of some rows."""
+        made = (q, k, v)[n][s]
+        torch.mm(read, (w.query, w.key, w.value)[n].t(), out=made)
+        if (bias := (w.query_bias, w.key_bias, w.value_bias)[n]) is not None:
+            made.add_(bias)
+        if n == 2:
+            return
+        if (norm := (w.query_norm, w.key_norm)[n]) is not None:
+            raw[n][s] = made
+            heads = made.view(len(made), -1, plan.size)
+            heads.copy_(normed(heads, norm, plan.epsilon))
+        turn(made, circle)
+
     for s in stretches(count):
-        read = _read(state[s], w.before, plan.epsilon, size[s])
-        for made, part, bias in ((q, w.query, w.query_bias), (k, w.key, w.key_bias), (v, w.value, w.value_bias)):
-            torch.mm(read, part.t(), out=made[s])
-            if bias is not None:
-                made[s].add_(bias)
-        for n, (made, norm) in enumerate(((q, w.query_norm), (k, w.key_norm))):
-            if norm is not None:
-                raw[n][s] = made[s]
-                heads = made[s].view(s.stop - s.start, -1, plan.size)
-                heads.copy_(normed(heads, norm, plan.epsilon))
-            turn(made[s], plan.forth[s])
-    q, k, v = (t.view(count, -1, plan.size) for t in (q, k, v))
+        read = told(state[s], w.before, plan.epsilon, size[s])
+        for n in (0, 1, 2) if at is None else (1, 2):
+            linear(n, read, plan.forth[s], s)
+    if at is not None:
+        for s in stretches(len(at)):
+            some = at[s]
+            linear(0, (state[some] * size[some]).mul_(w.before), plan.forth[some], s)
+    q, k, v = (t.view(len(t), -1, plan.size) for t in (q, k, v))
     return q, k, v, raw
 
 
@@ -184,66 +226,49 @@ def _before(
     plan: Plan,
     by: dict[str, Tensor],
 ) -> Tensor:
-    """The gradient of the state, from those of queries, keys and values [N, heads, d], added to by_h [N, D]."""
+    """The gradient of the state, from those of queries, keys and values [n or N, heads, d], added to by_h [N, D]."""
+
+    def linear(n: int, read: Tensor, circle: Tensor, s: slice, into: Tensor | None) -> Tensor:
+        """What queries, keys or values (n = 0, 1, 2) of some rows bring to what they were read from."""
+        part, name = heads[n][s], ("query", "key", "value")[n]
+        if n < 2:
+            turn(part.flatten(1), circle)
+            norm = w.query_norm if n == 0 else w.key_norm
+            if norm is not None:
+                own, own_size = united(raw[n][s].view(part.shape), plan.epsilon)
+                learns = name + "_norm" if getattr(wants, name + "_norm") else ""
+                part = unnormed(part, norm, own, by, learns).mul_(own_size)
+        part = part.flatten(1)
+        if getattr(wants, name):
+            _gain(by, name, part, read)
+        if getattr(wants, name + "_bias"):
+            add(by, name + "_bias", part.sum(0))
+        weight: Tensor = getattr(w, name)
+        return part @ weight if into is None else into.addmm_(part, weight)
+
+    at, brought = plan.asks, state.new_empty(0)
+    if at is not None:
+        brought = state.new_empty(len(at), state.shape[1])
+        for s in stretches(len(at)):
+            some = at[s]
+            brought[s] = linear(0, (state[some] * size[some]).mul_(w.before), plan.back[some], s, None)
     for s in stretches(len(state)):
         unit = state[s] * size[s]
         read = unit * w.before
         into: Tensor | None = None
-        for n, name in enumerate(("query", "key", "value")):
-            part = heads[n][s]
-            if n < 2:
-                turn(part.flatten(1), plan.back[s])
-                norm = w.query_norm if n == 0 else w.key_norm
-                if norm is not None:
-                    own, own_size = united(raw[n][s].view(part.shape), plan.epsilon)
-                    learns = name + "_norm" if getattr(wants, name + "_norm") else ""
-                    part = _unnormed(part, norm, own, by, learns).mul_(own_size)
-            part = part.flatten(1)
-            if getattr(wants, name):
-                _gain(by, name, part, read)
-            if getattr(wants, name + "_bias"):
-                _add(by, name + "_bias", part.sum(0))
-            weight = getattr(w, name)
-            into = part @ weight if into is None else into.addmm_(part, weight)
+        for n in (0, 1, 2) if at is None else (1, 2):
+            into = linear(n, read, plan.back[s], s, into)
         assert into is not None
-        by_h[s].addcmul_(_unnormed(into, w.before, unit, by, "before" if wants.before else ""), size[s])
+        if at is not None:
+            first, last = torch.searchsorted(at, torch.tensor([s.start, s.stop])).tolist()
+            into.index_add_(0, at[first:last] - s.start, brought[first:last])
+        by_h[s].addcmul_(unnormed(into, w.before, unit, by, "before" if wants.before else ""), size[s])
     return by_h
 
 
 def stretches(count: int) -> list[slice]:
     """Rows in parts."""
     return [slice(first, min(first + ROWS, count)) for first in range(0, count, ROWS)]
-
-
-def united(state: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """State [..., D] over its root mean square, and one over that [..., 1]."""
-    size = torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-    size = size.square_().div_(state.shape[-1]).add_(epsilon).rsqrt_()
-    return state * size, size
-
-
-def normed(state: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Root mean square norm (Zhang and Sennrich 2019) over the last axis."""
-    return united(state, epsilon)[0].mul_(weight)
-
-
-def _read(state: Tensor, weight: Tensor, epsilon: float, size: Tensor) -> Tensor:
-    """`normed`, with one over the root mean square of each row put into `size` [n, 1]."""
-    unit, found = united(state, epsilon)
-    size.copy_(found)
-    return unit.mul_(weight)
-
-
-def _unnormed(grad: Tensor, weight: Tensor, unit: Tensor, by: dict[str, Tensor], name: str) -> Tensor:
-    """Gradient of the state over `size`, from that of `unit weight`, which is overwritten.
-
-    That is g - unit mean(g unit) for g = grad weight. name: of the weight in `by`; empty when it does not learn.
-    """
-    along = grad * unit
-    if name:
-        _add(by, name, along.flatten(0, -2).sum(0))
-    mean = (along @ weight).div_(len(weight))[..., None]
-    return grad.mul_(weight).addcmul_(unit, mean, value=-1)
 
 
 def circled(cos: Tensor, sin: Tensor, heads: int) -> Tensor:
@@ -287,8 +312,3 @@ def _gain(by: dict[str, Tensor], name: str, grad: Tensor, read: Tensor) -> None:
         by[name].addmm_(grad.t(), read)
     else:
         by[name] = grad.t() @ read
-
-
-def _add(by: dict[str, Tensor], name: str, part: Tensor) -> None:
-    """Add to the gradient of a vector."""
-    by[name] = by[name].add_(part) if name in by else part

@@ -60,10 +60,11 @@ def fits(body: Any) -> bool:
     )
 
 
-def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tuple[Tensor, int]:
+def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tuple[Tensor, int, int]:
     """[m, D] last hidden states at the places `at` [m] of a packed row, ids and position [1, N].
 
-    And for how many places of the row the last layer went no further than attention.
+    And for how many places of the row the last layer went no further than attention, and how many pairs of places it
+    left out there because those did not attend either (0 where they did).
     """
     state = words(body.embed_tokens, ids)
     cos, sin = (t[0] for t in body.rotary_emb(state, position_ids=position))
@@ -75,10 +76,12 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
     for number, layer in enumerate(body.layers):
         given, own = weights_of(layer), layer.self_attn
         learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (state, *given))
+        rule, asked = rule_of(own, body.config), some if number == last else None
         plan = Plan(
-            tree, rule_of(own, body.config), own.head_dim, layer.input_layernorm.variance_epsilon, forth, back,
-            some if number == last else None, learning,
+            tree, rule, own.head_dim, layer.input_layernorm.variance_epsilon, forth, back, asked, learning,
+            None if asked is None else tree.tails(state, rule, asked),
         )  # fmt: skip
         state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)
-    return picked(made, at if some is None else (wanted.cumsum(0) - 1)[at]), len(wanted) - len(made)
+    left = 0 if plan.tails is None else int((position[0] + 1)[~wanted].sum())
+    return picked(made, at if some is None else (wanted.cumsum(0) - 1)[at]), len(wanted) - len(made), left

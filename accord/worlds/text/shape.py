@@ -17,6 +17,9 @@ APART = ("pooler", "classifier", "score", "lm_head", "reference", "original_modu
 BEHIND = ("o_proj", "gate_proj", "up_proj", "down_proj", "query", "dense")
 """Linear layers whose result, in the last layer of a Llama or a BERT, only the places asked for need."""
 
+ASKING = ("q_proj",)
+"""Those that only the places asked for need where they alone attend, see tails.py."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -47,10 +50,19 @@ class Shape:
     learned_tail: float = 0.0
     """Those of them that are trained."""
 
-    def spared(self, places: float) -> float:
-        """Operations less of a pass whose last layer goes no further than attention for so many places."""
-        back = self.tail + self.learned_tail if torch.is_grad_enabled() else 0.0
-        return 2 * (self.tail + back) * places
+    asking: float = 0.0
+    """Weights that make the last layer's queries."""
+    learned_asking: float = 0.0
+    """Those of them that are trained."""
+
+    def spared(self, places: float, pairs: float = 0) -> float:
+        """Operations less of a pass whose last layer goes no further than attention for so many places.
+
+        pairs: those that these places would have seen in that layer, where they do not even attend; else 0.
+        """
+        once, learned = self.tail + self.asking * bool(pairs), self.learned_tail + self.learned_asking * bool(pairs)
+        grad = torch.is_grad_enabled()
+        return 2 * (once + (once + learned) * grad) * places + 2 * self.heads * pairs * (3 if grad else 1)
 
     def forward(self, tokens: float, pairs: float, predicted: float) -> float:
         """Operations without gradient. pairs: visible pairs, summed over the layers."""
@@ -80,22 +92,24 @@ def visible(before: Tensor, length: Tensor, window: int | None = None) -> Tensor
 
 def shape_of(body: nn.Module, config: Any, head: Tensor) -> Shape:
     """The shape of a trunk. config: of its text part; head: the weight of its output layer."""
-    linear = learned = tail = learned_tail = 0.0
+    linear = learned = 0.0
+    tail, asking = [0.0, 0.0], [0.0, 0.0]
     last = f"layer.{int(config.num_hidden_layers) - 1}.", f"layers.{int(config.num_hidden_layers) - 1}."
     kept = [(name, module) for name, module in body.named_modules() if not set(name.split(".")) & set(APART)]
     for name, module in kept:
-        behind = any(part in name for part in last) and name.rsplit(".", 1)[-1] in BEHIND
+        end = name.rsplit(".", 1)[-1] if any(part in name for part in last) else ""
         for weight, each in _multiplied(module, config):
             linear += each
             learned += each * weight.requires_grad
-            tail += each * behind
-            learned_tail += each * behind * weight.requires_grad
+            for sums, names in ((tail, BEHIND), (asking, ASKING)):
+                sums[0] += each * (end in names)
+                sums[1] += each * (end in names) * weight.requires_grad
     count = int(config.num_attention_heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // count
     key, value = getattr(config, "qk_head_dim", None) or size, getattr(config, "v_head_dim", None) or size
     top = head.numel()
     learned_top = top * head.requires_grad
-    return Shape(linear, learned, count * (key + value), _windows(config), top, learned_top, tail, learned_tail)
+    return Shape(linear, learned, count * (key + value), _windows(config), top, learned_top, *tail, *asking)
 
 
 def count_segment(shape: Shape, segment: Segment, whole: bool, shared: bool) -> None:

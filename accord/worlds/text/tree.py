@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from accord.worlds.text import flex
 from accord.worlds.text.attention import Rule, additive, attended
 from accord.worlds.text.slices import WORTH, Slices, back, forth, slices
+from accord.worlds.text.tails import Tails, tails
 
 SHRINK = 0.8
 """Stretches down to this share of the longest are padded to it and computed together."""
@@ -112,6 +113,14 @@ class Tree:
         whole = rule.window is None or rule.window >= self._longest
         return self._slices if whole and len(query) >= WORTH * self._slices.calls else None
 
+    def tails(self, state: Tensor, rule: Rule, at: Tensor) -> Tails | None:
+        """How the places `at` see where they alone ask, where the row [N, ...] is sliced and that is worth while."""
+        if (whole := self.sliced(state, rule)) is None:
+            return None
+        made = tails(self.trunks, self.branches, at)
+        more = 0 if made is None else len(made.parts) - whole.calls
+        return made if len(state) - len(at) >= 2 * WORTH * more else None  # each call more spares as many places
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [1, H, N, d], key and value [1, K, N, d] -> [1, N, H, d]."""
         if flex.fits(query, value):
@@ -160,7 +169,7 @@ class TreeAttention(torch.autograd.Function):
 def seen(tree: Tree, rule: Rule, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Attention on CPU: q [N, H, d], k and v [N, K, d] -> [N, H, d], and what `unseen` needs beside all these."""
     if (whole := tree.sliced(q, rule)) is not None:
-        return whole.forward(q, _each_head(k, q), _each_head(v, q), rule.scaling)
+        return whole.forward(q, each_head(k, q), each_head(v, q), rule.scaling)
     found, sums = [], []
     for block in tree.blocks:
         mask = block.mask(rule.window, q.dtype)
@@ -183,7 +192,7 @@ def unseen(
     alone.
     """
     if (whole := tree.sliced(q, rule)) is not None:
-        by_query, *both = whole.backward(grad, q, _each_head(k, q), _each_head(v, q), answer, sums, rule.scaling)
+        by_query, *both = whole.backward(grad, q, each_head(k, q), each_head(v, q), answer, sums, rule.scaling)
         if k.shape[1] < q.shape[1]:
             both = [t.view(*k.shape[:2], -1, k.shape[2]).sum(2) for t in both]
         return by_query, both[0], both[1]
@@ -213,7 +222,7 @@ def unseen(
     return by_query, by_keys, by_values
 
 
-def _each_head(known: Tensor, query: Tensor) -> Tensor:
+def each_head(known: Tensor, query: Tensor) -> Tensor:
     """Keys or values [N, K, d] repeated for the H heads of the queries [N, H, d]."""
     times = query.shape[1] // known.shape[1]
     return known if times == 1 else known.repeat_interleave(times, 1)

@@ -68,8 +68,8 @@ class Trunk:
             state: Tensor = self.body(input_ids=row.ids, attention_mask=row.real, use_cache=False).last_hidden_state
             return picked(state.flatten(0, 1), at)
         if self.whole_layers and llama.fits(self.body):
-            found, left = llama.read(self.body, row.ids, row.position, row.tree, at)
-            HERE.add(-self.shape.spared(left), 0, 0)
+            found, left, pairs = llama.read(self.body, row.ids, row.position, row.tree, at)
+            HERE.add(-self.shape.spared(left, pairs), 0, 0)
             return found
         return picked(self.read(row.ids, row.position, row.tree)[0], at)
 
@@ -159,7 +159,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             ends = torch.stack([state[-1] for state in wanted])
             same = close(trunk.hidden(tried, tried.last), ends)
             if same and tried.tree is not None and llama.fits(trunk.body):
-                quick, _ = llama.read(trunk.body, tried.ids, tried.position, tried.tree, tried.last)
+                quick, _, _ = llama.read(trunk.body, tried.ids, tried.position, tried.tree, tried.last)
                 trunk.whole_layers = close(quick, ends)
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
