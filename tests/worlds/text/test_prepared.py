@@ -24,6 +24,24 @@ def test_the_same_states(family):
         assert (quick(row.ids, row.position, row.tree, at) - wanted[at]).abs().max() < 1e-5
 
 
+def test_turns_of_later_places_are_found_when_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr(room, "TURNS", 1)
+    trunk, row = Trunk(model("llama")), packed(SEG)
+    with torch.no_grad():
+        quick = prepared(trunk)
+        for late in (0, 7, 3, 30):
+            wanted = trunk.read(row.ids, row.position + late, row.tree)[0]
+            assert (quick(row.ids, row.position + late, row.tree, None) - wanted).abs().max() < 1e-5
+
+
+def test_rows_as_wide_as_pages_lie_a_line_further_apart():
+    for width, apart in ((1024, 1040), (4096, 4112), (1000, 1000), (768, 768)):
+        weight = torch.randn(width, 3)
+        kept = room._turned(room.Broad(3 * apart, weight), weight)
+        assert kept.stride() == (apart, 1)
+        assert torch.equal(kept, weight.t())
+
+
 def test_weights_are_read_anew_at_each_call_and_large_ones_stay_where_they_are(monkeypatch):
     trunk, row, at = Trunk(model("llama")), packed(SEG), torch.tensor([5])
     with torch.no_grad():
