@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from accord import anchors, build, methods
+from accord import anchors, methods
 from accord.cli import main
 from accord.config import SettingsError
-from accord.loop import act, ask, believed, respond, start
 from accord.project import Project, parted
 from accord.recipe import recipe
 from accord.run import Run, RunConfig, read_log
-from tests.flow.circle import TINY, weights, write_recipe
+from tests.flow.circle import TINY, taught, weights
 
 SMALL = {
     "ppo": {**TINY["ppo"], "iterations": 3},
@@ -31,14 +30,7 @@ HELD = ("--ptx.weight", "0.5", "--ptx.rows", "4", "--anchor.reference", "ema", "
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project up to the reward model of its first round."""
-    shelf = tmp_path_factory.mktemp("shelf")
-    project = Project(shelf / "shared", recipe(write_recipe(shelf / "tiny.yaml", **SMALL)))
-    project.prepare()
-    before = start(project, lambda _: None)
-    questions = ask(project, act(project, before, 1, lambda _: None), 1)
-    respond(project, questions, lambda _: None)
-    build.train(project, "reward_model", "worth", start="sft", beliefs=believed(project, questions))
-    return project.folder
+    return taught(tmp_path_factory.mktemp("shelf"), **SMALL)[0].folder
 
 
 def opened(folder: Path, **changes) -> Project:

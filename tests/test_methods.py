@@ -14,7 +14,6 @@ from accord.algorithms import dpo, grpo
 from accord.cli import main
 from accord.config import SettingsError
 from accord.earned import asked, judges
-from accord.loop import act, ask, believed, respond, start
 from accord.methods import ALSO, METHODS, settings
 from accord.policies import single, verdicts
 from accord.project import Project
@@ -33,7 +32,7 @@ from accord.records import (
     Text,
 )
 from accord.run import read_log
-from tests.flow.circle import TINY, weights, write_recipe
+from tests.flow.circle import TINY, taught, weights, write_recipe
 
 SMALL: dict[str, Any] = {
     # The tiny policy hardly ever ends an answer: at one price for all that were cut, no group would teach anything.
@@ -51,15 +50,7 @@ POLICY = get_args(PolicyMethod)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project up to the reward model of its first round."""
-    folder = tmp_path_factory.mktemp("methods")
-    chosen = recipe(write_recipe(folder / "tiny.yaml", **SMALL))
-    project = Project(folder / "p", chosen)
-    project.prepare()
-    before = start(project, lambda _: None)
-    questions = ask(project, act(project, before, 1, lambda _: None), 1)
-    respond(project, questions, lambda _: None)
-    build.train(project, "reward_model", "worth", start="sft", beliefs=believed(project, questions))
-    return project
+    return taught(tmp_path_factory.mktemp("methods"), **SMALL)[0]
 
 
 def with_(project: Project, **changes: Any) -> Project:

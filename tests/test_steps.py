@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from accord import build, methods, paid, steps
+from accord import methods, paid, steps
 from accord.cli import main
 from accord.config import SettingsError
-from accord.loop import act, ask, believed, respond, start
 from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Critique, Feedback, Question, Span, Version, named_id
@@ -16,7 +15,7 @@ from accord.rewards.steps import begin, said, sentences
 from accord.run import read_log
 from accord.worlds.text.marks import in_message
 from accord.worlds.text.policy import Policy
-from tests.flow.circle import TINY, write_recipe
+from tests.flow.circle import TINY, taught
 
 SMALL = {
     "ppo": {**TINY["ppo"], "iterations": 2},
@@ -42,13 +41,7 @@ def marks(text: str) -> tuple[Span, ...]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a reward model, critiques of its answers, and process reward models of steps and of tokens."""
     shelf = tmp_path_factory.mktemp("shelf")
-    project = Project(shelf / "shared", recipe(write_recipe(shelf / "tiny.yaml", **SMALL)))
-    project.prepare()
-    before = start(project, lambda _: None)
-    answers = act(project, before, 1, lambda _: None)
-    questions = ask(project, answers, 1)
-    respond(project, questions, lambda _: None)
-    build.train(project, "reward_model", "worth", start="sft", beliefs=believed(project, questions))
+    project, answers, _ = taught(shelf, **SMALL)
     asked = [
         Question(
             id=named_id("asked", sample.id), prompt=prompt.id, samples=(sample.id,), form="critique", project="marks"

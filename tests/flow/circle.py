@@ -8,8 +8,13 @@ from pathlib import Path
 
 import yaml
 
+from accord import build
 from accord.algorithms import ppo, reward_model, sft
-from accord.records import Feedback, Preference, Question, Sample, Version
+from accord.loop import act, ask, believed, respond, start
+from accord.project import Project
+from accord.recipe import recipe
+from accord.records import Feedback, Preference, Prompt, Question, Sample, Version
+from accord.run import MEASURED, read_log
 from accord.store import Store
 
 LENGTH = 10 if os.environ.get("ACCORD_NIGHTLY") == "1" else 1
@@ -47,6 +52,22 @@ def write_recipe(path: Path, **changes: object) -> Path:
     """The tiny recipe with changes, as a file."""
     path.write_text(yaml.safe_dump({**TINY, **changes}))
     return path
+
+
+def taught(shelf: Path, **changes: object) -> tuple[Project, list[tuple[Prompt, Sample]], list[Question]]:
+    """A project `shared` on the shelf up to the reward model `worth` of its first round, its answers and questions."""
+    project = Project(shelf / "shared", recipe(write_recipe(shelf / "tiny.yaml", **changes)))
+    project.prepare()
+    answers = act(project, start(project, lambda _: None), 1, lambda _: None)
+    questions = ask(project, answers, 1)
+    respond(project, questions, lambda _: None)
+    build.train(project, "reward_model", "worth", start="sft", beliefs=believed(project, questions))
+    return project, answers, questions
+
+
+def figures(log: Path) -> list[dict[str, float]]:
+    """The rows of a log without what depends on the machine and the clock."""
+    return [{k: v for k, v in row.items() if k != "time" and not k.startswith(MEASURED)} for row in read_log(log)]
 
 
 def weights(project: Path) -> dict[str, str]:

@@ -4,14 +4,49 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from accord.cli import main
+from accord.run import read_log
+from tests.flow.circle import figures, kept, weights
+
 KILLS = 20 if os.environ.get("ACCORD_NIGHTLY") == "1" else 2
 """Kills per method: 2 in the default tests, 20 in the nightly ones."""
+
+
+def command(*words: object) -> list[str]:
+    """The program as a person starts it."""
+    return [sys.executable, "-c", "import sys; from accord.cli import main; sys.exit(main())", *map(str, words)]
+
+
+def calm_and_rough(shared: Path, folder: Path, method: str, *given: str, seed: int = 5) -> tuple[Path, list[Path]]:
+    """Train the version `new` in two copies of a project, one left alone and one killed again and again.
+
+    Asserts that nobody could tell them apart: weights, store, figures of versions and of logs. Returns the project
+    that was left alone, and its logs.
+    """
+    calm, rough = folder / "smooth", folder / "rough"
+    for copy in (calm, rough):
+        shutil.copytree(shared, copy)
+    words = ["--start", "sft", "--name", "new", *given]
+    assert main(["train", method, "--project", str(calm), *words]) == 0
+    logs = sorted((calm / "runs").glob("new*/**/log.jsonl"))
+    times = [row["time"] for log in logs for row in read_log(log)]
+    kills = max(1, KILLS // 2)
+    again = command("train", method, "--project", rough, *words)
+    killed_and_resumed(again, kills, seed, folder=rough / "runs", span=0.6 * (max(times) - min(times)) / kills)
+    assert weights(rough) == weights(calm)
+    assert weights(calm)["new"] != weights(calm)["sft"]
+    assert kept(rough) == kept(calm)
+    for log in logs:
+        assert figures(rough / log.relative_to(calm)) == figures(log)
+    return calm, logs
 
 
 def finished(command: Sequence[str], seconds: float = 300) -> str:

@@ -15,9 +15,8 @@ from accord.cli import main
 from accord.records import Version
 from accord.run import read_log
 from accord.store import Store
-from tests.flow.circle import weights
-from tests.flow.kill import KILLS, killed_and_resumed
-from tests.flow.test_loop import _figures, command
+from tests.flow.circle import figures, weights
+from tests.flow.kill import KILLS, command, killed_and_resumed
 
 THINGS = ("apple", "book", "chair", "door", "egg", "fork", "glass", "hat", "iron", "jar", "key", "lamp", "map")
 WAYS = ("say {0} {0} {0} {0} {1}", "{1} : {0} {0} {0} {0}", "a {1} , {0} {0} {0} {0}", "{0} {0} {0} {0} for {1}")
@@ -186,5 +185,5 @@ def test_a_killed_circle_of_rules_ends_bit_identical(start: Path, quick_folder: 
     again = command("loop", *words(start.parent, rough, **small))
     killed_and_resumed(again, KILLS, seed=5, folder=rough / "runs", span=span)
     assert weights(rough) == weights(calm)
-    assert _figures(rough / "runs/round1-grpo/log.jsonl") == _figures(calm / "runs/round1-grpo/log.jsonl")
+    assert figures(rough / "runs/round1-grpo/log.jsonl") == figures(calm / "runs/round1-grpo/log.jsonl")
     assert read(rough)["rules"] == read(calm)["rules"]

@@ -16,8 +16,7 @@ from accord.cli import main
 from accord.recipe import Recipe, recipe
 from accord.store import Store
 from tests.flow.circle import weights
-from tests.flow.kill import KILLS, killed_and_resumed
-from tests.flow.test_loop import command
+from tests.flow.kill import KILLS, command, killed_and_resumed
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data"

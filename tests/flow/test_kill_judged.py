@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.flow.circle import figures
 from tests.flow.judged_run import METHODS, fingerprint, learn
 from tests.flow.kill import KILLS, killed_and_resumed
-from tests.flow.test_kill_toy import _figures
 
 SCRIPT = str(Path(__file__).with_name("judged_run.py"))
 
@@ -23,7 +23,7 @@ def test_a_killed_run_ends_bit_identical(method: str, quick_folder: Path) -> Non
         [sys.executable, SCRIPT, method, str(rough)], KILLS, seed=7, folder=rough, span=0.5 / KILLS
     )
     assert killed.strip() == undisturbed
-    assert _figures(rough / "log.jsonl") == _figures(calm / "log.jsonl")
+    assert figures(rough / "log.jsonl") == figures(calm / "log.jsonl")
 
 
 def test_two_processes_learn_what_one_does(quick_folder: Path) -> None:
@@ -39,7 +39,7 @@ def test_two_processes_learn_what_one_does(quick_folder: Path) -> None:
     for name, value in alone.state_dict().items():
         assert (first[name] - value).abs().max() < 1e-4, name
         assert first[name].equal(second[name]), name
-    for mine, theirs in zip(_figures(both / "log.jsonl"), _figures(quick_folder / "alone/log.jsonl"), strict=True):
+    for mine, theirs in zip(figures(both / "log.jsonl"), figures(quick_folder / "alone/log.jsonl"), strict=True):
         assert {k for k in mine if "/" not in k} == {k for k in theirs if "/" not in k}
         assert mine["tokens"] == theirs["tokens"], "a prompt's answers stay together, so none is read twice"
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)

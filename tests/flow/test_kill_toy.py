@@ -1,12 +1,11 @@
 """A run that is killed at any instants ends with the very weights of one that is left alone."""
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from accord.run import MEASURED
+from tests.flow.circle import figures
 from tests.flow.kill import KILLS, killed_and_resumed
 from tests.flow.toy_run import HELD, METHODS, fingerprint, learn
 
@@ -21,11 +20,6 @@ def test_a_killed_run_ends_bit_identical(method: str, quick_folder: Path) -> Non
         [sys.executable, SCRIPT, method, str(rough)], KILLS, seed=7, folder=rough, span=0.5 / KILLS
     )
     assert killed.strip() == undisturbed
-    calm_log, rough_log = (_figures(folder / "log.jsonl") for folder in (calm, rough))
+    calm_log, rough_log = (figures(folder / "log.jsonl") for folder in (calm, rough))
     assert rough_log == calm_log
     assert [row["step"] for row in rough_log] == list(range(len(rough_log)))
-
-
-def _figures(path: Path) -> list[dict]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "time" and not k.startswith(MEASURED)} for row in rows]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +17,11 @@ from accord.loop import Waiting, loop, simulated
 from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Demonstration, Feedback, Preference, Prompt, Question, Sample, Version
-from accord.run import MEASURED, read_log
-from tests.flow.circle import STAGES, kept, weights, write_recipe
-from tests.flow.kill import KILLS, finished, killed_and_resumed
+from accord.run import read_log
+from tests.flow.circle import STAGES, figures, kept, weights, write_recipe
+from tests.flow.kill import KILLS, command, finished, killed_and_resumed
 
 KINDS = (Prompt, Sample, Question, Feedback, Preference, Demonstration, Version)
-
-
-def command(*words: object) -> list[str]:
-    """The program as a person starts it."""
-    return [sys.executable, "-c", "import sys; from accord.cli import main; sys.exit(main())", *map(str, words)]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +125,7 @@ def test_a_killed_stage_ends_bit_identical(name: str, calm: Path, quick_folder: 
     killed_and_resumed(rough_words, KILLS, seed=11, folder=rough / "runs" / name, span=0.6 * spent / KILLS)
     assert weights(rough)[name] == weights(smooth)[name]
     assert kept(rough) == kept(smooth)
-    assert _figures(rough / "runs" / name / "log.jsonl") == _figures(log)
+    assert figures(rough / "runs" / name / "log.jsonl") == figures(log)
 
 
 def test_a_killed_circle_ends_bit_identical(calm: Path, quick_folder: Path) -> None:
@@ -197,10 +191,6 @@ def _count_writes(act, fatal, told):  # type: ignore[no-untyped-def]
 def _counts(project: Path) -> list[int]:
     store = Project(project, recipe(project / "project.yaml")).store
     return [len(list(store.all(kind))) for kind in KINDS]
-
-
-def _figures(path: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if k != "time" and not k.startswith(MEASURED)} for row in read_log(path)]
 
 
 def test_a_round_that_is_done_does_not_change_its_questions(calm: Path) -> None:
