@@ -108,7 +108,7 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
 
     import tyro
 
-    from accord.config import SettingsError, opened
+    from accord.config import SettingsError, emptied, opened
     from accord.recipe import Recipe, recipe
     from accord.records import PLAIN_NAME
 
@@ -128,14 +128,16 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     source = plain[words] if len(plain) > words else None
     if source is None and folder is not None and (folder / "project.yaml").is_file():
         source = str(folder / "project.yaml")
-    start = opened(recipe(source), options)
+    read = recipe(source)
+    start, options = emptied(read, options)
+    start = opened(start, options)
     made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")
     if folder is None and (not re.match(PLAIN_NAME, made.name) or len(made.name.encode()) > 200):
         raise SettingsError(
             f"name={made.name!r:.80} cannot name a folder in projects/; change it, or give --project DIR"
         )
     there = folder is not None and source == str(folder / "project.yaml")
-    changed = _turned("", start.model_dump(mode="json"), made.model_dump(mode="json")) if there else []
+    changed = _turned("", read.model_dump(mode="json"), made.model_dump(mode="json")) if there else []
     return Place(made, folder or Path("projects") / made.name, plain[:words], changed)
 
 

@@ -101,6 +101,25 @@ def opened(settings: S, options: Sequence[str]) -> S:
     return settings
 
 
+def emptied(settings: S, options: Sequence[str]) -> tuple[S, list[str]]:
+    """The same settings without the sections that options such as `--pretrain None` leave out, and the other options.
+
+    Only a section that may be left out can be; of any other option nothing is changed here.
+    """
+    others, waiting = list[str](), list(options)
+    while waiting:
+        option, *waiting = waiting
+        name, equals, value = option.partition("=")
+        said = value if equals else waiting[0] if waiting else ""
+        path = name.removeprefix("--").replace("-", "_").split(".")
+        if name.startswith("--") and said.lower() in ("none", "null") and _may_be_empty(type(settings), path):
+            settings = _set(settings, path, None)
+            waiting = waiting if equals else waiting[1:]
+        else:
+            others.append(option)
+    return settings, others
+
+
 def save(settings: Settings, path: str | Path) -> None:
     """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
     write(as_yaml(settings), path)
@@ -155,6 +174,20 @@ def _opened(settings: S, path: Sequence[str]) -> S:
     if not isinstance(inside, Settings):
         return settings
     return settings.model_copy(update={path[0]: _opened(inside, path[1:])})
+
+
+def _may_be_empty(kind: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether a path leads to a section that may also be None."""
+    owner = _owner(kind, tuple(path[:-1]))
+    field = owner.model_fields.get(path[-1]) if owner else None
+    kinds = get_args(field.annotation) if field else ()
+    return type(None) in kinds and any(isinstance(one, type) and issubclass(one, Settings) for one in kinds)
+
+
+def _set(settings: S, path: Sequence[str], value: Any) -> S:
+    """The same settings with another value at the end of a path."""
+    inside = value if len(path) == 1 else _set(getattr(settings, path[0]), path[1:], value)
+    return settings.model_copy(update={path[0]: inside})
 
 
 def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

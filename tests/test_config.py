@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from accord.config import Settings, SettingsError, opened, read
+from accord.config import Settings, SettingsError, emptied, opened, read
 
 
 class Inner(Settings):
@@ -34,6 +34,17 @@ def test_an_option_opens_the_sections_it_is_in_and_no_others() -> None:
 def test_options_that_name_no_section_change_nothing() -> None:
     words = ["--middle.name", "x", "--nothing.at.all", "1", "--middle.name.deep", "2", "--", "--seed", "-h", "3"]
     assert opened(Outer(), words) == Outer()
+
+
+def test_a_section_that_may_be_empty_is_left_out_by_none_and_nothing_else_is() -> None:
+    full = Outer(middle=Middle(inner=Inner(depth=7), name="x"), far=Middle())
+    assert emptied(full, ["--seed", "3", "--far", "None", "-v"]) == (
+        Outer(middle=full.middle, far=None),
+        ["--seed", "3", "-v"],
+    )
+    assert emptied(full, ["--middle.inner=null"]) == (Outer(middle=Middle(name="x"), far=Middle()), [])
+    others = ["--middle", "None", "--middle.name", "None", "--far.inner.depth", "None", "--far", "4", "None", "--far"]
+    assert emptied(full, others) == (full, others)
 
 
 @pytest.mark.parametrize(
