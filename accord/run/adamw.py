@@ -1,6 +1,7 @@
-"""AdamW in one pass over weights, gradients and moments, by torch's own kernel and without the import of its compiler.
+"""AdamW as torch computes it, in one pass over weights, gradients and moments, without the import of its compiler.
 
-`torch.optim.AdamW` imports `torch._dynamo`, and with it 70 MB of other libraries, as soon as one is made.
+`torch.optim.AdamW` imports `torch._dynamo`, and with it 70 MB of other libraries, as soon as one is made. What it calls
+to compute, `torch.optim.adamw.adamw`, does not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 FIXED = {
     "amsgrad": False,
@@ -51,26 +53,19 @@ class AdamW:
         """Move every weight that has a gradient. Raises RuntimeError for a sparse gradient."""
         for group in self.param_groups:
             moving = [w for w in group["params"] if w.grad is not None]
-            if any(w.grad.is_sparse for w in moving):
+            grads = [w.grad for w in moving]
+            if any(grad.is_sparse for grad in grads):
                 raise RuntimeError("AdamW moves all of a weight, and this gradient is sparse; set sparse=False")
             for weight in moving:
                 if weight not in self.state:
                     count = torch.zeros((), dtype=torch.float32, device=weight.device)
                     self.state[weight] = {"step": count, **{name: torch.zeros_like(weight) for name in MOMENTS}}
-            for weights in _alike(moving):
-                self._move(group, weights)
-
-    def _move(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        """Some weights of one device and precision."""
-        kept = [self.state[w] for w in weights]
-        counts, first, second = ([one[name] for one in kept] for name in ("step", *MOMENTS))
-        grads = [w.grad for w in weights if w.grad is not None]
-        torch._foreach_add_(counts, 1)
-        torch._fused_adamw_(
-            weights, grads, first, second, [], counts, amsgrad=False, lr=group["lr"], beta1=group["betas"][0],
-            beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
-            grad_scale=None, found_inf=None,
-        )  # fmt: skip
+            counts, first, second = ([self.state[w][name] for w in moving] for name in ("step", *MOMENTS))
+            adamw(
+                moving, grads, first, second, [], counts, fused=True, amsgrad=False, beta1=group["betas"][0],
+                beta2=group["betas"][1], lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
+                maximize=False,
+            )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Moments by the number of their weight, and the groups with numbers in place of weights."""
@@ -100,14 +95,6 @@ class AdamW:
 
 def _rest(values: dict[str, Any], without: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in without}
-
-
-def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
-    """Weights by device and precision, in their order."""
-    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for weight in weights:
-        found.setdefault((weight.device, weight.dtype), []).append(weight)
-    return list(found.values())
 
 
 def _placed(weight: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor]:
