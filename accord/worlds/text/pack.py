@@ -52,7 +52,8 @@ def packed(segment: Segment, whole: bool = True) -> Packed:
     """The segment as one packed row.
 
     whole: read the last token of each answer too. Without it (when only predictions are wanted) `last` is not to be
-    used. The order of rows and groups in the segment does not matter.
+    used, and last tokens are read only where there is nothing else to read. The order of rows and groups in the
+    segment does not matter.
     """
     device = segment.group.device
     present, length = segment.present, segment.length
@@ -73,6 +74,8 @@ def packed(segment: Segment, whole: bool = True) -> Packed:
     start[order] = before_rows + through_prompts[group]
 
     total = int(taken.sum() + prompt.sum())
+    if total == 0 and not whole:  # nothing predicts anything here, and no model reads a row of no tokens
+        return packed(segment)
     ids = torch.empty(total, dtype=torch.long, device=device)
     position = torch.empty(total, dtype=torch.long, device=device)
     _lay(ids, position, segment.observation, prompt_start, prompt, torch.zeros_like(prompt))
