@@ -7,7 +7,9 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -28,6 +30,7 @@ def leave(work: Callable[[], int]) -> NoReturn:
     if ranks.count() == 1:
         sys.exit(work())
     held = io.StringIO()
+    _listen(held)
     with contextlib.redirect_stderr(held if ranks.rank() else sys.stderr):
         status = _status(work)
     if ranks.rank() and status:
@@ -37,6 +40,36 @@ def leave(work: Callable[[], int]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _listen(held: io.StringIO) -> None:
+    """Let rank 1 say why it ends when torchrun ends it: rank 0, killed without a word, can say nothing.
+
+    In a thread of its own, for the main one may be waiting for the others in C. Where rank 1 failed of itself, rank 0
+    has said the same.
+    """
+    if ranks.rank() != 1:
+        return
+    heard, calls = os.pipe()
+    os.set_blocking(calls, False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(calls)
+
+    def told() -> None:
+        while os.read(heard, 1)[0] != signal.SIGTERM:
+            pass
+        own = held.getvalue()
+        if not own or "lost the others" in own:
+            print(
+                f"accord: rank 1 of {ranks.count()} was told to end (SIGTERM), for another process ended first: it has "
+                "said why, or was killed without a word (`kill -9`, too little memory); torchrun tells which. A stage "
+                "that had begun goes on from its last checkpoint with the same command.",
+                file=sys.__stderr__,
+                flush=True,
+            )
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=told, name="told to end", daemon=True).start()
 
 
 def _status(work: Callable[[], int]) -> int:

@@ -351,3 +351,36 @@ leave(work)
     )
     assert alone.returncode == status
     assert "Python took its farewell" in alone.stdout
+
+
+@pytest.mark.parametrize(
+    ("rank", "before", "says"),
+    [
+        (1, "", "goes on from its last checkpoint with the same command"),
+        (1, "print('accord: rank 1 of 2 lost the others', file=sys.stderr)", "goes on from its last checkpoint"),
+        (1, "print('accord: no such setting', file=sys.stderr)", ""),
+        (2, "", ""),
+    ],
+)
+def test_one_that_torchrun_ends_says_how_to_go_on_where_the_first_may_be_dead(rank, before, says):
+    """The main thread is in C all the while, as one that waits for the others is."""
+    program = f"""
+import sys, threading
+from accord.run.leaving import leave
+def work():
+    {before or "pass"}
+    print("here", flush=True)
+    lock = threading.Lock()
+    lock.acquire(), lock.acquire()
+leave(work)
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": str(rank), "WORLD_SIZE": "3", "MASTER_ADDR": "here"}
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "here\n"
+        run.terminate()
+        said = run.communicate(timeout=60)[1]
+    assert run.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert says in said
+    assert (said == "") == (says == "")
