@@ -18,6 +18,8 @@ MEASURED = ("seconds/", "speed/", "memory/")
 """Names in a log that begin like this depend on the machine, not on the seed."""
 RATE_SECONDS = 0.1
 """How long the machine's rate is measured, once per process."""
+_HELD: dict[str, float] = {}
+"""Most bytes held on a GPU before its rate was measured there: what measuring held is not the run's."""
 
 
 @dataclass
@@ -119,7 +121,11 @@ def machine_rate(device: str, dtype: torch.dtype, threads: int) -> float:
     assert threads > 0
     where = torch.device(device)
     size = 1024 if where.type == "cpu" else 8192
+    _HELD[device] = peak_memory(where)[1]
     a = torch.full((size, size), 0.5, device=where, dtype=dtype)
+    if where.type == "cuda":  # the first product of a process makes its kernels ready
+        torch.mm(a, a)
+        torch.cuda.synchronize(where)
     best, begun = 0.0, time.perf_counter()
     while best == 0.0 or time.perf_counter() - begun < RATE_SECONDS:
         now = time.perf_counter()
@@ -127,13 +133,18 @@ def machine_rate(device: str, dtype: torch.dtype, threads: int) -> float:
         if where.type == "cuda":
             torch.cuda.synchronize(where)
         best = max(best, 2 * size**3 / (time.perf_counter() - now))
+    if where.type == "cuda":
+        del a
+        torch.cuda.reset_peak_memory_stats(where)
     return best
 
 
 def peak_memory(device: torch.device) -> tuple[float, float]:
     """(bytes of main memory, bytes of the GPU) that this process has held at most since it began."""
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return float(resident), float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0.0
+    if device.type != "cuda":
+        return float(resident), 0.0
+    return float(resident), max(_HELD.get(str(device), 0.0), float(torch.cuda.max_memory_allocated(device)))
 
 
 @dataclass(frozen=True)

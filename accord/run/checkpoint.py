@@ -211,6 +211,11 @@ def disk_full(error: Exception) -> bool:
     return any(os.strerror(number) in str(error) for number in FULL)
 
 
+def gpu_at_work() -> bool:
+    """Whether this process has used a GPU: a run on the CPU beside one does not begin to for its generators' sake."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def generator_states() -> dict[str, Any]:
     """State of every global random number generator that torch, numpy and Python keep."""
     import random
@@ -221,7 +226,7 @@ def generator_states() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if gpu_at_work() else [],
         "python": [version, list(numbers), gauss],
         "numpy": [str(name), [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
     }
@@ -234,8 +239,9 @@ def restore_generators(states: Mapping[str, Any]) -> None:
     import numpy as np
 
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if torch.cuda.is_available():
+        for gpu, state in enumerate(states["cuda"][: torch.cuda.device_count()]):  # it may have been a larger machine
+            torch.cuda.set_rng_state(state, gpu)
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]

@@ -89,7 +89,9 @@ def pace(optimiser: AdamW, config: OptimiserConfig, update: int, planned: int) -
     Adam counts its own steps: updates that were planned and forgone move the schedule and not its memory.
     """
     factor = config.factor(update, planned)
-    taken = int(next((kept["step"] for kept in optimiser.state.values()), 0))
+    taken = 0
+    if config.adam == "tensorflow":  # only then does it matter, and a GPU would have to be waited for
+        taken = int(next((kept["step"] for kept in optimiser.state.values()), 0))
     for group in optimiser.param_groups:
         group["lr"] = group["base"] * factor
         group["eps"] = config.damping(taken + 1)

@@ -69,6 +69,8 @@ def device(wanted: str) -> torch.device:
         except (RuntimeError, AssertionError) as error:
             why = str(error).splitlines()[0][:120]
             raise SettingsError(f"run.device={wanted} is not to be had here ({why}); take `cpu` or `auto`") from error
+        if torch.device(wanted).index is not None and torch.device(wanted).type == "cuda":
+            torch.cuda.set_device(wanted)  # streams, graphs and Triton's kernels belong to the current one
         return torch.device(wanted)
     here, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
     if here >= there:

@@ -189,7 +189,7 @@ class Run:
             raise SettingsError(
                 f"{self.folder.name}: this method cannot work on shares of weights; set run.shard=false"
             )
-        if not torch.isfinite(loss):
+        if loss.device.type == "cpu" and not torch.isfinite(loss):  # a GPU is not waited for: `step` looks at the norm
             raise NonFinite(
                 f"{self.folder.name}: the loss is {loss.item()} at step {self.at}, rows {_some(names)}. "
                 "Look at these rows; a smaller learning rate or fp32 often helps."

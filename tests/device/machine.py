@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.utils import clip_grad
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tests.device.claimed import Calls, Device
+from tests.device.claimed import CUDA, Calls, Claimed, Device
 
 
 class Stream:
@@ -68,11 +69,20 @@ def claimed() -> Iterator[Device]:
         "Stream": Stream, "CUDAGraph": Graph, "graph": graph, "stream": stream,
     }  # fmt: skip
     before = {name: getattr(torch.cuda, name) for name in doubles}
+    grouped = clip_grad._group_tensors_by_device_and_dtype
+
+    def parted(tensors: Any, **named: Any) -> Any:
+        """Torch's own code beneath finds all of them on the CPU."""
+        there = isinstance(tensors[0][0], Claimed)
+        return {(CUDA if there else kind[0], kind[1]): part for kind, part in grouped(tensors, **named).items()}
+
     try:
         for name, double in doubles.items():
             setattr(torch.cuda, name, double)
+        clip_grad._group_tensors_by_device_and_dtype = parted
         with on, Calls(on):
             yield on
     finally:
+        clip_grad._group_tensors_by_device_and_dtype = grouped
         for name, double in before.items():
             setattr(torch.cuda, name, double)

@@ -82,6 +82,7 @@ def recorded(once: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 
     Writing the same keys and values at the same places once more changes nothing, so the rounds do no harm.
     """
+    # Other threads may ask for memory meanwhile: only this one's requests are part of the recording.
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -89,6 +90,6 @@ def recorded(once: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
             once()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         answer = once()
     return graph.replay, answer
