@@ -17,6 +17,7 @@ from torch import Tensor
 
 from accord.worlds.text.attention import Rule, additive
 from accord.worlds.text.heap import Broad
+from accord.worlds.text.tables import Tables
 from accord.worlds.text.tree import Block, Tree, places
 
 CALL = 400
@@ -87,13 +88,13 @@ class Slots:
         """Places of all prompts that are known."""
         return sum(k.length.numel() * k.places for k in self.known)
 
-    def layer(self, rule: Rule, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers' memory of one layer, made at its first use after its keys and values [n, K, 1, d]."""
+    def layer(self, rule: Rule, key: Tensor, value: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The answers' memory of one layer beside what is new, keys and values [n, K, 1, d]; made at its first use."""
         if rule.layer not in self.keys:
             for memory, like in ((self.keys, key), (self.values, value)):
                 shape = (self.slots, like.shape[1], self.places, like.shape[3])
                 memory[rule.layer] = Broad(math.prod(shape), like).take(*shape)
-        return self.keys[rule.layer], self.values[rule.layer]
+        return (self.keys[rule.layer], key), (self.values[rule.layer], value)
 
     def admit(self, start: Tensor, length: Tensor, source: Tensor, first: int) -> list[Known]:
         """Room for prompts that are about to be read, and who goes on from them.
@@ -178,73 +179,72 @@ class Writing:
         self.steady = steady
         self.span = slots.places if steady else int(spoken.max()) + 1
         self.even = not steady and int(spoken.min()) + 1 == self.span
-        self._masks: dict[tuple[int | None, int], Tensor | None] = {}
+        self._masks: dict[tuple[int | None, int], Tensor] = {}
+        self._tables: dict[tuple[int, ...], Tables] = {}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """query [n, H, 1, d], key and value [n, K, 1, d] -> [n, 1, H, d]."""
         count, heads, _, size = query.shape
         known = key.shape[1]
-        keys, values = self._written(key, value, rule)
-        if rule.scaling != 1:
-            query = query * rule.scaling
-        query = query.reshape(count * known, -1, size)  # queries that share a head of keys: [n K, r, d]
-        own = capped(torch.bmm(query, keys.transpose(1, 2)), rule).view(count, known, -1, self.span)
-        if (mask := self._own(rule.window, own.dtype)) is not None:
-            own += mask
-        found, share = self._prompts(query.view(count, known, -1, size), own, rule)
+        keys, values = (self._written(memory, new) for memory, new in self.slots.layer(rule, key, value))
+        tables = self._laid(query, (count, known, heads // known, size), value.shape[-1])
+        asked = query.reshape(count, known, -1, size)  # queries that share a head of keys
+        if rule.scaling == 1:
+            tables.query.copy_(asked)
+        else:
+            torch.mul(asked, rule.scaling, out=tables.query)
+        capped(torch.bmm(tables.each, keys.transpose(1, 2), out=tables.own), rule)
+        if (mask := self._own(rule.window, query.dtype)) is not None:
+            tables.wide.add_(mask)
+        found, share = self._prompts(tables, rule)
         return torch.baddbmm(found, share, values).view(count, 1, heads, -1)
 
-    def _written(self, key: Tensor, value: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        """The answers' keys and values with their newest, [n K, span, d] each."""
-        count = len(self.spoken)
-        found = []
-        for memory, new in zip(self.slots.layer(rule, key, value), (key, value), strict=True):
-            mine = memory[:count]
-            if self.even:
-                mine[:, :, self.span - 1] = new[:, :, 0]
-            else:
-                mine[torch.arange(count, device=key.device), :, self.spoken] = new[:, :, 0]
-            found.append(mine.flatten(0, 1)[:, : self.span])
-        return found[0], found[1]
+    def _laid(self, like: Tensor, shape: tuple[int, int, int, int], width: int) -> Tables:
+        """The tables of this step for layers with queries [n, K, r, d] and values of such a width."""
+        if (*shape, width) not in self._tables:
+            parts = [(*k.asked.shape, k.places) for k in self.slots.known if k.asked is not None]
+            self._tables[*shape, width] = Tables(like, shape, width, self.span, parts, self.slots.laid)
+        return self._tables[*shape, width]
 
-    def _prompts(self, query: Tensor, own: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-        """What prompts say to queries [n, K, r, d], and how much the answers' own places count beside them.
+    def _written(self, memory: Tensor, new: Tensor) -> Tensor:
+        """The answers' keys or values with their newest, [n K, span, d]. new: [n, K, 1, d]."""
+        mine = memory[: len(self.spoken)]
+        if self.even:
+            mine.select(2, self.span - 1).copy_(new.squeeze(2))
+        else:
+            mine[torch.arange(len(mine), device=new.device), :, self.spoken] = new[:, :, 0]
+        return mine.view(-1, *mine.shape[2:]).narrow(1, 0, self.span)
 
-        own: products with these, [n, K, r, S]. Returns [n K, r, d] and [n K, r, S].
+    def _prompts(self, tables: Tables, rule: Rule) -> tuple[Tensor, Tensor]:
+        """What prompts say to the queries, and how much the answers' own places count beside them.
+
+        Returns [n K, r, d] and [n K, r, S].
         """
-        slots, (_, heads, each, size) = self.slots, query.shape
-        if slots.laid is not None:
-            query, own = query.index_select(0, slots.laid), own.index_select(0, slots.laid)
-        found, share = query.new_empty(0), torch.empty_like(own)
-        at = 0
-        for number, known in enumerate(slots.known):
-            assert known.asked is not None
-            g, m = known.asked.shape
-            here, at = slice(at, at + g * m), at + g * m
-            asked = query[here].view(g, m, heads, each, size).transpose(1, 2).reshape(g * heads, m * each, size)
-            products = capped(torch.bmm(asked, known.keys[rule.layer]), rule).view(g, heads, m, each, -1)
-            if (mask := self._seen(number, known, rule.window, products.dtype)) is not None:
-                products += mask
-            beside = own[here].view(g, m, heads, each, -1).transpose(1, 2)
-            table = shares(torch.cat([products, beside], -1))
-            said = torch.bmm(table.view(g * heads, m * each, -1)[..., : known.places], known.values[rule.layer])
-            if not len(found):
-                found = said.new_empty(len(own), heads, each, said.shape[-1])
-            found[here].view(g, m, heads, each, -1).copy_(said.view(g, heads, m, each, -1).transpose(1, 2))
-            share[here].view(g, m, heads, each, -1).copy_(table[..., known.places :].transpose(1, 2))
-        if slots.laid is not None:
-            found, share = found.index_select(0, slots.home), share.index_select(0, slots.home)
+        tables.line()
+        for number, (known, part) in enumerate(zip(self.slots.known, tables.parts, strict=True)):
+            capped(torch.bmm(part.asked, known.keys[rule.layer], out=part.products), rule)
+            if (mask := self._seen(number, known, rule.window, part.products.dtype)) is not None:
+                part.whole.add_(mask)
+            torch.cat([part.whole, part.beside], -1, out=part.table)
+            shares(part.table, part.share)
+            torch.bmm(part.there, known.values[rule.layer], out=part.said)
+            for target, source in part.back:
+                target.copy_(source)
+        found, share = tables.found, tables.share
+        if tables.laid is not None:
+            found, share = found.index_select(0, self.slots.home), share.index_select(0, self.slots.home)
         return found.flatten(0, 1), share.flatten(0, 1)
 
     def _own(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """[n, 1, 1, span] to be added to the products with an answer's own keys; None when all are seen."""
         if window is not None and window >= self.span:
             window = None
+        if self.even and window is None:
+            return None
         if (window, -1) not in self._masks:
             past = self.spoken[:, None] - torch.arange(self.span, device=self.spoken.device)
             seen = past >= 0 if window is None else (past >= 0) & (past < window)
-            whole = self.even and window is None
-            self._masks[window, -1] = None if whole else additive(seen, dtype)[:, None, None]
+            self._masks[window, -1] = additive(seen, dtype)[:, None, None]
         return self._masks[window, -1]
 
     def _seen(self, number: int, known: Known, window: int | None, dtype: torch.dtype) -> Tensor | None:
@@ -277,11 +277,12 @@ def alike(length: Tensor) -> list[Tensor]:
     return [torch.tensor(part, device=length.device) for part in parts]
 
 
-def capped(products: Tensor, rule: Rule) -> Tensor:
-    """Products of queries and keys, squashed where the family does that."""
-    return products if rule.softcap is None else torch.tanh(products / rule.softcap) * rule.softcap
+def capped(products: Tensor, rule: Rule) -> None:
+    """Products of queries and keys, squashed in place where the family does that."""
+    if rule.softcap is not None:
+        products.div_(rule.softcap).tanh_().mul_(rule.softcap)
 
 
-def shares(products: Tensor) -> Tensor:
-    """Softmax over the last axis, in fp32 at least."""
-    return torch.softmax(products, -1, dtype=torch.promote_types(products.dtype, torch.float32)).to(products.dtype)
+def shares(products: Tensor, out: Tensor) -> None:
+    """Softmax over the last axis; in half precision torch computes it in fp32 and rounds the result."""
+    torch.softmax(products, -1, out=out)
