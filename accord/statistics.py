@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # as a whole: its parts are then imported when one is needed, and take 50 MB
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
 
 Array = NDArray[np.float64]
 Clusters = Sequence[Any] | NDArray[Any]
@@ -90,7 +90,7 @@ def mean_interval(values: ArrayLike, clusters: Clusters | None = None, level: fl
         return Interval(mean, -math.inf, math.inf, level, groups)
     sums = np.bincount(index, weights=x - mean)
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums)) / x.size
-    half = float(stats.t.ppf(0.5 + level / 2, groups - 1)) * error
+    half = float(scipy.stats.t.ppf(0.5 + level / 2, groups - 1)) * error
     return Interval(mean, mean - half, mean + half, level, groups)
 
 
@@ -181,12 +181,12 @@ def needed(difference: float, deviation: float = 0.5, level: float = 0.95, power
     """
     if difference == 0:
         raise ValueError("a difference of 0 cannot be found with any number of items; give the smallest that matters")
-    return math.ceil(((_z(level) + float(stats.norm.ppf(power))) * deviation / difference) ** 2)
+    return math.ceil(((_z(level) + float(scipy.stats.norm.ppf(power))) * deviation / difference) ** 2)
 
 
 def detectable(n: int, deviation: float = 0.5, level: float = 0.95, power: float = 0.8) -> float:
     """Smallest difference that n independent items show with the given power; the inverse of `needed`."""
-    return (_z(level) + float(stats.norm.ppf(power))) * deviation / math.sqrt(n)
+    return (_z(level) + float(scipy.stats.norm.ppf(power))) * deviation / math.sqrt(n)
 
 
 # --- order and calibration -------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def auroc(score: ArrayLike, outcome: ArrayLike) -> float:
     many, few = int(positive.sum()), int((~positive).sum())
     if not many or not few:
         return math.nan
-    ranks = stats.rankdata(s)
+    ranks = scipy.stats.rankdata(s)
     return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * few))
 
 
@@ -215,7 +215,7 @@ def spearman(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
     n = int(x.size)
     if n < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Interval(math.nan, -1.0, 1.0, level, n)
-    r = float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+    r = float(np.corrcoef(scipy.stats.rankdata(x), scipy.stats.rankdata(y))[0, 1])
     if n <= 3:
         return Interval(r, -1.0, 1.0, level, n)
     centre = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r)))
@@ -268,7 +268,7 @@ def brier(probability: ArrayLike, outcome: ArrayLike) -> float:
 def log_losses(probability: ArrayLike, outcome: ArrayLike) -> Array:
     """-(y log p + (1-y) log(1-p)) of each, in nats; inf where something impossible happened. Outcomes may be soft."""
     p, y = _probabilities(probability, outcome)
-    return -(special.xlogy(y, p) + special.xlogy(1 - y, 1 - p))
+    return -(scipy.special.xlogy(y, p) + scipy.special.xlogy(1 - y, 1 - p))
 
 
 def log_loss(probability: ArrayLike, outcome: ArrayLike) -> float:
@@ -291,7 +291,7 @@ def fit_temperature(logits: ArrayLike, outcome: ArrayLike) -> float:
         return float(np.mean(np.logaddexp(0, scaled) - y * scaled))
 
     edge = math.log(1e3)
-    return math.exp(float(optimize.minimize_scalar(loss, bounds=(-edge, edge), method="bounded").x))
+    return math.exp(float(scipy.optimize.minimize_scalar(loss, bounds=(-edge, edge), method="bounded").x))
 
 
 def isotonic(score: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
@@ -303,7 +303,7 @@ def isotonic(score: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
     x, index = np.unique(s, return_inverse=True)
     size = np.bincount(index).astype(float)
     means = np.bincount(index, weights=y) / size
-    return x, np.asarray(optimize.isotonic_regression(means, weights=size).x, dtype=float)
+    return x, np.asarray(scipy.optimize.isotonic_regression(means, weights=size).x, dtype=float)
 
 
 # --- reading what is given -------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def _z(level: float) -> float:
     """Half width of the normal interval in standard errors."""
     if not 0 < level < 1:
         raise ValueError(f"level={level}: a share between 0 and 1 is needed, as in 0.95")
-    return float(stats.norm.ppf(0.5 + level / 2))
+    return float(scipy.stats.norm.ppf(0.5 + level / 2))
 
 
 def _finite(values: ArrayLike, name: str) -> Array:

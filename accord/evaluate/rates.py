@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from accord.statistics import Interval, mean_interval, wilson
 
@@ -31,7 +31,7 @@ def share(values: ArrayLike, clusters: Clusters | None = None, level: float = 0.
     p, groups = plain.estimate, plain.n
     worth = float(groups)
     if groups > 1 and plain.high > plain.low:
-        normal = float(stats.norm.ppf(0.5 + level / 2))
+        normal = float(scipy.stats.norm.ppf(0.5 + level / 2))
         worth = p * (1 - p) * (2 * normal / (plain.high - plain.low)) ** 2
     n = max(1, round(min(worth, x.size)))
     return replace(wilson(p * n, n, level), estimate=p, n=groups)

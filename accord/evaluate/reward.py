@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from accord.evaluate.rates import Clusters, ratio, share
 from accord.records import Record
@@ -181,7 +181,7 @@ def calibration(gap: Array, probability: Array, clusters: NDArray[Any], bins: in
         if mine.any() and other.any():
             fitted.append(fit_temperature(gap[other], probability[other]))
             cooled[mine] = gap[mine] / fitted[-1]
-    plain, after = special.expit(gap), special.expit(cooled)
+    plain, after = scipy.special.expit(gap), scipy.special.expit(cooled)
     confidence, hit = _confidence(plain, probability)
     return Calibration(
         pairs=gap.size,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from accord.feedback.select import Floats, Indices
 
@@ -76,8 +76,8 @@ def line(gap: Floats, probability: Floats, weight: Floats, ridge: float) -> Floa
     def loss(line: Floats) -> tuple[float, Floats]:
         logit = gap @ line
         value = float(weight @ (np.logaddexp(0, logit) - probability * logit))
-        slope = gap.T @ (weight * (special.expit(logit) - probability))
+        slope = gap.T @ (weight * (scipy.special.expit(logit) - probability))
         return value + ridge / 2 * float(line @ line), slope + ridge * line
 
     start = np.zeros(gap.shape[1])
-    return np.asarray(optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
+    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -51,7 +51,7 @@ class Pool:
     @property
     def chance(self) -> Floats:
         """[M, N] probability by each member that the first answer is the better one (Bradley-Terry)."""
-        return np.asarray(special.expit(self.worth[:, self.first] - self.worth[:, self.second]))
+        return np.asarray(scipy.special.expit(self.worth[:, self.first] - self.worth[:, self.second]))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def double_thompson(pool: Pool) -> Floats:
 
 
 def _entropy(chance: Floats) -> Floats:
-    return np.asarray(special.entr(chance) + special.entr(1 - chance))
+    return np.asarray(scipy.special.entr(chance) + scipy.special.entr(1 - chance))
 
 
 def _d_optimal(pool: Pool, rest: Indices, count: int, generator: np.random.Generator) -> list[tuple[int, float]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 
 def useful_bits(places: int, right: float) -> float:
@@ -26,7 +26,7 @@ def useful_bits(places: int, right: float) -> float:
         return 0.0
     if right == 1:
         return math.log2(math.factorial(places))
-    theta = optimize.brentq(lambda at: _parts(places, at)[0] - wrong, 0.0, 200.0)
+    theta = scipy.optimize.brentq(lambda at: _parts(places, at)[0] - wrong, 0.0, 200.0)
     return math.log2(math.factorial(places)) - _parts(places, float(theta))[1]
 
 

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from accord.quality.votes import Floats, Vote
 from accord.statistics import Interval, bootstrap, mean_interval, percentiles
@@ -169,7 +169,7 @@ def kendall(
     """
     means = []
     for places in rankings:
-        taus = [float(stats.kendalltau(x, y).statistic) for x, y in combinations(places, 2)]
+        taus = [float(scipy.stats.kendalltau(x, y).statistic) for x, y in combinations(places, 2)]
         taus = [tau for tau in taus if not math.isnan(tau)]
         if taus:
             means.append(sum(taus) / len(taus))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from accord.quality.votes import Floats, Indices, Table
 from accord.statistics import Interval, wilson
@@ -82,7 +82,7 @@ def dawid_skene(
         seen = _turn(np.log(confusion[person, :, label]), turned) * weight[:, None]
         logits = np.tile(np.log(prior), (items, 1))
         np.add.at(logits, item, seen)
-        before, posterior = posterior, special.softmax(logits, axis=1)
+        before, posterior = posterior, scipy.special.softmax(logits, axis=1)
         if np.abs(posterior - before).max() < TOLERANCE:
             break
     naming = label < classes
@@ -123,15 +123,15 @@ def accuracy_intervals(table: Table, shrinkage: float = 4.0, level: float = 0.95
     own = skene.confusion[:, 0, 0] / skene.confusion[:, 0, :2].sum(1)
     chosen = np.where(table.outcome == 1, 0, 1)
     held = skene.posterior[table.pair, chosen].clip(1e-12, 1 - 1e-12)
-    others = special.expit(special.logit(held) - table.evidence * special.logit(own[table.person]))
+    others = scipy.special.expit(scipy.special.logit(held) - table.evidence * scipy.special.logit(own[table.person]))
     grid = (np.arange(400) + 0.5) / 400
-    prior = stats.beta.logpdf(grid, shrinkage * pool, shrinkage * (1 - pool))
+    prior = scipy.stats.beta.logpdf(grid, shrinkage * pool, shrinkage * (1 - pool))
     found = []
     for j in range(len(table.people)):
         mine = (table.person == j) & table.decided
         h = others[mine][:, None]
         seen = (table.evidence[mine][:, None] * np.log(h * grid + (1 - h) * (1 - grid))).sum(0)
-        share = special.softmax(prior + seen)
+        share = scipy.special.softmax(prior + seen)
         low, high = np.interp([(1 - level) / 2, (1 + level) / 2], np.cumsum(share) - share / 2, grid)
         found.append(Interval(float(share @ grid), float(low), float(high), level, int(mine.sum())))
     return found
@@ -185,7 +185,7 @@ def effective_votes(accuracy: float, votes: float) -> float:
     A coin is worth nothing; somebody who is always wrong is worth as much as one who is always right.
     """
     r = min(max(accuracy, 0.0), 1.0)
-    return float(votes * (1 - (special.entr(r) + special.entr(1 - r)) / np.log(2)))
+    return float(votes * (1 - (scipy.special.entr(r) + scipy.special.entr(1 - r)) / np.log(2)))
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def mace(item: Indices, person: Indices, label: Indices, classes: int, smoothing
         likely[rows, label] += honest[person]
         logits = np.zeros((items, classes))
         np.add.at(logits, item, np.log(likely))
-        before, posterior = posterior, special.softmax(logits, axis=1)
+        before, posterior = posterior, scipy.special.softmax(logits, axis=1)
         if np.abs(posterior - before).max() < TOLERANCE:
             break
     return Mace(posterior, honest, habit)
@@ -234,7 +234,7 @@ def mace(item: Indices, person: Indices, label: Indices, classes: int, smoothing
 
 def difficulty(posterior: Floats) -> Floats:
     """[items] how open each item still is: entropy of its posterior over that of not knowing, 0 clear to 1 open."""
-    return np.asarray(special.entr(posterior).sum(1) / np.log(posterior.shape[1]))
+    return np.asarray(scipy.special.entr(posterior).sum(1) / np.log(posterior.shape[1]))
 
 
 def _vote_shares(item: Indices, label: Indices, weight: Floats, items: int, classes: int) -> Floats:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy import optimize, special
 
 from accord.config import Settings
 from accord.quality.annotators import Reliability, reliabilities, skene_of_pairs
@@ -168,9 +168,9 @@ def learned_shrinkage(won: Floats, total: Floats, least: int = 20) -> float:
 
     def loss(log_s: float) -> float:
         s = float(np.exp(log_s))
-        return -float((special.betaln(a + s, b + s) - special.betaln(s, s)).sum())
+        return -float((scipy.special.betaln(a + s, b + s) - scipy.special.betaln(s, s)).sum())
 
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(np.log(0.02), np.log(20)), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.02), np.log(20)), method="bounded").x))
 
 
 def compare(table: Table, config: BelieveConfig) -> list[Disagreement]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse, stats
+import scipy
 
 from accord.quality.annotators import reliabilities
 from accord.quality.votes import Floats, Table, Vote, tabulate
@@ -68,8 +68,8 @@ def foretold(table: Table) -> tuple[Floats, Floats]:
     """
     signed = table.evidence * (2 * table.outcome - 1)
     people, pairs = len(table.people), len(table.pairs)
-    says = sparse.csr_matrix((signed, (table.person, table.pair)), shape=(people, pairs))
-    there = sparse.csr_matrix((np.abs(signed), (table.person, table.pair)), shape=(people, pairs))
+    says = scipy.sparse.csr_matrix((signed, (table.person, table.pair)), shape=(people, pairs))
+    there = scipy.sparse.csr_matrix((np.abs(signed), (table.person, table.pair)), shape=(people, pairs))
     half = np.random.default_rng(0).permutation(pairs) % 2 == 0
     right, total = np.zeros(people), np.zeros(people)
     for known in (half, ~half):
@@ -228,7 +228,7 @@ def _drift(table: Table, level: float) -> list[Flag]:
         error = math.sqrt(
             sum(float(part.mean() * (1 - part.mean())) / len(part) + 1 / len(part) ** 2 for part in (early, late))
         )
-        half = float(stats.norm.ppf(0.5 + level / 2)) * error
+        half = float(scipy.stats.norm.ppf(0.5 + level / 2)) * error
         figure = Interval(gap, gap - half, gap + half, level, len(mine))
         if figure.excludes(0):
             words = f"agreement with most went from {early.mean():.2f} to {late.mean():.2f} over {len(mine)} votes"

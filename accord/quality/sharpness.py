@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 from accord.quality.votes import Floats, Indices, Table
 from accord.statistics import Interval
@@ -34,7 +34,7 @@ class Seen:
 
     def intervals(self, level: float = 0.95) -> list[tuple[Interval, Interval]]:
         """Sharpness and leaning of each person; given the scores, so a little too narrow when there are few votes."""
-        z = float(stats.norm.ppf(0.5 + level / 2))
+        z = float(scipy.stats.norm.ppf(0.5 + level / 2))
         rows = zip(self.sharpness, self.sharpness_error, self.leaning, self.leaning_error, strict=True)
         return [
             (Interval(float(s), s - z * e, s + z * e, level), Interval(float(t), t - z * f, t + z * f, level))
@@ -65,7 +65,7 @@ def see(table: Table, spread: float = 1.5, habit: float = 1.0) -> Seen:
         logit = sharp[table.person] * gap + lean[table.person] * side
         fit = float(weight @ (np.logaddexp(0, logit) - table.outcome * logit))
         away = (score @ score) / spread**2 + ((sharp - 1) @ (sharp - 1)) + (lean @ lean) / habit**2
-        error = weight * (special.expit(logit) - table.outcome)
+        error = weight * (scipy.special.expit(logit) - table.outcome)
         pull = error * sharp[table.person]
         by_score = np.bincount(first, pull, samples) - np.bincount(second, pull, samples) + score / spread**2
         by_sharp = np.bincount(table.person, error * gap, people) + sharp - 1
@@ -73,11 +73,13 @@ def see(table: Table, spread: float = 1.5, habit: float = 1.0) -> Seen:
         return fit + float(away) / 2, np.concatenate([by_score, by_sharp, by_lean])
 
     start = np.concatenate([np.zeros(samples), np.ones(people), np.zeros(people)])
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     score, sharp, lean = np.split(found.x, [samples, samples + people])
     gap = score[ends[:, 0]] - score[ends[:, 1]]
     logit = sharp[table.person] * gap[table.pair] + lean[table.person] * side
-    known = weight * special.expit(logit) * special.expit(-logit)  # Fisher information of each vote about its logit
+    known = (
+        weight * scipy.special.expit(logit) * scipy.special.expit(-logit)
+    )  # Fisher information of each vote about its logit
     about_gap = np.bincount(table.pair, known * sharp[table.person] ** 2, len(table.pairs))
     # Two by two information of each person's sharpness and leaning, inverted by hand.
     ss = np.bincount(table.person, known * gap[table.pair] ** 2, people) + 1
@@ -104,4 +106,4 @@ def preferred(seen: Seen, sharpness: Floats | float | None = None, leaning: Floa
     """
     sharp = seen.ordinary if sharpness is None else sharpness
     mean = sharp * seen.gap + leaning
-    return np.asarray(special.expit(mean / np.sqrt(1 + np.pi / 8 * sharp**2 * seen.variance)))
+    return np.asarray(scipy.special.expit(mean / np.sqrt(1 + np.pi / 8 * sharp**2 * seen.variance)))

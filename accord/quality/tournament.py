@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from accord.quality.votes import Floats, Indices
 from accord.statistics import Interval, percentiles
@@ -92,8 +92,8 @@ def davidson(kinds: Indices, times: Floats, players: int, start: Floats | None =
     def loss(values: Floats) -> tuple[float, Floats]:
         u, nu = values[:players], values[players]
         logits = np.stack([u[a], nu + (u[a] + u[b]) / 2, u[b]])
-        share = special.softmax(logits, axis=0)
-        value = -float(times @ special.log_softmax(logits, axis=0)[result, np.arange(len(a))])
+        share = scipy.special.softmax(logits, axis=0)
+        value = -float(times @ scipy.special.log_softmax(logits, axis=0)[result, np.arange(len(a))])
         error = times * (share - (np.arange(3)[:, None] == result))
         by_a, by_b = error[0] + error[1] / 2, error[2] + error[1] / 2
         slope = np.bincount(a, by_a, players) + np.bincount(b, by_b, players) + RIDGE * u
@@ -104,7 +104,7 @@ def davidson(kinds: Indices, times: Floats, players: int, start: Floats | None =
     bounds = [(None, None)] * players + [(-10.0, 10.0) if tied else (-10.0, -10.0)]
     if not tied:
         guess[-1] = -10.0
-    found = optimize.minimize(loss, guess, jac=True, method="L-BFGS-B", bounds=bounds).x
+    found = scipy.optimize.minimize(loss, guess, jac=True, method="L-BFGS-B", bounds=bounds).x
     return found[:players] - found[:players].mean(), float(found[players])
 
 
@@ -136,7 +136,7 @@ def plackett_luce(rankings: Sequence[Sequence[Sequence[str]]]) -> dict[str, floa
         slope = np.bincount(member, worth[member] / total[row], players) - np.bincount(chosen, minlength=players)
         return value + RIDGE / 2 * float(u @ u), slope + RIDGE * u
 
-    found = optimize.minimize(loss, np.zeros(players), jac=True, method="L-BFGS-B").x
+    found = scipy.optimize.minimize(loss, np.zeros(players), jac=True, method="L-BFGS-B").x
     return {name: float(found[j] - found.mean()) for name, j in names.items()}
 
 

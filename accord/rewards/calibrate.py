@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy import optimize, special
 from torch import Tensor
 
 from accord.batches import Rollout, at_end
@@ -44,13 +44,13 @@ class Calibration(Record):
         if self.kind == "isotonic":
             at, height = np.array(self.knots).T
             return np.asarray(np.interp(x, at, height))
-        return np.asarray(special.expit(self.slope * x + self.offset))
+        return np.asarray(scipy.special.expit(self.slope * x + self.offset))
 
     def log_odds(self, score: ArrayLike) -> NDArray[np.float64]:
         """Log-odds of the probability, what the safety gate wants; at most those of 1 in 1e6."""
         if self.kind != "isotonic":
             return np.asarray(self.slope * np.asarray(score, dtype=float) + self.offset)
-        return np.asarray(special.logit(np.clip(self(score), 1e-6, 1 - 1e-6)))
+        return np.asarray(scipy.special.logit(np.clip(self(score), 1e-6, 1 - 1e-6)))
 
 
 def calibrate(score: ArrayLike, outcome: ArrayLike, kind: Kind = "temperature") -> Calibration:
@@ -75,12 +75,12 @@ def calibrate(score: ArrayLike, outcome: ArrayLike, kind: Kind = "temperature") 
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = line[0] * x / unit + line[1]
-        apart = special.expit(z) - y
+        apart = scipy.special.expit(z) - y
         # The pull of 1e-6 keeps the line finite where scores tell outcomes apart without fail.
         slope = np.array([np.mean(apart * x / unit), np.mean(apart)]) + 2e-6 * line
         return float(np.mean(np.logaddexp(0, z) - y * z) + 1e-6 * line @ line), slope
 
-    line = optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    line = scipy.optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
     return Calibration(kind=kind, slope=float(line[0]) / unit, offset=float(line[1]), rows=x.size)
 
 
@@ -99,7 +99,7 @@ def fitted_across(
     after = np.empty_like(x)
     for mine in (half, ~half):
         after[mine] = np.clip(calibrate(x[~mine], y[~mine], kind)(x[mine]), 1e-6, 1 - 1e-6)
-    before = special.expit(x)
+    before = scipy.special.expit(x)
     return (
         log_loss(before, y),
         log_loss(after, y),
