@@ -226,6 +226,7 @@ ALSO: Sequence[tuple[str, Sequence[str], str]] = (
     ("--ensemble.*", _ACTING, "how several reward models are one"),
     ("--steps.*", _ACTING, "pay sentences, lines or marked places on the way (docs/process_reward.md)"),
     ("--dialogue.*", _ACTING, "conversations of several turns (docs/dialogue.md)"),
+    ("--engine.*", _ACTING, "who draws the answers: our own sampler, or vLLM on a GPU (docs/text.md)"),
 )
 """Settings of other sections that act on a method: how they are given, the sections they act on, and what they do."""
 
@@ -236,8 +237,9 @@ def heading(method: str) -> str:
     also = [("--group NAME", "learn from the beliefs of one group of people alone (docs/believing.md)")]
     also = also if section in GROUPED else []
     also += [(how.format(section.replace("_", "-")), what) for how, on, what in ALSO if section in on]
+    also += [("--run.*", "device, threads, checkpoints (docs/run.md); weights in shares of several processes")]
     lines = "".join(f"  {how:<23} {what}\n" for how, what in also)
-    also_told = f"Also decided by (accord loop --help tells each):\n{lines}\n" if also else ""
+    also_told = f"Also decided by (accord loop --help tells each):\n{lines}\n"
     return f"{told_of(section)}{also_told}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"
 
 

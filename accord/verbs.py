@@ -174,6 +174,13 @@ def methods(json: bool = False) -> int:
     return 0
 
 
+SEVERAL = (
+    "In N processes, on N cores or GPUs (docs/processes.md):",
+    "  torchrun --nproc-per-node N -m -- accord train METHOD ...",
+)
+"""How a stage is shared among processes, for those who ask for help."""
+
+
 def train_help() -> str:
     """How a stage is trained, and by which methods."""
     from accord.methods import METHODS
@@ -181,7 +188,8 @@ def train_help() -> str:
     given = "[--project DIR] [--start VERSION] [--reward VERSION] [--cost VERSION] [--reference VERSION]"
     given += " [--group NAME] [--name NAME]"
     lines = [f"  {name:<13} {one.caption}" for name, one in METHODS.items()]
-    return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines])
+    more = ["", "accord train METHOD --help tells more.", *SEVERAL]
+    return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines, *more])
 
 
 def teach(method: str) -> int:

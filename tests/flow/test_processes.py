@@ -72,6 +72,17 @@ def test_the_circle_is_for_one_process(recipe: Path, quick_folder: Path) -> None
     assert refused.stderr.count("several processes share `accord train`; start the circle in one") == 1, "said once"
 
 
+def test_help_leads_to_several_processes_and_to_what_every_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if "torchrun" in line]
+    assert parse_args(["--nproc-per-node", "2", *line[3:]]).training_script == "accord"
+    for method in ("sft", "ppo"):
+        assert main(["train", method, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert "--run.*" in told
+        assert ("--engine.*" in told) == (method == "ppo")
+
+
 def test_torchrun_hands_on_what_the_page_says() -> None:
     """Without the two dashes torchrun takes --start for the beginning of an option of its own, and stops."""
     lines = (ROOT / "docs" / "processes.md").read_text().splitlines()
