@@ -12,6 +12,7 @@ states.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,9 +22,10 @@ from torch.autograd.function import once_differentiable
 
 from accord.run.gradients import held
 from accord.worlds.text.attention import Rule
+from accord.worlds.text.low import Low, gain
 from accord.worlds.text.norms import add, normed, told, united, unnormed
 from accord.worlds.text.tails import Tails
-from accord.worlds.text.tree import Tree, each_head, seen, unseen
+from accord.worlds.text.tree import Tree, seen, unseen
 
 ROWS = 1024
 """Rows that are worked on at a time. Products of 256 rows run at nine tenths of the rate of products of a thousand."""
@@ -49,6 +51,8 @@ class Plan:
     """Whether anything is kept for backward."""
     tails: Tails | None = None
     """How those places see, where they alone ask; None where every place does."""
+    lows: tuple[tuple[str, float], ...] = ()
+    """Which weights have an adapter, and its scale: their A and B come behind the weights."""
 
     @property
     def asks(self) -> Tensor | None:
@@ -85,11 +89,15 @@ class Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, state: Tensor, plan: Plan, *given: Tensor | None) -> Tensor:
-        """state: [N, D]; given: `weights_of` the layer."""
-        w = mingled(Weights(*given), plan.size)  # type: ignore[arg-type]
+        """state: [N, D]; given: `weights_of` the layer, and A and B of each of the plan's `lows`."""
+        w, _ = _weights(plan, given)
         before, after = (state.new_empty(len(state), 1) for _ in range(2))
         q, k, v, raw = _asked(state, w, plan, before)
-        answer, sums = _seen(plan, q, k, v)
+        answer, sums = (
+            seen(plan.tree, plan.rule, q, k, v)
+            if plan.tails is None
+            else plan.tails.forward(q, k, v, plan.rule.scaling)
+        )
         o, x = answer.flatten(1), state
         if plan.at is not None:
             o, x = o if plan.tails else o[plan.at], x[plan.at]
@@ -113,15 +121,17 @@ class Layer(torch.autograd.Function):
         """The gradients of the state and of every weight that wants one."""
         plan: Plan = ctx.plan
         kept = ctx.saved_tensors
-        w = mingled(Weights(*kept[:COUNT]), plan.size)
-        state, q, k, v, answer, h, gate, up, before, after, *rest = kept[COUNT:]
-        wants = Weights(*ctx.needs_input_grad[2:])
+        w, lows = _weights(plan, kept)
+        count = COUNT + 2 * len(lows)
+        state, q, k, v, answer, h, gate, up, before, after, *rest = kept[count:]
+        needs = zip(fields(Weights), ctx.needs_input_grad[2 : 2 + COUNT], strict=True)
+        wants = {f.name for f, needed in needs if needed or f.name in lows}
         sums, raw = rest[: ctx.sums], rest[ctx.sums :]
         grad = grad.contiguous()
         o = answer.flatten(1) if plan.at is None or plan.tails else answer.flatten(1)[plan.at]
         own = {
             f.name: into
-            for f, weight in zip(fields(Weights), ctx.own, strict=True)
+            for f, weight in zip(fields(Weights), ctx.own[:COUNT], strict=True)
             if f.name not in MINGLED and (into := held(weight)) is not None
         }
         by = dict(own)
@@ -130,53 +140,51 @@ class Layer(torch.autograd.Function):
             g, u = gate[s], up[s]
             risen = torch.nn.functional.silu(g)
             into = grad[s] @ w.down
-            if wants.down:
-                _gain(by, "down", grad[s], risen * u)
+            if "down" in wants:
+                gain(by, "down", grad[s], risen * u, lows.get("down"))
             by_up = into * risen
             by_gate = torch.ops.aten.silu_backward(into.mul_(u), g)
             unit = h[s] * after[s]
             read = unit * w.after
-            if wants.gate:
-                _gain(by, "gate", by_gate, read)
-            if wants.up:
-                _gain(by, "up", by_up, read)
+            if "gate" in wants:
+                gain(by, "gate", by_gate, read, lows.get("gate"))
+            if "up" in wants:
+                gain(by, "up", by_up, read, lows.get("up"))
             into = torch.mm(by_gate, w.gate).addmm_(by_up, w.up)
             torch.addcmul(
-                grad[s], unnormed(into, w.after, unit, by, "after" if wants.after else ""), after[s], out=by_h[s]
+                grad[s], unnormed(into, w.after, unit, by, "after" if "after" in wants else ""), after[s], out=by_h[s]
             )
-            if wants.out:
-                _gain(by, "out", by_h[s], o[s])
+            if "out" in wants:
+                gain(by, "out", by_h[s], o[s], lows.get("out"))
             torch.mm(by_h[s], w.out, out=by_o[s])
         if plan.at is not None:
             by_h = by_h.new_zeros(state.shape).index_copy_(0, plan.at, by_h)
             if not plan.tails:
                 by_o = by_o.new_zeros(len(state), by_o.shape[1]).index_copy_(0, plan.at, by_o)
-        by_q, by_k, by_v = _unseen(plan, by_o.view(answer.shape), q, k, v, answer, sums)
-        by_state = _before(state, before, (by_q, by_k, by_v), by_h, raw, w, wants, plan, by)
-        for name in MINGLED & by.keys():
+        by_o = by_o.view(answer.shape)
+        by_heads = (
+            unseen(plan.tree, plan.rule, by_o, q, k, v, answer, sums)
+            if plan.tails is None
+            else plan.tails.backward(by_o, q, k, v, answer, sums[0], plan.rule.scaling)
+        )
+        by_state = _before(state, before, by_heads, by_h, raw, w, wants, plan, by, lows)
+        for name in (MINGLED | {part + "/up" for part in MINGLED}) & by.keys():
             by[name] = apart(by[name], plan.size)
         rest_of = (None if f.name in own else by.get(f.name) for f in fields(Weights))  # what is not added already
-        return by_state if ctx.needs_input_grad[0] else None, None, *rest_of
+        low = (by.get(name + side) for name in lows for side in ("/down", "/up"))
+        return by_state if ctx.needs_input_grad[0] else None, None, *rest_of, *low
 
 
-def _seen(plan: Plan, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """What each place that asks finds [n, heads, d], and what is kept of it."""
-    if plan.tails is None:
-        return seen(plan.tree, plan.rule, q, k, v)
-    answer, sums = plan.tails.forward(q, each_head(k, q), each_head(v, q), plan.rule.scaling)
-    return answer, [sums]
-
-
-def _unseen(
-    plan: Plan, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, answer: Tensor, sums: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of queries, keys and values."""
-    if plan.tails is None:
-        return unseen(plan.tree, plan.rule, grad, q, k, v, answer, sums)
-    by_q, *both = plan.tails.backward(grad, q, each_head(k, q), each_head(v, q), answer, sums[0], plan.rule.scaling)
-    if k.shape[1] < q.shape[1]:
-        both = [t.view(*k.shape[:2], -1, k.shape[2]).sum(2) for t in both]
-    return by_q, both[0], both[1]
+def _weights(plan: Plan, given: Sequence[Tensor | None]) -> tuple[Weights, dict[str, Low]]:
+    """The weights that act, adapters in them, and the adapters; those of queries and keys mingled."""
+    w, lows = Weights(*given[:COUNT]), {}  # type: ignore[arg-type]
+    for n, (name, scale) in enumerate(plan.lows):
+        down, up = given[COUNT + 2 * n : COUNT + 2 * n + 2]
+        assert down is not None
+        assert up is not None
+        w = replace(w, **{name: Low(down, up, scale).merged(getattr(w, name))})
+        lows[name] = Low(down, mixed(up, plan.size) if name in MINGLED else up, scale)
+    return mingled(w, plan.size), lows
 
 
 def _asked(state: Tensor, w: Weights, plan: Plan, size: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
@@ -222,9 +230,10 @@ def _before(
     by_h: Tensor,
     raw: list[Tensor],
     w: Weights,
-    wants: Weights,
+    wants: set[str],
     plan: Plan,
     by: dict[str, Tensor],
+    lows: dict[str, Low],
 ) -> Tensor:
     """The gradient of the state, from those of queries, keys and values [n or N, heads, d], added to by_h [N, D]."""
 
@@ -236,12 +245,12 @@ def _before(
             norm = w.query_norm if n == 0 else w.key_norm
             if norm is not None:
                 own, own_size = united(raw[n][s].view(part.shape), plan.epsilon)
-                learns = name + "_norm" if getattr(wants, name + "_norm") else ""
+                learns = name + "_norm" if name + "_norm" in wants else ""
                 part = unnormed(part, norm, own, by, learns).mul_(own_size)
         part = part.flatten(1)
-        if getattr(wants, name):
-            _gain(by, name, part, read)
-        if getattr(wants, name + "_bias"):
+        if name in wants:
+            gain(by, name, part, read, lows.get(name))
+        if name + "_bias" in wants:
             add(by, name + "_bias", part.sum(0))
         weight: Tensor = getattr(w, name)
         return part @ weight if into is None else into.addmm_(part, weight)
@@ -262,7 +271,7 @@ def _before(
         if at is not None:
             first, last = torch.searchsorted(at, torch.tensor([s.start, s.stop])).tolist()
             into.index_add_(0, at[first:last] - s.start, brought[first:last])
-        by_h[s].addcmul_(unnormed(into, w.before, unit, by, "before" if wants.before else ""), size[s])
+        by_h[s].addcmul_(unnormed(into, w.before, unit, by, "before" if "before" in wants else ""), size[s])
     return by_h
 
 
@@ -304,11 +313,3 @@ def mixed(weight: Tensor, size: int) -> Tensor:
 def apart(weight: Tensor, size: int) -> Tensor:
     """The way back from `mixed`."""
     return weight.view(-1, size // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
-
-
-def _gain(by: dict[str, Tensor], name: str, grad: Tensor, read: Tensor) -> None:
-    """Add grad' read to the gradient of a weight."""
-    if name in by:
-        by[name].addmm_(grad.t(), read)
-    else:
-        by[name] = grad.t() @ read

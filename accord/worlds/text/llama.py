@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from accord.worlds.text.layer import Layer, Plan, circled
+from accord.worlds.text.layer import Layer, Plan, Weights, circled
 from accord.worlds.text.layers import known, rule_of
+from accord.worlds.text.low import Low, inside, low, understood
 from accord.worlds.text.picked import picked
 from accord.worlds.text.tree import Tree
 from accord.worlds.text.words import words
@@ -16,28 +18,47 @@ from accord.worlds.text.words import words
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
 
+@torch.no_grad()
 def weights_of(layer: Any) -> tuple[Tensor | None, ...]:
-    """The weights of a layer of `transformers`, in the order of `Weights`."""
+    """The weights that act in a layer of `transformers`, adapters in them, in the order of `Weights`."""
+    lows, given = lows_of(layer), _bare(layer)
+    return tuple(
+        lows[f.name].merged(weight) if f.name in lows and weight is not None else weight
+        for f, weight in zip(fields(Weights), given, strict=True)
+    )
+
+
+def _bare(layer: Any) -> tuple[Tensor | None, ...]:
+    """The weights of a layer alone."""
     own, mlp = layer.self_attn, layer.mlp
+    q, k, v, out = (inside(getattr(own, name)) for name in PARTS[0])
+    gate, up, down = (inside(getattr(mlp, name)) for name in PARTS[1])
     norms = [getattr(getattr(own, name, None), "weight", None) for name in ("q_norm", "k_norm")]
     return (
-        layer.input_layernorm.weight, own.q_proj.weight, own.k_proj.weight, own.v_proj.weight, own.o_proj.weight,
-        layer.post_attention_layernorm.weight, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight,
-        own.q_proj.bias, own.k_proj.bias, own.v_proj.bias, *norms,
+        layer.input_layernorm.weight, q.weight, k.weight, v.weight, out.weight,
+        layer.post_attention_layernorm.weight, gate.weight, up.weight, down.weight, q.bias, k.bias, v.bias, *norms,
     )  # fmt: skip
 
 
+def lows_of(layer: Any) -> dict[str, Low]:
+    """The adapters that act in a layer, by the fields of `Weights`."""
+    parts = [getattr(layer.self_attn, name) for name in PARTS[0]] + [getattr(layer.mlp, name) for name in PARTS[1]]
+    names = ("query", "key", "value", "out", "gate", "up", "down")
+    return {name: found for name, part in zip(names, parts, strict=True) if (found := low(part)) is not None}
+
+
 def plain(layer: Any) -> bool:
-    """Whether a layer is made of nothing but what `Layer` computes: no adapters, hooks, other biases or activations.
+    """Whether a layer is made of nothing but what `Layer` computes: no hooks, other biases, adapters or activations.
 
     A layer that torch was asked to compile wants to be called by its name.
     """
     own, mlp = layer.self_attn, layer.mlp
-    linear = [getattr(own, name) for name in PARTS[0]] + [getattr(mlp, name) for name in PARTS[1]]
+    parts = [getattr(own, name) for name in PARTS[0]] + [getattr(mlp, name) for name in PARTS[1]]
+    linear = list(map(inside, parts))
     norms = [layer.input_layernorm, layer.post_attention_layernorm]
     norms += [norm for name in ("q_norm", "k_norm") if (norm := getattr(own, name, None)) is not None]
     return (
-        all(type(part) is nn.Linear for part in linear)
+        all(map(understood, parts))
         and all(part.bias is None for part in linear[3:])
         and all(type(part.weight) is nn.Parameter for part in [*linear, *norms])
         and len({norm.variance_epsilon for norm in norms}) == 1
@@ -74,12 +95,14 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
     wanted[at] = True
     some = None if bool(wanted.all()) else wanted.nonzero()[:, 0]
     for number, layer in enumerate(body.layers):
-        given, own = weights_of(layer), layer.self_attn
+        given, own = _bare(layer), layer.self_attn
+        lows = lows_of(layer)
+        given += tuple(side for one in lows.values() for side in (one.down, one.up))
         learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (state, *given))
         rule, asked = rule_of(own, body.config), some if number == last else None
         plan = Plan(
             tree, rule, own.head_dim, layer.input_layernorm.variance_epsilon, forth, back, asked, learning,
-            None if asked is None else tree.tails(state, rule, asked),
+            None if asked is None else tree.tails(state, rule, asked), tuple((n, one.scale) for n, one in lows.items()),
         )  # fmt: skip
         state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)

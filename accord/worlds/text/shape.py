@@ -97,13 +97,13 @@ def shape_of(body: nn.Module, config: Any, head: Tensor) -> Shape:
     last = f"layer.{int(config.num_hidden_layers) - 1}.", f"layers.{int(config.num_hidden_layers) - 1}."
     kept = [(name, module) for name, module in body.named_modules() if not set(name.split(".")) & set(APART)]
     for name, module in kept:
-        end = name.rsplit(".", 1)[-1] if any(part in name for part in last) else ""
+        inside = set(name.split(".")) if any(part in name for part in last) else set()
         for weight, each in _multiplied(module, config):
             linear += each
             learned += each * weight.requires_grad
             for sums, names in ((tail, BEHIND), (asking, ASKING)):
-                sums[0] += each * (end in names)
-                sums[1] += each * (end in names) * weight.requires_grad
+                sums[0] += each * bool(inside & set(names))
+                sums[1] += each * bool(inside & set(names)) * weight.requires_grad
     count = int(config.num_attention_heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // count
     key, value = getattr(config, "qk_head_dim", None) or size, getattr(config, "v_head_dim", None) or size

@@ -119,6 +119,12 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
+def each_head(known: Tensor, query: Tensor) -> Tensor:
+    """Keys or values [N, K, d] repeated for the H heads of the queries [N, H, d]."""
+    times = query.shape[1] // known.shape[1]
+    return known if times == 1 else known.repeat_interleave(times, 1)
+
+
 def slices(trunks: Tensor, branches: Tensor) -> Slices:
     """From start and length of each trunk [n, 2] and start, length, prompt's start and length of each branch [m, 4]."""
     after: dict[int, list[list[int]]] = {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.worlds.text.slices import back, forth, split
+from accord.worlds.text.slices import back, each_head, forth, split
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Tails:
     begins: tuple[bool, ...]
     """For each part whether it is the first of its queries."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """q [m, H, d], k and v [N, H, d] -> [m, H, d] and the logarithms of the sums [m, H]."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, list[Tensor]]:
+        """q [m, H, d], k and v [N, K, d] -> [m, H, d] and the logarithms of the sums [m, H]."""
         answer, sums = torch.empty_like(q), None
-        q, k, v = (t[None].transpose(1, 2) for t in (q, k, v))  # [1, H, m or N, d]
+        q, k, v = (t[None].transpose(1, 2) for t in (q, each_head(k, q), each_head(v, q)))  # [1, H, m or N, d]
         for part, begins in zip(self.parts, self.begins, strict=True):
             cut = (q[:, :, part.asked], k[:, :, part.read], v[:, :, part.read])
             found, total = forth(*(split(t, part.count) for t in cut), is_causal=part.causal, scale=scale)
@@ -57,12 +57,13 @@ class Tails:
             answer[part.asked].lerp_(found, torch.sigmoid(total - so_far).to(found.dtype)[..., None])
             sums[part.asked] = torch.logaddexp(so_far, total)
         assert sums is not None
-        return answer, sums
+        return answer, [sums]
 
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, answer: Tensor, sums: Tensor, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients of q [m, H, d] and of k and v [N, H, d] from that of the answer, and what `forward` gave."""
+        """The gradients of q [m, H, d] and of k and v [N, K, d] from that of the answer, and what `forward` gave."""
+        shape, (k, v) = k.shape, (each_head(t, q) for t in (k, v))
         by_query, by_key, by_value = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad, q, k, v, answer = (t[None].transpose(1, 2) for t in (grad, q, k, v, answer))
         total = sums.t()[None, ..., None]
@@ -78,6 +79,8 @@ class Tails:
                 by_query[mine] += by_q
             by_key[read] += by_k
             by_value[read] += by_v
+        if shape[1] < by_query.shape[1]:
+            by_key, by_value = (t.view(*shape[:2], -1, shape[2]).sum(2) for t in (by_key, by_value))
         return by_query, by_key, by_value
 
 

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from accord.worlds.text import flex
 from accord.worlds.text.attention import Rule, additive, attended
-from accord.worlds.text.slices import WORTH, Slices, back, forth, slices
+from accord.worlds.text.slices import WORTH, Slices, back, each_head, forth, slices
 from accord.worlds.text.tails import Tails, tails
 
 SHRINK = 0.8
@@ -220,12 +220,6 @@ def unseen(
         _add(by_keys, block, more_key)
         _add(by_values, block, more_value)
     return by_query, by_keys, by_values
-
-
-def each_head(known: Tensor, query: Tensor) -> Tensor:
-    """Keys or values [N, K, d] repeated for the H heads of the queries [N, H, d]."""
-    times = query.shape[1] // known.shape[1]
-    return known if times == 1 else known.repeat_interleave(times, 1)
 
 
 def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

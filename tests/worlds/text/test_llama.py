@@ -92,7 +92,7 @@ def test_other_layers_take_the_general_way():
     assert not any(fits(model(family)) for family in ("gemma3", "gpt2", "neox"))
     assert fits(model("llama"))
     assert not fits(model("llama", torch.bfloat16))
-    assert not fits(get_peft_model(model("llama"), LoraConfig(r=2, target_modules=["v_proj"])))
+    assert not fits(get_peft_model(model("llama"), LoraConfig(r=2, target_modules=["v_proj"], lora_dropout=0.1)))
     for change in (
         lambda body: body.layers[1].mlp.register_forward_hook(lambda *_: None),
         lambda body: body.layers[1].register_full_backward_hook(lambda *_: None),
