@@ -65,11 +65,16 @@ def test_an_exact_sampler_is_believed_and_little_is_read(kind: type[Beside]) -> 
     assert {**told_, "entropy": 0} == pytest.approx({**figures, "entropy": 0}, abs=1e-6)
 
 
-@pytest.mark.parametrize("policy", [Beside(), Speaker()], ids=["a sampler that differs", "values from the same pass"])
-def test_else_everything_is_computed_again(policy: Speaker) -> None:
+@pytest.mark.parametrize(
+    ("policy", "off"),
+    [(Beside(), slice(None)), (Beside(), slice(1)), (Speaker(), slice(0))],
+    ids=["a sampler that differs", "one token that differs", "values from the same pass"],
+)
+def test_else_everything_is_computed_again(policy: Speaker, off: slice) -> None:
+    """off: which of the tokens the sampler is wrong about."""
     rollout = drawn(policy)
-    if isinstance(policy, Beside):
-        rollout.logprob[rollout.mask] += 2 * looking.EXACT
+    row, step = (at[off] for at in rollout.mask.nonzero(as_tuple=True))
+    rollout.logprob[row, step] += 2 * looking.EXACT
     wanted, figures = ppo.look_again(rollout, policy, None, TRAINER)
     seen, same = ppo.look_again(rollout, policy, None, TRUSTING)
     assert same == figures
