@@ -14,6 +14,8 @@ from accord.protocols import Sampling
 
 BLOCK = 64
 """Tokens whose probabilities are summed before it is asked in which of them a chance falls."""
+STRETCH = 1 << 17
+"""Probabilities that are made fp64 at a time: as many as stay in a core's cache."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -77,7 +79,11 @@ def passed(share: Tensor, chance: NDArray[np.float64]) -> Tensor:
     """
     count, size = share.shape
     whole = size // BLOCK
-    block = share[:, : whole * BLOCK].reshape(count, whole, BLOCK).double().sum(-1)
+    blocks = share[:, : whole * BLOCK].reshape(count, whole, BLOCK)
+    block = torch.empty(count, whole, dtype=torch.float64, device=share.device)
+    rows = max(1, STRETCH // size if share.device.type == "cpu" else count)
+    for some, into in zip(torch.split(blocks, rows), torch.split(block, rows), strict=True):
+        torch.sum(some.double(), -1, out=into)
     if whole * BLOCK < size:
         block = torch.cat([block, share[:, whole * BLOCK :].sum(-1, keepdim=True, dtype=torch.float64)], -1)
     through = block.cumsum(-1)

@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.worlds.text import trunk
+from accord.worlds.text import draw as drawing
 from accord.worlds.text.draw import BLOCK, draw, kept, passed, uniform
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy, exact
@@ -163,6 +164,14 @@ def test_sums_by_blocks_are_passed_where_one_long_sum_is(size):
     found = passed(row, sums[1] / sums[1][-1] * (1 - 1e-11))
     there = share[1].numpy() > 1e-6
     assert (found.numpy()[there] == np.arange(size)[there]).all()
+
+
+def test_in_how_many_stretches_sums_are_made_changes_no_token(monkeypatch):
+    share, chance = torch.softmax(torch.randn(23, 5 * BLOCK + 3), -1), np.random.default_rng(0).random(23)
+    wanted = passed(share, chance)
+    for stretch in (1, 2 * share.shape[1], 1 << 30):
+        monkeypatch.setattr(drawing, "STRETCH", stretch)
+        assert torch.equal(passed(share, chance), wanted)
 
 
 def test_what_is_drawn_uncut_is_what_is_drawn_when_everything_is_let_through():
