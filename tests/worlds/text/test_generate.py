@@ -14,8 +14,8 @@ from scipy.stats import chisquare
 
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
-from accord.worlds.text import trunk
 from accord.worlds.text import draw as drawing
+from accord.worlds.text import trunk
 from accord.worlds.text.draw import BLOCK, draw, kept, passed, uniform
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy, exact
