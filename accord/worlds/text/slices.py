@@ -59,6 +59,7 @@ class Slices:
             parts = [_own(part, count, q, k, v, scale) for part, count in one.own]
             by_own, second = (_joined([part[i] for part in parts]) for i in (0, 1))
             share = torch.sigmoid(first.transpose(1, 2) - second)  # [1, n, H]
+            share = share.to(by_own.dtype)  # sums are float32 whatever the heads are
             found.append(torch.lerp(by_own, by_prompt.transpose(1, 2), share[..., None])[0])
             sums.append(torch.logaddexp(first.transpose(1, 2), second).transpose(1, 2))
         return torch.cat(found), sums
