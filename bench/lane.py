@@ -86,6 +86,7 @@ def serve(work: Callable[[dict[str, Any]], dict[str, Any]], **about: Any) -> Non
     tell(about)
     for line in sys.stdin:
         tell(work(json.loads(line)))
+        gc.collect()  # the model of this piece of work is gone before that of the next one is loaded
 
 
 class Watch:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from accord.run.slack import give_back
+
 FIXED = {
     "amsgrad": False,
     "foreach": None,
@@ -24,6 +26,8 @@ FIXED = {
 }
 """What else `torch.optim.AdamW` keeps with each group: a checkpoint of one can be read by the other."""
 MOMENTS = "exp_avg", "exp_avg_sq"
+MUCH = 1 << 27
+"""Bytes of moments from which on freed memory is given back before they are made: it takes a tenth of a second."""
 
 
 class AdamW:
@@ -51,6 +55,9 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Move every weight that has a gradient. Raises RuntimeError for a sparse gradient."""
+        moments = 2 * sum(w.numel() * w.element_size() for w in self._weights() if w.grad is not None)
+        if not self.state and moments >= MUCH:
+            give_back()  # the first pass left holes that moments, which stay, do not fit into
         for group in self.param_groups:
             moving = [w for w in group["params"] if w.grad is not None]
             grads = [w.grad for w in moving]

@@ -7,10 +7,12 @@ import math
 import mmap
 import os
 import sys
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
+
+from accord.run.slack import MARKED
 
 PAGE = 1 << 21
 """Bytes of a large page."""
@@ -36,6 +38,7 @@ def keep() -> bool:
     agreed = bool(mallopt(_MMAP, 1 << 30)) and bool(mallopt(_TRIM, 2000 << 20))
     if agreed:
         _broaden(library)
+        MARKED.append(partial(_broaden, library))
     return agreed
 
 
