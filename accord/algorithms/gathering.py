@@ -6,11 +6,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accord.algorithms.functional import group_spread
 from accord.algorithms.joined import joined
 from accord.batches import Rollout
 from accord.protocols import Policy, Reward, World
+from accord.run.account import HERE
 
 FLAT = 1e-8
 """Spread of the rewards of a prompt's answers up to which they earned the same."""
@@ -46,6 +48,12 @@ def flat_groups(rollout: Rollout) -> float:
     return float((spread[size > 1] <= FLAT).float().mean()) if bool((size > 1).any()) else 0.0
 
 
+def worth_of(rollout: Rollout, reward: Reward) -> Tensor:
+    """[B, T] what the actions of a collection are worth; its time counts as scoring and not as collecting."""
+    with HERE.time("score"):
+        return reward(rollout).to(rollout.logprob)
+
+
 def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered: int = 0) -> Rollout:
     """As many prompts as one collection has, with rewards; with `filtered`, prompts that can teach something.
 
@@ -56,7 +64,7 @@ def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered:
     queue.stale = bool(parts)
     for _ in range(filtered or 1):
         fresh = world.collect(policy)
-        fresh = replace(fresh, reward=reward(fresh).to(fresh.logprob))
+        fresh = replace(fresh, reward=worth_of(fresh, reward))
         assert fresh.reward is not None
         wanted = len(fresh.observation_length)
         spread = group_spread(fresh.reward.sum(1), fresh.group, wanted)[2][fresh.group]

@@ -17,6 +17,7 @@ from pydantic import Field
 from accord.algorithms import dpo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import group_spread
+from accord.algorithms.gathering import worth_of
 from accord.algorithms.ppo import Reference
 from accord.algorithms.referred import Actor, whole, whole_of, with_reference
 from accord.batches import Comparisons, Rollout, at_end
@@ -81,7 +82,7 @@ def paired(rollout: Rollout, config: Config) -> Comparisons:
 def collect(world: World, policy: Policy, reward: Reward, config: Config) -> Rollout:
     """Answers with what they earned."""
     rollout = world.collect(policy)
-    worth = reward(rollout).to(rollout.logprob)
+    worth = worth_of(rollout, reward)
     if config.missing_end_penalty is not None:
         cut = torch.full_like(worth[:, 0], config.missing_end_penalty)
         worth = torch.where(rollout.finished[:, None], worth, at_end(cut, rollout.length, worth.shape[1]))

@@ -146,6 +146,21 @@ def test_an_encoder_costs_what_torch_counts_when_nothing_is_padded():
     assert (found.tokens, found.places) == (21, 21)
 
 
+def test_what_an_encoder_reads_of_padding_is_told():
+    """Texts of 4 + 6 and 4 + 2 tokens in one table of two rows of ten."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=47, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, num_labels=1
+    )
+    scorer = Scorer(BertForSequenceClassification(config).eval())
+    scorer.whole_rows = False
+    spent()
+    with torch.no_grad():
+        scorer.score(tiny.drawn([(4, [6, 2])]))
+    found = spent()
+    assert (found.tokens, found.places) == (16, 20)
+
+
 def test_an_encoder_that_reads_texts_end_to_end_costs_what_a_hand_counts():
     torch.manual_seed(0)
     config = BertConfig(
