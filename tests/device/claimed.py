@@ -307,7 +307,8 @@ class Calls(TorchFunctionMode):
             return made
         if name in ("tensor", "as_tensor", "asarray"):
             _send(self.on)
-        return Claimed(made.detach().clone()).requires_grad_(made.requires_grad)
+        there = Claimed(made.detach().clone())
+        return there.requires_grad_() if made.requires_grad else there
 
     def _moved(self, name: str, tensor: Tensor, args: Any, named: dict[str, Any]) -> Any:
         """`to`, `cpu` and `cuda`."""

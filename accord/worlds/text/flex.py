@@ -13,7 +13,9 @@ Each place knows three numbers, and who sees whom is a rule about them that is c
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +31,10 @@ WORTH = 512
 """Tokens of a row from which on the kernel is asked; shorter rows are gathered."""
 LEAST = 16
 """Numbers of a head below which the kernel does not work."""
+KINDS = 64
+"""Kernels that one process may compile; the next one raises RuntimeError."""
+BACKEND = "inductor"
+"""Torch's compiler of kernels."""
 
 Seen = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -122,8 +128,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, found: Places, rule: Rule)
 
 @cache
 def compiled() -> tuple[Any, Any]:
-    """The maker of masks and the kernel, compiled at their first use for rows of any length."""
-    return torch.compile(create_block_mask, dynamic=True), torch.compile(flex_attention, dynamic=True)
+    """The maker of masks and the kernel, compiled at their first use for rows of any length.
+
+    Each kind of head, window, cap and precision is compiled by itself, with gradient and without. After torch's 8 kinds
+    a process would silently go on with the N x N table: policy, critic and reward model of one circle are more.
+    """
+    known = "recompile_limit" in inspect.signature(torch.compile).parameters  # not of every torch
+    more = {"recompile_limit": KINDS} if known else {}
+    build = functools.partial(torch.compile, dynamic=True, backend=BACKEND, **more)
+    return build(create_block_mask), build(flex_attention, fullgraph=True)
 
 
 @cache
