@@ -86,15 +86,3 @@ def test_a_verifier_of_sums_learns_from_right_and_wrong_solutions(quick_folder: 
     with Store.open(project / "store.db") as store:
         asked = store.get_many(Prompt, [name for name in made["verified"].data if name != made["verifier"].id])
         assert all("answer" in prompt.checks for prompt in asked.values())
-
-
-def test_safer_answers_are_learned_from_a_start_that_imitates_both(quick_folder: Path) -> None:
-    data, project = small("safer", quick_folder), quick_folder / "p"
-    given = words("safer", data, project)
-    at = given.index("--pretrain.batch")  # naming a setting of a section that is empty would begin it
-    assert main(["loop", *given[:at], *given[at + 2 :]]) == 0
-    made = versions(project)
-    assert set(made) == {"sft", "round1-reward", "round1-ppo"}
-    with Store.open(project / "store.db") as store:
-        believed = store.all(Preference, split="train")
-        assert len(made["sft"].data) == len({one for belief in believed for one in (belief.chosen, belief.rejected)})
