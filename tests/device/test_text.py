@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
+
 import pytest
 import torch
 
 from accord.algorithms import sft
 from accord.protocols import Sampling
-from accord.run import OptimiserConfig, Run, RunConfig
+from accord.run import OptimiserConfig, Run, RunConfig, read_log
 from accord.worlds.text import played
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy, Scorer
@@ -78,18 +80,29 @@ def test_nobody_waits_more_than_is_known():
     assert {name: waits for name, waits in found.items() if waits > MOST[name]} == {}
 
 
-def test_a_run_there_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
+def counting(run, begun, steps, total):
+    """The steps of a run, noted."""
+    for step in steps(run, total):
+        begun.append(step)
+        yield step
+
+
+def test_a_run_there_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, monkeypatch):
     rows = tiny.drawn([(4, [5]), (3, [6]), (2, [4]), (5, [3])])
 
-    def learned(folder: str, epochs: int) -> list[torch.Tensor]:
-        settings = RunConfig(device="cuda", trackers=(), progress=False, checkpoint_seconds=0)
+    def learned(folder: str, epochs: int) -> tuple[int, list[torch.Tensor]]:
+        settings = RunConfig(device="cuda", trackers=(), progress=False, checkpoint_seconds=1e9)
         policy, run = Policy(tiny.model("llama").to("cuda")), Run(tmp_path / folder, settings)
         steady = OptimiserConfig(schedule="constant", warmup=0)
         sft.train(sft.Config(batch=2, epochs=epochs, optimiser=steady), policy, rows, run)
-        return [weight.detach().cpu() for weight in policy.parameters()]
+        taken = len(read_log(run.folder / "log.jsonl"))
+        return taken, [weight.detach().cpu() for weight in policy.parameters()]
 
     with claimed():
-        whole = learned("whole", 2)
-        learned("cut", 1)
-        for one, other in zip(learned("cut", 2), whole, strict=True):
+        steps, whole = learned("whole", 2)
+        assert learned("cut", 1)[0] == steps // 2
+        monkeypatch.setattr(Run, "steps", partialmethod(counting, begun := [], Run.steps))
+        _, again = learned("cut", 2)
+        assert begun == list(range(steps // 2, steps)), "it went on and did not begin anew"
+        for one, other in zip(again, whole, strict=True):
             assert torch.equal(one, other)
