@@ -19,7 +19,7 @@ from accord.algorithms import reward_model
 from accord.config import Settings, SettingsError, laid
 from accord.evaluate.page import written
 from accord.project import Project
-from accord.proofs import real_data, real_models
+from accord.proofs import real_data, real_models, real_words
 from accord.proofs.ground import Kept, Said
 from accord.proofs.real_models import Found, Lesson
 from accord.proofs.real_told import told
@@ -81,7 +81,7 @@ class Row:
     data: str
     """What it learns from: a set of `real_data.SETS`, or `gsm8k`."""
     how: str = "pairs"
-    """`pairs`, `rankings`, `peer` or `verifier`."""
+    """`pairs`, `rankings`, `peer`, `words` or `verifier`."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Changes of the backbone."""
     learning: Mapping[str, Any] = field(default_factory=dict)
@@ -92,13 +92,19 @@ class Row:
     """The row that it is compared with, pair by pair."""
 
 
+PAIRS: Mapping[str, real_models.Make] = {
+    "pairs": real_models.pairs, "rankings": real_models.ranked, "peer": real_models.peer, "words": real_words.words,
+}  # fmt: skip
+"""How a row that is tested on pairs learns."""
 FEW = {"batch": 16}
 ROWS: Mapping[str, Row] = {
     "minilm": Row("MiniLM, 1 epoch", "hh"),
     "trl": Row("MiniLM by TRL, 1 epoch", "hh", "peer", beside="minilm"),
+    "words-hh": Row("words and pairs of words", "hh", "words", beside="minilm"),
     "ultrafeedback": Row("MiniLM, no margin", "ultrafeedback"),
     "ultrafeedback-margin": Row("MiniLM, margin .2 a point", "ultrafeedback", learning={"margin": 0.2},
                                 beside="ultrafeedback"),
+    "words-ultrafeedback": Row("words and pairs of words", "ultrafeedback", "words", beside="ultrafeedback"),
     "gsm8k": Row("MiniLM", "gsm8k", "verifier"),
     "few": Row("MiniLM, few pairs", "hh", learning=FEW),
     "few-mean": Row("few, mean pooling", "hh", model={"pooling": "mean"}, learning=FEW, beside="few"),
@@ -107,6 +113,7 @@ ROWS: Mapping[str, Row] = {
                     beside="few"),
     "few-layers": Row("few, rates by layer (decay .8)", "hh", learning={**FEW, "layer_decay": 0.8}, beside="few"),
     "oasst": Row("MiniLM, pairs", "oasst"),
+    "words-oasst": Row("words and pairs of words", "oasst", "words", beside="oasst"),
     "oasst-rankings": Row("MiniLM, rankings", "oasst", "rankings", beside="oasst"),
     "decoder-hh": Row("small decoder", "hh", decoder=True, beside="minilm"),
     "decoder-ultrafeedback": Row("small decoder, no margin", "ultrafeedback", decoder=True, beside="ultrafeedback"),
@@ -170,7 +177,7 @@ def row(config: Config, name: str, seed: int, folder: Path, say: Said) -> Found:
     hard = real_data.sides(config.source, "llmbar", 1.0)[1]
     tests = {one.data: tested.first(most_tested), "llmbar": hard.first(config.most)}
     wide = lesson.encode if one.decoder else config.wide
-    return real_models.PAIRS[one.how](lesson, pairs.first(most), tests, wide)
+    return PAIRS[one.how](lesson, pairs.first(most), tests, wide)
 
 
 def most_of(config: Config, name: str) -> tuple[int, int]:

@@ -222,5 +222,4 @@ def verifier(lesson: Lesson, learned: Sequence[Sum], test: Sequence[Sum]) -> Fou
 
 
 Make = Callable[[Lesson, Side, Mapping[str, Side], EncoderSettings], Found]
-PAIRS: Mapping[str, Make] = {"pairs": pairs, "rankings": ranked, "peer": peer}
-"""How a row that is tested on pairs learns."""
+"""Makes a row of what it learns from, the test pairs by set, and the limits for LLMBar's texts."""

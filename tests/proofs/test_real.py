@@ -19,8 +19,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from accord.algorithms import reward_heads, reward_model
 from accord.cli import main
 from accord.evaluate.rates import share
-from accord.proofs import real, real_data, real_models, real_picked, real_told
-from accord.records import Preference
+from accord.proofs import real, real_data, real_models, real_picked, real_told, real_words
+from accord.records import Message, Preference, Sample, Text
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["river", "fox", "hen", "barn", "kind", "thanks", "sorry", "stone", "cloud", "paper", "window", "green", "slow"]
@@ -197,17 +197,33 @@ def test_a_verifier_that_knows_is_the_oracle():
     assert all(found["any one"][n] == pytest.approx([0.5, 0.0]) for n in range(1, 5))
 
 
+def test_words_are_weighed_as_the_plain_sum_says_and_chinese_ones_are_single():
+    draw = np.random.default_rng(3)
+    table = draw.normal(size=(30, 6)) * (draw.random((30, 6)) < 0.5)
+    rows = [{at: value for at, value in enumerate(row) if value} for row in table]
+    weight = torch.tensor(real_words.fitted(rows, 6), requires_grad=True)
+    gap = torch.from_numpy(table) @ weight
+    (-torch.nn.functional.logsigmoid(gap).sum() + real_words.SHRINK / 2 * weight @ weight).backward()
+    assert weight.grad.abs().max() < 1e-3
+    assert weight.abs().max() > 0.05
+
+    said = Sample(prompt="p", content=Text(messages=(Message(role="assistant", content="Don't 你好 don't 7"),)))
+    assert real_words.terms(said) == {
+        "don't": 2, "你": 1, "好": 1, "7": 1, "don't 你": 1, "你 好": 1, "好 don't": 1, "don't 7": 1,
+    }  # fmt: skip
+
+
 # --- rows ------------------------------------------------------------------------------------------------------
 
 
 def test_rows_learn_are_made_once_and_are_joined_in_one_table(settings, tmp_path, capsys, monkeypatch):
-    rows = ("minilm", "oasst-rankings", "ultrafeedback", "ultrafeedback-margin", "gsm8k", "decoder-hh")
+    rows = ("minilm", "words-hh", "oasst-rankings", "ultrafeedback", "ultrafeedback-margin", "gsm8k", "decoder-hh")
     assert real.prove(1, tmp_path, lambda _: None, False, settings, rows) == 0
     printed = capsys.readouterr().out
     figures = json.loads((tmp_path / "real.json").read_text())
     assert list(figures) == [name for name in real.ROWS if name in rows]
     assert printed == (tmp_path / "real.md").read_text() == real_told.page(figures)
-    for name in ("minilm", "ultrafeedback", "oasst-rankings"):
+    for name in ("minilm", "words-hh", "ultrafeedback", "oasst-rankings"):
         one = figures[name]
         least = 0.6 if name == "oasst-rankings" else 0.9  # of its answers two of three are alike
         assert one[one["data"]]["all"]["accuracy"]["estimate"] > least, name
