@@ -193,14 +193,31 @@ class Comparisons:
         return [part for part in torch.split(order, counts.tolist()) if len(part)]
 
     def split(self, tokens: int) -> Iterator[Comparisons]:
-        """Micro-batches of whole groups, of at most `tokens` steps where a group allows it."""
-        members, seen = self.segment.length.tolist(), self.segment.observation_length.tolist()
-        sized = []
-        for part in self.groups():
-            rows = torch.unique(torch.cat([self.better[part], self.worse[part]])).tolist()
-            sized.append((seen[int(self.segment.group[rows[0]])] + sum(members[r] for r in rows), part))
-        for parts in filled(sized, tokens):
+        """Micro-batches of at most `tokens` steps, whole groups where they fit.
+
+        A group that is too long is split by pairs: its observation is read again, and so is a row that stands in pairs
+        of several parts. A single pair that is too long goes alone.
+        """
+        for parts in filled([piece for part in self.groups() for piece in self._pieces(part, tokens)], tokens):
             yield self.pairs(torch.cat(parts))
+
+    def _pieces(self, part: Tensor, tokens: int) -> Iterator[tuple[int, Tensor]]:
+        """Steps and pair numbers of each piece of a group."""
+        cost = self.segment.length.tolist()
+        seen = int(self.segment.observation_length[self.segment.group[self.better[part[0]]]])
+        mine: list[int] = []
+        rows: set[int] = set()
+        used = seen
+        for pair, *both in zip(part.tolist(), self.better[part].tolist(), self.worse[part].tolist(), strict=True):
+            more = sum(cost[row] for row in set(both) - rows)
+            if mine and used + more > tokens:
+                yield used, part.new_tensor(mine)
+                mine, rows, used = [], set(), seen
+                more = sum(cost[row] for row in set(both))
+            mine.append(pair)
+            rows.update(both)
+            used += more
+        yield used, part.new_tensor(mine)
 
 
 @dataclass(frozen=True)

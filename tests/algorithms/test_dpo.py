@@ -165,6 +165,28 @@ def test_neither_micro_batches_nor_the_order_change_the_gradient(name, new_run):
     assert_close(gradient(batch.pairs(turned), config, new_run), expected)
 
 
+def test_a_prompt_with_more_answers_than_fit_is_split_by_pairs_and_gives_the_same_gradient(new_run):
+    batch = pairs(probability=0.8)
+    alone = replace(
+        batch.segment,
+        observation=batch.segment.observation[:1],
+        observation_length=batch.segment.observation_length[:1],
+        group=torch.zeros(20, dtype=torch.long),
+    )
+    batch = replace(
+        batch,
+        segment=alone,
+        better=torch.arange(13),
+        worse=torch.arange(13) + torch.tensor([7, 1, 3])[torch.arange(13) % 3],
+    )
+    parts = list(batch.split(24))
+    assert len(batch.groups()) == 1 < len(parts)
+    assert all(part.segment.tokens <= 24 for part in parts)
+    expected = gradient(batch, dpo.Config(batch=10), new_run)
+    assert float(expected.abs().max()) > 1e-4
+    assert_close(gradient(batch, dpo.Config(batch=10, micro_tokens=24), new_run), expected)
+
+
 def test_the_gradient_of_a_step_is_that_of_the_weighted_mean_over_all_pairs(new_run):
     batch, policy = pairs(), Speaker(seed=2)
     asked = [float(x) for x in whole(start(batch.segment), batch.segment.mask)]
