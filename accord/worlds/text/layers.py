@@ -38,8 +38,14 @@ def reader(trunk: Trunk) -> Read:
 
 
 def known(body: Any) -> bool:
-    """Whether a body has the layers of a family above, and nobody listens to its modules."""
-    return type(body).__name__ in FAMILIES and not any(m._forward_hooks or m._forward_pre_hooks for m in body.modules())
+    """Whether a body has the layers of a family above, and nobody listens to its modules.
+
+    The word table may be listened to, for it is called by its own name: `transformers` does so for checkpointing.
+    """
+    if type(body).__name__ not in FAMILIES:
+        return False
+    table = body.get_input_embeddings()
+    return not any(m._forward_hooks or m._forward_pre_hooks for m in body.modules() if m is not table)
 
 
 def rule_of(own: Any, config: Any) -> Rule:

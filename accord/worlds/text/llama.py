@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from accord.worlds.text.layer import Layer, Plan, Weights, circled
 from accord.worlds.text.layers import known, rule_of
@@ -63,7 +65,6 @@ def plain(layer: Any) -> bool:
         and all(type(part.weight) is nn.Parameter for part in [*linear, *norms])
         and len({norm.variance_epsilon for norm in norms}) == 1
         and type(mlp.act_fn).__name__ in ("SiLU", "SiLUActivation")
-        and not (getattr(layer, "gradient_checkpointing", False) and layer.training)
         and layer._compiled_call_impl is None
     )
 
@@ -104,7 +105,11 @@ def read(body: Any, ids: Tensor, position: Tensor, tree: Tree, at: Tensor) -> tu
             tree, rule, own.head_dim, layer.input_layernorm.variance_epsilon, forth, back, asked, learning,
             None if asked is None else tree.tails(state, rule, asked), tuple((n, one.scale) for n, one in lows.items()),
         )  # fmt: skip
-        state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
+        if learning and layer.training and getattr(layer, "gradient_checkpointing", False):
+            again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+            state = again(Layer.apply, state, plan, *given)
+        else:
+            state = Layer.apply(state, plan, *given)  # type: ignore[no-untyped-call]
     made: Tensor = body.norm(state)
     left = 0 if plan.tails is None else int((position[0] + 1)[~wanted].sum())
     return picked(made, at if some is None else (wanted.cumsum(0) - 1)[at]), len(wanted) - len(made), left

@@ -67,6 +67,22 @@ def test_a_scorer_reads_last_tokens_alone(double):
             assert (mine - theirs).abs().max() < 1e-10 * (1 + theirs.abs().max())
 
 
+@pytest.mark.parametrize("lora", [False, True])
+def test_checkpointing_reads_each_layer_twice_and_learns_the_same(lora, double, monkeypatch):
+    """fp64, to 1e-10, beside checkpointing by `transformers`; nothing is held between the layers but their states."""
+    made, seen = model("llama", torch.float64), []
+    if lora:
+        made = get_peft_model(made, LoraConfig(r=2, target_modules="all-linear"))
+        made.enable_input_require_grads()
+    made.gradient_checkpointing_enable({"use_reentrant": False})
+    policy = Policy(made)
+    policy.train()
+    forward = layer.Layer.forward
+    monkeypatch.setattr(layer.Layer, "forward", lambda ctx, *given: seen.append(1) or forward(ctx, *given))
+    same(policy)
+    assert len(seen) == 2 * 2
+
+
 def test_nothing_is_kept_where_nothing_is_learned(monkeypatch):
     policy, kept = Policy(tiny.model("llama")), []
     forward = layer.Layer.forward
