@@ -102,7 +102,7 @@ WORKS = (
          check=some(4, 4)),
     Work("reward", "Reward model, decoder", "pairs/s", "30 M scorer", some(8, 8), 3, AT_ONCE[:1], kept=False,
          check=some(4, 4)),
-    Work("sft", "SFT", "tokens/s", "30 M", some(32, 32, steps=1), 2, PACKED[:1], micro=1024, kept=False,
+    Work("sft", "SFT", "tokens/s", "30 M", some(32, 32, steps=1), 2, PACKED[:1], micro=896, kept=False,
          check=some(8, 8, steps=1)),
 )  # fmt: skip
 """In the order of importance."""
