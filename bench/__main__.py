@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
         raise SystemExit(f"no peer: {PEER} is missing. `make bench` makes it; or ACCORD_PEERS=PYTHON, or --alone")
     about = {"versions": versions(peer), "machine": machine(), "threads": asked.threads, "rounds": asked.rounds}
     about |= {"made_at": commit()}
+    if asked.only and not asked.tiny and (other := differs(asked.out, about)):
+        raise SystemExit(
+            f"{asked.out} holds rows measured under other settings ({other}), and they would be lost. "
+            "Measure under those, or write elsewhere with --out FILE"
+        )
     rate = matmul_rate(asked.threads)
     rows: list[dict[str, Any]] = []
     for number, work in enumerate(WORKS):
@@ -85,6 +90,13 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
         if not asked.tiny:
             write(asked.out, rows, begun, rate, about)
     return rows
+
+
+def differs(out: Path, about: Mapping[str, Any]) -> str:
+    """What a file's rows were measured under and this run is not, in words; empty where they may stand side by side."""
+    older = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    names = [name for name in about if name != "made_at" and older.get(name) != about[name]] if older else []
+    return "; ".join(f"{name} {older.get(name)} there, {about[name]} here" for name in names)
 
 
 def commit() -> str:

@@ -155,3 +155,16 @@ def test_the_works_of_a_gpu_can_be_tried_without_one(tmp_path: Path, capsys: pyt
     assert set(told["rows"][2]["where"]) >= {"generate", "score", "update"}
     assert not out.exists(), "no figures are kept of a model of nothing"
     assert len(capsys.readouterr().out.splitlines()) >= 3
+
+
+def test_one_row_never_costs_those_that_were_measured_under_other_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "versions", lambda peer: {"torch": "2"})
+    monkeypatch.setattr(measured, "machine", lambda: "a machine")
+    monkeypatch.setattr(measured, "matmul_rate", lambda threads: pytest.fail("it began to measure"))
+    file = tmp_path / "cpu.json"
+    about = {"versions": {"torch": "2"}, "machine": "a machine", "threads": 2, "rounds": 3}
+    file.write_text(json.dumps({**about, "rows": [1]}))
+    with pytest.raises(SystemExit, match=r"cpu\.json holds rows .*rounds 3 there, 5 here.*--out FILE"):
+        measured.main(["--alone", "--threads", "2", "--rounds", "5", "--only", "sft", "--out", str(file)])
+    assert measured.differs(file, {**about, "made_at": "now"}) == ""
+    assert measured.differs(tmp_path / "none.json", about) == ""
