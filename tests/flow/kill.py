@@ -25,7 +25,9 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-c", "import sys; from accord.cli import main; sys.exit(main())", *map(str, words)]
 
 
-def calm_and_rough(shared: Path, folder: Path, method: str, *given: str, seed: int = 5) -> tuple[Path, list[Path]]:
+def assert_killed_ends_alike(
+    shared: Path, folder: Path, method: str, *given: str, seed: int = 5
+) -> tuple[Path, list[Path]]:
     """Train the version `new` in two copies of a project, one left alone and one killed again and again.
 
     Asserts that nobody could tell them apart: weights, store, figures of versions and of logs. Returns the project

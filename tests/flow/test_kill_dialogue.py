@@ -9,7 +9,7 @@ import pytest
 from accord.project import Project
 from accord.recipe import recipe
 from tests.flow.circle import LENGTH, TINY, taught
-from tests.flow.kill import calm_and_rough
+from tests.flow.kill import assert_killed_ends_alike
 
 TALKS = {
     "ppo": {**TINY["ppo"], "iterations": 6 * LENGTH},  # type: ignore[dict-item]
@@ -29,7 +29,7 @@ def shared(quick_shelf: Path) -> Path:
 @pytest.mark.parametrize(("method", "user"), [("ppo", None), ("rloo", "sft")])
 def test_a_killed_method_ends_bit_identical(method: str, user: str | None, shared: Path, quick_folder: Path) -> None:
     given = ("--reward", "worth", *(("--dialogue.user", user) if user else ()))
-    calm, _ = calm_and_rough(shared, quick_folder, method, *given)
+    calm, _ = assert_killed_ends_alike(shared, quick_folder, method, *given)
     made = Project(calm, recipe(calm / "project.yaml")).version("new")
     assert made is not None
     assert made.config["dialogue"]["turns"] == 3  # type: ignore[index, call-overload]

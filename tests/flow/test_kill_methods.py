@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.circle import LENGTH, taught
-from tests.flow.kill import calm_and_rough
+from tests.flow.kill import assert_killed_ends_alike
 
 LONG = {
     "grpo": {"iterations": 8 * LENGTH, "minibatches": 2, "kl": {"target": 1.0, "horizon": 100}},
@@ -26,4 +26,4 @@ def shared(quick_shelf: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["dpo", "kto", "dapo", "best_of_n"])
 def test_a_killed_method_ends_bit_identical(method: str, shared: Path, quick_folder: Path) -> None:
-    calm_and_rough(shared, quick_folder, method, *(() if method in ("dpo", "kto") else ("--reward", "worth")))
+    assert_killed_ends_alike(shared, quick_folder, method, *(() if method in ("dpo", "kto") else ("--reward", "worth")))

@@ -9,7 +9,7 @@ import pytest
 from accord.records import Question
 from accord.run import read_log
 from tests.flow.circle import LENGTH, taught
-from tests.flow.kill import calm_and_rough
+from tests.flow.kill import assert_killed_ends_alike
 
 LONG = {
     "reward_heads": {"batch": 4, "epochs": 8 * LENGTH, "aside": 0.4},
@@ -47,7 +47,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_ends_bit_identical(stage: str, shared: Path, quick_folder: Path) -> None:
-    _, logs = calm_and_rough(shared, quick_folder, *STAGES[stage])
+    _, logs = assert_killed_ends_alike(shared, quick_folder, *STAGES[stage])
     if stage in ("bounded", "filtered"):
         prices = [row["price/worth"] for row in read_log(logs[0])]
         assert len(set(prices[:4])) == 4, "it moves; in a long run it may come to rest at its floor or its ceiling"
