@@ -104,9 +104,10 @@ def opened(settings: S, options: Sequence[str]) -> S:
 def emptied(settings: S, options: Sequence[str]) -> tuple[S, list[str]]:
     """The same settings without the sections that options such as `--pretrain None` leave out, and the other options.
 
-    Only a section that may be left out can be; of any other option nothing is changed here.
+    Only a section that may be left out can be; of any other option nothing is changed here. Raises SettingsError when
+    another option sets something in a section that is left out: it would begin the section again.
     """
-    others, waiting = list[str](), list(options)
+    others, waiting, left = list[str](), list(options), dict[str, str]()
     while waiting:
         option, *waiting = waiting
         name, equals, value = option.partition("=")
@@ -115,8 +116,16 @@ def emptied(settings: S, options: Sequence[str]) -> tuple[S, list[str]]:
         if name.startswith("--") and said.lower() in ("none", "null") and _may_be_empty(type(settings), path):
             settings = _set(settings, path, None)
             waiting = waiting if equals else waiting[1:]
+            left[f"{'.'.join(path)}."] = f"{name} {said}"
         else:
             others.append(option)
+    for option in others:
+        inside = option.partition("=")[0].removeprefix("--").replace("-", "_")
+        for section, said in left.items():
+            if option.startswith("--") and inside.startswith(section):
+                raise SettingsError(
+                    f"{said} leaves that section out, and {option} sets something in it; give one of the two"
+                )
     return settings, others
 
 

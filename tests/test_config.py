@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_section_that_may_be_empty_is_left_out_by_none_and_nothing_else_is() -
     assert emptied(full, ["--middle.inner=null"]) == (Outer(middle=Middle(name="x"), far=Middle()), [])
     others = ["--middle", "None", "--middle.name", "None", "--far.inner.depth", "None", "--far", "4", "None", "--far"]
     assert emptied(full, others) == (full, others)
+    beside = ["--middle.inner", "None", "--middle.innermost", "2", "--middle.name", "y", "--far.inner.depth", "4"]
+    assert emptied(full, beside)[1] == beside[2:], "neither a name that only begins alike nor a section of like name"
+
+
+@pytest.mark.parametrize("inside", ["--middle.inner.depth", "--middle.inner.depth=3"])
+@pytest.mark.parametrize("out", [["--middle.inner", "None"], ["--middle.inner=null"]])
+def test_a_section_that_is_left_out_and_set_at_once_is_refused(out: list[str], inside: str) -> None:
+    told = f"{out[0].partition('=')[0]} {out[-1].rpartition('=')[2]} leaves that section out, and {inside} sets"
+    for options in ([*out, inside, "3"], [inside, "3", *out]):
+        with pytest.raises(SettingsError, match=f"^{re.escape(told)}.*; give one of the two$"):
+            emptied(Outer(), options)
 
 
 @pytest.mark.parametrize(
