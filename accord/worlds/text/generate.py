@@ -17,7 +17,7 @@ from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.played import IDLE, Player
 from accord.worlds.text.prepared import prepared, worded
 from accord.worlds.text.shape import count_sampling
-from accord.worlds.text.slots import Reading, Slots
+from accord.worlds.text.slots import Reading, Slots, widths
 from accord.worlds.text.tree import tree
 from accord.worlds.text.trunk import Trunk, still, unwrapped
 
@@ -38,8 +38,9 @@ class Sampler:
         tokens: int = 16384,
         spell: Callable[[list[int]], str] | None = None,
     ) -> None:
-        """slots: answers that may be under way together. memory: bytes that their keys and values may take.
-        tokens: prompt tokens that are read in one pass. spell: the text of tokens, for `Sampling.stop_text`."""
+        """slots: answers that may be under way together. tokens: prompt tokens that are read in one pass.
+        memory: bytes that keys and values may take at once, prompts' and answers', padding included; what one answer
+        needs is taken in any case. spell: the text of tokens, for `Sampling.stop_text`."""
         self.model, self.spell = model, spell
         self.version = ""
         self.slots, self.memory, self.tokens = slots, memory, tokens
@@ -112,9 +113,10 @@ class _Work:
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
         fair, self.most = -(-requests // ranks.count()), sampler.memory // self._bytes(sampler)
-        # An answer's own places, and its part of its prompt's.
-        room = self.most // (sampling.max_tokens + -(-longest // sampling.count))
-        self.limit = max(1, min(fair, sampler.slots, room))
+        # An answer's own places and its part of its prompt's; and beside all slots there is room for a whole prompt.
+        shared = self.most // (sampling.max_tokens + -(-longest // sampling.count))
+        beside = (self.most - longest) // sampling.max_tokens
+        self.limit = max(1, min(fair, sampler.slots, shared, beside))
         self.budget = sampler.tokens
         self.worth = min(max(self.limit // 8, min(sampling.count, self.limit)), self.limit)
         """So many slots must be free before prompts are read again: one pass for several is cheaper."""
@@ -153,22 +155,28 @@ class _Work:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return int(2 * config.num_hidden_layers * heads * size * next(sampler.model.parameters()).element_size())
 
+    @property
+    def free(self) -> int:
+        """Places that memory has left for prompts, beside those of all slots and of the prompts that are known."""
+        return self.most - self.limit * self.sampling.max_tokens - self.memory.held
+
     def room(self) -> int:
-        """Free slots; none while the prompts of the others take too much memory."""
-        free = self.most - self.memory.held - self.limit * self.sampling.max_tokens
-        return self.limit - self.count if free > 0 else 0
+        """Free slots; none while memory has no places for the next prompt."""
+        return self.limit - self.count if self.queue and len(self.prompts[self.queue[0][0]]) <= self.free else 0
 
     def admit(self) -> None:
         """Read the prompts of as many requests as fit, and draw the first token of each answer."""
         taken: list[tuple[int, list[int]]] = []
-        used, room = 0, self.limit - self.count
-        budget = min(self.budget, self.most - self.memory.held - self.limit * self.sampling.max_tokens)
-        while self.queue and len(self.queue[0][1]) <= room:
-            size = len(self.prompts[self.queue[0][0]])
-            if taken and used + size > budget:
+        read = held = 0
+        free, slots = self.free, self.limit - self.count
+        # The longest prompt comes first, so that what the next one takes does not hang on those behind it.
+        for width, (p, answers) in zip(widths(len(self.prompts[p]) for p, _ in self.queue), self.queue, strict=True):
+            read, held, slots = read + len(self.prompts[p]), held + width, slots - len(answers)
+            if slots < 0 or (taken and (read > self.budget or held > free)):
                 break
-            taken.append(self.queue.popleft())
-            used, room = used + size, room - len(taken[-1][1])
+            taken.append((p, answers))
+        for _ in taken:
+            self.queue.popleft()
         table, length = (t.to(self.device) for t in padded([self.prompts[p] for p, _ in taken]))
         counts = torch.tensor([len(answers) for _, answers in taken], device=self.device)
         source = torch.repeat_interleave(torch.arange(len(taken), device=self.device), counts)
@@ -264,7 +272,7 @@ class _Work:
                 noted[hole] = noted[last]
             self.memory.move(last, hole, int(self.spoken[:left].max()) - 1)
         self.count = left
-        if left and self.trunk.shares:
+        if self.trunk.shares:
             self.memory.arrange(left)
 
     def answers(self) -> list[Completion]:

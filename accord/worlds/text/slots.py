@@ -10,6 +10,7 @@ slots    0: a0 a1 a2 .                                              its answers,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -119,6 +120,9 @@ class Slots:
     def arrange(self, count: int) -> None:
         """Find out who asks which prompt, when the first `count` slots are under way; forget prompts of nobody."""
         self.arranged += 1
+        if not count:
+            self.known = []
+            return
         owner = self.prompt[:count]
         alive = torch.zeros(sum(len(k.length) for k in self.known), dtype=torch.bool, device=owner.device)
         alive[owner] = True
@@ -261,20 +265,26 @@ class Writing:
 
 
 def alike(length: Tensor) -> list[Tensor]:
-    """Numbers of prompts, [n] int64 lengths, in parts that are read together: from the longest to the shortest.
+    """Numbers of prompts, [n] int64 lengths, in parts that are read together: from the longest to the shortest."""
+    tall = length.tolist()
+    order = sorted(range(len(tall)), key=lambda i: -tall[i])
+    parts: dict[int, list[int]] = {}
+    for width, number in zip(widths(tall[i] for i in order), order, strict=True):
+        parts.setdefault(width, []).append(number)
+    return [torch.tensor(part, device=length.device) for part in parts.values()]
+
+
+def widths(lengths: Iterable[int]) -> Iterator[int]:
+    """Places that each prompt takes, from the longest to the shortest: as many as the longest of its part.
 
     A part ends where its padding would take longer to read than a part more.
     """
-    parts: list[list[int]] = []
     longest = padding = 0
-    tall = length.tolist()
-    for number in sorted(range(len(tall)), key=lambda i: -tall[i]):
-        padding += longest - tall[number]
-        if not parts or padding > CALL:
-            parts.append([])
-            longest, padding = tall[number], 0
-        parts[-1].append(number)
-    return [torch.tensor(part, device=length.device) for part in parts]
+    for length in lengths:
+        padding += longest - length
+        if not longest or padding > CALL:
+            longest, padding = length, 0
+        yield longest
 
 
 def capped(products: Tensor, rule: Rule) -> None:

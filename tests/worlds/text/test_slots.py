@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from accord.protocols import Sampling
+from accord.worlds.text import generate
 from accord.worlds.text import slots as room
 from accord.worlds.text.attention import Rule
 from accord.worlds.text.generate import Sampler
@@ -71,6 +72,63 @@ def test_little_memory_changes_no_answer():
     wanted = [a.tokens for a in Sampler(made).generate(prompts, sampling)]
     for memory in (1, 40_000, 90_000):
         assert [a.tokens for a in Sampler(made, memory=memory).generate(prompts, sampling)] == wanted
+
+
+def taken(work) -> int:
+    """Bytes of the keys and values that a call of the sampler holds at this moment."""
+    tables = [work.memory, *work.memory.known]
+    return sum(t.numel() * t.element_size() for one in tables for part in (one.keys, one.values) for t in part.values())
+
+
+def place(model) -> int:
+    """Bytes of the keys and values of one token."""
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * size * 4
+
+
+@pytest.mark.parametrize("call", [0, 40, CALL], ids="padding{}".format)
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("together", [2, 3, 6, 13])
+def test_keys_and_values_never_take_more_than_was_allowed(together, count, call, monkeypatch):
+    """Prompts of 3 to 38 tokens read together take the places of the longest; those of answers are taken at once."""
+    monkeypatch.setattr(room, "CALL", call)
+    made, longest, tokens = tiny.model("llama"), 38, 9
+    prompts = [[5 + i] * (3 + 7 * (i % 6)) for i in range(17)]
+    sampling = Sampling(count=count, max_tokens=tokens, stop=(1, 4), seed=2)
+    memory = place(made) * (longest + together * tokens)
+    most, passes = [], []
+    for name in ("admit", "step"):
+        real = getattr(generate._Work, name)
+
+        def counted(self, real=real, name=name):
+            real(self)
+            most.append(taken(self))
+            passes.append(name)
+
+        monkeypatch.setattr(generate._Work, name, counted)
+    said = Sampler(made, memory=memory).generate(prompts, sampling)
+    assert len(said) == 17 * count
+    assert max(most) <= memory
+    assert max(most) > 0.5 * memory, "what was allowed is used"
+    assert passes.count("admit") > 1, "the prompts did not fit together"
+    assert most[-1] <= place(made) * together * tokens, "and in the end no prompt is known"
+
+
+def test_one_answer_is_drawn_whatever_it_takes(monkeypatch):
+    made = tiny.model("llama")
+    sampling = Sampling(count=2, max_tokens=9, stop=(), seed=2)
+    most, real = [], generate._Work.step
+
+    def step(self):
+        most.append((taken(self), self.count))
+        real(self)
+
+    monkeypatch.setattr(generate._Work, "step", step)
+    Sampler(made, memory=1).generate([[5] * 30, [6] * 20], sampling)
+    # Prompts one after the other, the first forgotten before the second is read; slots of 9 places are made at once.
+    assert {count for _, count in most} == {1}
+    assert max(bytes for bytes, _ in most) == place(made) * (30 + 9)
 
 
 def test_prompts_are_read_together_while_their_padding_is_small():
