@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -135,44 +135,46 @@ class Setting:
         """kept: where what was made is found again."""
         self.ground, self.press, self.twos, self.flips = ground, press, twos, flips
         self.config, self.kept = config, kept
+        self._members: dict[int, Member] = {}
         self.where, self.file = f"{len(twos)} labels, {flips:.0%} flipped", f"{len(twos)}-{flips:g}"
 
-    @cached_property
-    def members(self) -> list[Member]:
-        """The ensemble; the first is the single model. All stay on the disk: they are taught once."""
-        ground, learned = self.ground, cache(self._learned)
-        lesson, found = Lesson(ground.backbone(), ground.project.recipe.reward_model), []
-        for number in range(self.config.members):
-            folder = self.kept.folder.parent / "members" / f"{self.file}-{number}"
+    def member(self, number: int) -> Member:
+        """One of the ensemble; 0 is the single model. It stays on the disk: it is taught once."""
+        if number not in self._members:
+            ground, folder = self.ground, self.kept.folder.parent / "members" / f"{self.file}-{number}"
+            lesson = Lesson(ground.backbone(), ground.project.recipe.reward_model)
             if not folder.is_dir():
-                made = taught(replace(lesson, tags=("member", str(number))), ground.encoder, ground.seed, learned())
+                lesson = replace(lesson, tags=("member", str(number)))
+                made = taught(lesson, ground.encoder, ground.seed, self._learned)
                 models.save(models.with_normaliser(made.scorer.model, made.mean, made.std), None, folder)
             there = replace(lesson, backbone=named(lesson.backbone, folder), fresh_head=False)
-            found.append(taught(there, ground.encoder, ground.seed, None))
-        return found
+            self._members[number] = taught(there, ground.encoder, ground.seed, None)
+        return self._members[number]
 
+    @cached_property
     def _learned(self) -> Comparisons:
         """What the members learn from."""
         beliefs = self.ground.labelled(self.twos, self.flips, self.config.by)
         return compared(self.ground.encoder, self.twos, beliefs)
 
-    @cached_property
-    def each(self) -> torch.Tensor:
-        """[M, B] what each member says of the drawn answers."""
-        said = self.kept.part(f"{self.file}-said", lambda: Proxy(self.members).each(self.press.drawn).tolist())
-        return torch.tensor(said)
+    def said(self, number: int) -> torch.Tensor:
+        """[B] what one member says of the drawn answers."""
+        drawn = self.press.drawn
+        return torch.tensor(self.kept.part(f"{self.file}-{number}-said", lambda: self.member(number)(drawn).tolist()))
 
     def proxy(self, way: str) -> tuple[Proxy, torch.Tensor]:
-        """What is optimised, and its score [B] of each drawn answer. way: `ONE`, or a rule."""
-        chosen, rule = (self.members[:1], "mean") if way == ONE else (self.members, way)
+        """What is optimised, and its score [B] of each drawn answer. way: `ONE`, for which one model is enough, or a
+        rule."""
+        count, rule = (1, "mean") if way == ONE else (self.config.members, way)
         cut = self.ground.project.recipe.ppo.missing_end_penalty
-        found = Proxy(chosen, rule, self.config.doubt, -2.0 if cut is None else cut)  # type: ignore[arg-type]
-        return found, found.of(self.each[: len(chosen)], self.press.drawn)
+        members = [self.member(number) for number in range(count)]
+        found = Proxy(members, rule, self.config.doubt, -2.0 if cut is None else cut)  # type: ignore[arg-type]
+        return found, found.of(torch.stack([self.said(number) for number in range(count)]), self.press.drawn)
 
     def accuracy(self, prompts: Sequence[Prompt]) -> float:
         """Share of pairs of held-out answers that the single model orders as gold does."""
         held = self.ground.twos(prompts, "held")
-        return float(np.mean(right(self.members[0], held, self.ground.labelled(held))))
+        return float(np.mean(right(self.member(0), held, self.ground.labelled(held))))
 
 
 def measured(

@@ -64,6 +64,22 @@ def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, caps
         proof.prove(1, tmp_path, lambda _: None, False, {**config, "members": 3}, CHANGES)
 
 
+def test_one_model_is_measured_without_its_ensemble_and_stays_as_it_is_when_rules_are_added(tmp_path, monkeypatch):
+    taught, learn = [], reward_model.train
+    monkeypatch.setattr(reward_model, "train", lambda *given, **more: taught.append(1) or learn(*given, **more))
+    config, found = {**TOY, "labels": (12,), "prices": ()}, []
+    for rules, models in (((), 1), (("worst",), 2), (("worst", "mean"), 2)):
+        assert proof.prove(1, tmp_path, lambda _: None, False, {**config, "rules": rules}, CHANGES) == 0
+        found.append(json.loads((tmp_path / "overoptimisation.json").read_text())["tracks"])
+        assert len(taught) == models
+        assert [row["way"] for row in found[-1]] == [ONE, *rules]
+        assert found[-1][0] == found[0][0]
+    parts = tmp_path / "overoptimisation-1" / "tracks"
+    single, other = (json.loads((parts / f"12-0.25-{number}-said.json").read_text()) for number in (0, 1))
+    assert len(single) == len(other) == 8 * 6
+    assert not np.allclose(single, other)
+
+
 def test_what_was_finished_is_used_where_the_same_settings_decide_it(tmp_path):
     config = proof.Config(**TOY)
     kept, climbs = proof.kept_in(tmp_path / "new", config)
