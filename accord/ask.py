@@ -130,9 +130,12 @@ def _opened(folder: Path) -> Project:
     from accord.config import SettingsError
     from accord.project import Project
     from accord.recipe import recipe
+    from accord.store.near import hint
 
     if not (folder / "project.yaml").is_file():
-        raise SettingsError(f"{folder} is no project (no project.yaml), so no model of it can be opened")
+        raise SettingsError(
+            f"{folder} is no project{hint(folder)}: it has no project.yaml, so no model of it can be opened"
+        )
     return Project(folder, recipe(folder / "project.yaml"))
 
 

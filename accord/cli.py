@@ -221,8 +221,10 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
     from accord.loop import Waiting, loop
     from accord.project import Project
     from accord.tell import tell
-    from accord.verbs import say
+    from accord.verbs import beginning, say
 
+    if verb != "quickstart":
+        beginning(place.folder, place.recipe)
     begun = time.monotonic()
     try:
         with settled(place):
@@ -243,7 +245,7 @@ def train(rest: list[str]) -> int:
     from accord.methods import METHODS
     from accord.methods import train as stage
     from accord.project import Project
-    from accord.verbs import fitting, teach, train_help
+    from accord.verbs import beginning, fitting, teach, train_help
 
     if not rest or rest[0] not in METHODS:
         if rest and not rest[0].startswith("-"):
@@ -266,6 +268,7 @@ def train(rest: list[str]) -> int:
             "--name tokenizer: versions/tokenizer holds the project's own tokenizer; choose another name"
         )
     place = _place(options, f"train {method}", 0)
+    beginning(place.folder, place.recipe, method, given)
     with settled(place):
         project = Project(place.folder, place.recipe)
         kept(place)

@@ -179,6 +179,8 @@ def train(project: Project, method: str, name: str, **given: Any) -> Version:
 
 GROUPED = ("reward_model", "dpo", "kto")
 """Sections whose methods can learn from the beliefs of one group of people alone."""
+WORTH = ("reward_model", "reward_heads", "process_reward")
+"""Methods, and their sections, that learn what answers are worth."""
 ALONE = ("pretrain", "sft")
 """Methods that may begin without a version: there no --start says that too."""
 
@@ -211,10 +213,9 @@ def meant(project: Project, made: Version, method: str, given: Mapping[str, Any]
 
 
 _ACTING = ("ppo", "grpo", "best_of_n", "online_dpo")
-_WORTH = ("reward_model", "reward_heads", "process_reward")
 ALSO: Sequence[tuple[str, Sequence[str], str]] = (
     ("--model.*, --encode.*", ("pretrain", "sft"), "the model to start from, by name or new; limits of length"),
-    ("--reward-backbone.*", _WORTH, "what it starts from, when that is no version (an encoder, a model by name)"),
+    ("--reward-backbone.*", WORTH, "what it starts from, when that is no version (an encoder, a model by name)"),
     ("--order.{}.*", ("sft", "reward_model", "reward_heads", "dpo", "kto"), "easy first, or another order of the data"),
     ("--order.policy.*", _ACTING, "easy prompts first, or another order (docs/reward_models.md)"),
     ("--rollout N, --draw.*", _ACTING, "prompts per iteration, and how their answers are drawn"),

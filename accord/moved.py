@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,12 +44,15 @@ def import_(
     from accord.store.copies import copied, remember
     from accord.store.exchange import import_file
     from accord.store.files import found as named
+    from accord.store.near import hint, is_project
     from accord.store.wash import Wash
 
     if not files:
         raise SettingsError("name at least one file to import: accord import FILE ... [--project DIR]")
     known, finders = scrubber.looked_for(names, presidio)
     if not store:
+        if not is_project(project):
+            print(f"a new project begins in {project}{hint(project)}", file=sys.stderr)
         project.mkdir(parents=True, exist_ok=True)
     refused = 0
     with Store.open(store or project / "store.db") as opened, TemporaryDirectory(prefix="accord") as aside:

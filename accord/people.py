@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,13 @@ def people(
     """
     from accord.config import SettingsError
     from accord.store import Store
+    from accord.store.near import hint, is_project
     from accord.store.office import Office
     from accord.store.people import People
 
     if act == "add" and not store:
+        if not is_project(project):
+            print(f"a new project begins in {project}{hint(project)}", file=sys.stderr)
         project.mkdir(parents=True, exist_ok=True)
     with Store.open(project / "store.db") if act == "add" and not store else Store.of(project, store) as opened:
         everybody, office = People(opened), Office(opened)

@@ -61,12 +61,15 @@ def serve(
     _needs_the_web()
     from accord.config import SettingsError
     from accord.store import Store
+    from accord.store.near import hint, is_project
     from accord.web.people import first_link
     from accord.web.settings import WebSettings
 
     if bool(certificate) != bool(key):
         raise SettingsError("--certificate and --key go together: give both or neither")
     _may_listen(host, port)
+    if not store and not is_project(project):
+        print(f"accord: a new project begins in {project}{hint(project)}", file=sys.stderr)
     place = _place(project, store)
     settings = WebSettings(secure=bool(certificate))
     address = f"{'https' if certificate else 'http'}://{_near(host)}:{port}"
@@ -211,11 +214,12 @@ def speakers(folder: Path, names: Sequence[str]) -> list[Speaker]:
     from accord.config import SettingsError
     from accord.project import Project
     from accord.recipe import recipe
+    from accord.store.near import hint
     from accord.web.chat import Speaker
     from accord.worlds.text.generate import Sampler
 
     if not (folder / "project.yaml").exists():
-        raise SettingsError(f"{folder} is no project with versions to talk with (it has no project.yaml)")
+        raise SettingsError(f"{folder} is no project with versions to talk with{hint(folder)}: it has no project.yaml")
     project = Project(folder, recipe(folder / "project.yaml"))
     found = []
     for name in (one.strip() for one in names):

@@ -6,12 +6,14 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from accord.project import Project
+    from accord.recipe import Recipe
 
 Proof = Literal[
     "lab",
@@ -119,10 +121,39 @@ def opened(folder: Path) -> Project:
     from accord.config import SettingsError
     from accord.project import Project
     from accord.recipe import recipe
+    from accord.store.near import hint
 
     if not (folder / "project.yaml").is_file():
-        raise SettingsError(f"{folder} is no project (no project.yaml); begin one with accord loop or accord train")
+        raise SettingsError(
+            f"{folder} is no project{hint(folder)}: it has no project.yaml; begin one with accord loop or accord train"
+        )
     return Project(folder, recipe(folder / "project.yaml"))
+
+
+def beginning(folder: Path, recipe: Recipe, method: str = "", given: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Say that a project begins in a folder where none is; a mistyped name shall not be taken for a new one.
+
+    method: of a stage; given: names by option. The circle begins one, and so does a stage that needs no version.
+    Raises SettingsError, before anything is made, for any other stage: nothing that it names can be there.
+    """
+    from accord.config import SettingsError
+    from accord.methods import ALONE, METHODS, WORTH
+    from accord.run import ranks
+    from accord.store.near import hint, is_project
+
+    if is_project(folder):
+        return
+    backbone = recipe.reward_backbone is not None or "beside" in given
+    alone = not method or method in ALONE or (METHODS[method].section in WORTH and backbone)
+    wanted = [f"--{name} {given[name]}" for name in ("start", "reward", "reference", "cost", "group") if name in given]
+    if wanted or not alone:
+        why = f"so nothing of {', '.join(wanted)}" if wanted else f"and {method} needs a version that is there"
+        raise SettingsError(
+            f"there is no project in {folder}{hint(folder)}, {why}. Give --project the right folder, or "
+            "begin with accord loop or accord train sft"
+        )
+    if ranks.leads():
+        say(f"a new project begins in {folder}{hint(folder)}")
 
 
 def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
@@ -130,7 +161,9 @@ def fitting(project: Project, method: str, given: Mapping[str, str]) -> None:
 
     A reward model opens as a language model, with a head of random numbers: nothing else would notice.
     """
-    starts = None if method in ("reward_model", "reward_heads", "process_reward") else "policy"
+    from accord.methods import WORTH
+
+    starts = None if method in WORTH else "policy"
     for option in ("start", "reward", "reference"):
         if option in given:
             wanted = "reward" if option == "reward" else starts

@@ -64,7 +64,8 @@ def test_a_model_that_cannot_be_talked_with_ends_in_one_message(
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(settings))
     assert main(["train", "sft", str(tmp_path / "r.yaml"), "--project", str(tmp_path / "p")]) == 2
-    told = capsys.readouterr().err
+    begun, told = capsys.readouterr().err.split("\n", 1)
+    assert begun == f"a new project begins in {tmp_path / 'p'}"
     assert told.startswith("accord: ")
     assert said in told
 

@@ -18,6 +18,7 @@ from accord.store.claims import Claim
 from accord.store.database import Database
 from accord.store.errors import Missing, Refused
 from accord.store.lineage import Lineage
+from accord.store.near import hint
 from accord.store.prepared import Among
 from accord.store.tally import Counts
 
@@ -61,7 +62,8 @@ class Store:
             return cls.open(where)
         place = Path(where) if where else project / "store.db"
         if not place.is_file():
-            raise Missing(place.name, [str(place.parent)], "begin with accord import, accord serve, or accord loop")
+            way = "begin with accord import, accord serve, or accord loop"
+            raise Missing(place.name, [f"{place.parent}{'' if where else hint(project)}"], way)
         return cls.open(place)
 
     def close(self) -> None:
