@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from accord.cli import main
 from accord.run import read_log
 from tests.flow.circle import figures, kept, weights
+from tests.flow.warm import Begun, Fresh, alone
 
 KILLS = 20 if os.environ.get("ACCORD_NIGHTLY") == "1" else 2
 """Kills per method: 2 in the default tests, 20 in the nightly ones."""
@@ -53,7 +55,7 @@ def assert_killed_ends_alike(
 
 def finished(command: Sequence[str], seconds: float = 300) -> str:
     """Run a command to its end. Returns what it printed; raises AssertionError with its errors when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=_alone(), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=alone(), check=False)
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -65,7 +67,9 @@ def killed_and_resumed(
 
     Each time the command is started and killed `uniform(0, span)` seconds after something in `folder` first changed
     (so that it really was at work), or, one time in four, at any instant since its start. Raises AssertionError when
-    it ended by itself before it could be killed: make it longer then, or the span shorter.
+    it ended by itself before it could be killed: make it longer then, or the span shorter. The first and the last are
+    processes of their own from the beginning; those between are forked from one that has read the libraries, so that
+    a kill takes no seconds of import, in which nothing is written.
     """
     draw = random.Random(seed)
     started = 0.0
@@ -73,22 +77,18 @@ def killed_and_resumed(
         delay, blind = draw.uniform(0, span), kill % 4 == 3 and started > 0
         before = _seen(folder)
         begun = time.monotonic()
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_alone(), start_new_session=True
-        )
-        while not blind and _seen(folder) == before and process.poll() is None:
-            assert time.monotonic() - begun < seconds, f"{' '.join(command)} did nothing in {seconds} s"
-            time.sleep(0.002)
-        if not blind:
-            started = time.monotonic() - begun
-        time.sleep(draw.uniform(0, started + span) if blind else delay)
-        if process.poll() is not None:
-            assert process.stderr is not None
-            said = process.stderr.read().decode()[-3000:]
-            raise AssertionError(f"kill {kill + 1} of {kills} came too late, rc {process.returncode}:\n{said}")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        with tempfile.TemporaryDirectory() as aside:
+            process = (Begun if kill else Fresh)(command, Path(aside) / "errors")
+            while not blind and _seen(folder) == before and not process.over():
+                assert time.monotonic() - begun < seconds, f"{' '.join(command)} did nothing in {seconds} s"
+                time.sleep(0.002)
+            if not blind and kill:
+                started = time.monotonic() - begun
+            time.sleep(draw.uniform(0, started + span) if blind else delay)
+            ended = process.over()
+            status = process.kill()
+            assert not ended, f"kill {kill + 1} of {kills} came too late, {process.said()}"
+            assert status == -signal.SIGKILL
     return finished(command, seconds)
 
 
@@ -101,10 +101,3 @@ def _seen(folder: Path) -> frozenset[tuple[str, int]]:
         except FileNotFoundError:
             continue
     return frozenset(found)
-
-
-def _alone() -> dict[str, str]:
-    """The environment with one thread and this checkout importable."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
