@@ -1,13 +1,14 @@
 """Do labels of one's own help: self-training on unlabelled pairs beside the same people's labels alone.
 
 An ensemble learns from few labels (the control), labels what it is sure of and learns again, in rounds that stop
-(`accord/algorithms/pseudo.py`); or keeps its opinion of all pairs when their prompts are rephrased (`consistency.py`).
-Beside these stands what all labels would have given. docs/experiments.md tells more.
+(`accord/algorithms/pseudo.py`); or keeps its opinion of all pairs when their prompts are rephrased (`consistency.py`),
+as `reward_model` and as `reward_heads`. Beside these stands what all labels would have given. docs/experiments.md tells
+more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,27 +17,32 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from accord.algorithms import pseudo
+from accord.algorithms import pseudo, reward_heads
 from accord.algorithms.consistency import Config as Term
 from accord.algorithms.consistency import Consistency
-from accord.algorithms.reward_model import Beside, Scorer, correct
+from accord.algorithms.reward_model import Beside, Scorer, correct, nothing
 from accord.batches import Comparisons
 from accord.config import Settings
 from accord.evaluate.page import Part, Table, shown
 from accord.lab.phrasings import rephrased
-from accord.proofs.ground import Ground, Labeller, Lesson, Said, compared, taught
+from accord.proofs.ground import Ground, Labeller, Lesson, Said, aside, compared, taught
 from accord.proofs.seeds import Experiment, Rows, Stand
 from accord.proofs.sided import Cell, cells, chart, collected, each, kept, plain
+from accord.quality.judged import believed
 from accord.records import Preference, Prompt, Text
 from accord.run import Run, seed_of
 from accord.statistics import Interval, mean_interval
+from accord.worlds.text import models, scorer
 from accord.worlds.text.reworded import in_other_words
 
 CONTROL, TAUGHT, FORCED, EVERY = "people's labels alone", "with labels of its own", "its last round", "all labels"
 STEADY = "with consistency"
+HEADS, STEADY_HEADS = "heads, people's labels alone", "heads, with consistency"
+CONTROLS = {HEADS: HEADS, STEADY_HEADS: HEADS}
+"""What a way stands beside, where it is not `CONTROL`."""
 TERM = Term(weight=1.0, pairs=96, threshold=0.6)
-"""The term of the way `STEADY`: three pairs for each labelled one, and a bar that few steps can reach. No setting, so
-that older folders stay good."""
+"""The term of `STEADY` and `STEADY_HEADS`: three pairs for each labelled one, and a bar that few steps can reach. No
+setting, so that older folders stay good."""
 
 
 class Config(Settings):
@@ -72,11 +78,12 @@ SMALL: dict[str, Any] = {
 
 
 def measured(stand: Stand) -> dict[str, Any]:
-    """What each way of one seed gets right, and what it labelled. Consistency is a part of its own, made last."""
+    """What each way of one seed gets right, and what it labelled. Parts that came later are made last."""
     given = cache(lambda: Given(stand.config, stand.ground()))
     found: dict[str, Any] = stand.parts.part("ways", lambda: ways(stand.config, given(), stand.say))
     steady = stand.parts.part("consistency", lambda: consistent(stand.config, given(), stand.say))
-    return {**found, "right": {**found["right"], **steady}}
+    heads = stand.parts.part("heads", lambda: headed(stand.config, given(), stand.say))
+    return {**found, "right": {**found["right"], **steady, **heads}}
 
 
 class Given:
@@ -100,6 +107,8 @@ class Given:
             Lesson(ground.backbone(), ground.project.recipe.reward_model),
             config.own.micro_tokens,
         )
+        self.prompts = {two.prompt.id: two.prompt for two in self.twos}
+        self.samples = {one.id: one for two in self.twos for one in (two.first, two.second)}
 
     def chosen(self, labels: int) -> torch.Tensor:
         """Which of all pairs take part where so many have people's labels: these and the pool."""
@@ -110,31 +119,57 @@ class Given:
         gap = pseudo.gaps_of(those, self.test, self.tokens).mean(0)
         return [float(hit) for hit in correct(gap, torch.zeros_like(gap))]
 
+    def term(self, labels: int) -> Callable[[Scorer, Run], Beside]:
+        """Consistency over these labelled pairs and the pool, in words drawn once."""
+        index = self.chosen(labels)
+        pool, names = self.every.pairs(index), {self.every.names[i] for i in index.tolist()}
+        shown: list[Preference] = [belief for belief in self.beliefs if belief.id in names]
+
+        def reword(content: Text, draw: Any) -> str:
+            return rephrased(Prompt(id="asked", content=content), draw)
+
+        seeds = (seed_of(self.seed, "words", number) for number in range(TERM.phrasings))
+        encoder, known = self.ground.encoder, (self.prompts, self.samples)
+        others = [in_other_words(encoder, shown, *known, reword, seed) for seed in seeds]
+        there = [one for one in others if one is not None]
+        return lambda made, run: Consistency(TERM, made, pool, there, run, self.tokens)
+
 
 def consistent(config: Config, given: Given, say: Said) -> dict[str, list[float]]:
     """What people's labels get right beside the term of consistency over them and the pool, by `LABELS|WAY`."""
     ground, found = given.ground, {}
-    prompts = {two.prompt.id: two.prompt for two in given.twos}
-    samples = {one.id: one for two in given.twos for one in (two.first, two.second)}
-
-    def reword(content: Text, draw: Any) -> str:
-        return rephrased(Prompt(id="asked", content=content), draw)
-
     for labels in config.labels:
         say(f"{labels} labels of people's, opinions kept over {labels + config.pool} pairs")
-        index = given.chosen(labels)
-        pool, names = given.every.pairs(index), {given.every.names[i] for i in index.tolist()}
-        shown: list[Preference] = [belief for belief in given.beliefs if belief.id in names]
-        seeds = (seed_of(given.seed, "words", number) for number in range(TERM.phrasings))
-        others = [in_other_words(ground.encoder, shown, prompts, samples, reword, seed) for seed in seeds]
-
-        def term(scorer: Scorer, run: Run, pool: Any = pool, others: Any = others) -> Beside:
-            return Consistency(TERM, scorer, pool, others, run, given.tokens)
-
-        learned = given.every.pairs(torch.arange(labels))
+        learned, term = given.every.pairs(torch.arange(labels)), given.term(labels)
         lessons = [replace(given.lesson, tags=("round0", str(m))) for m in range(config.members)]
         made = [taught(one, ground.encoder, given.seed, learned, term=term).scorer for one in lessons]
         found[f"{labels}|{STEADY}"] = given.hits(made)
+    return found
+
+
+def headed(config: Config, given: Given, say: Said) -> dict[str, list[float]]:
+    """The same labels heard by `reward_heads`, alone and beside the same term, by `LABELS|WAY`."""
+    ground, found = given.ground, {}
+    settings = reward_heads.Config(
+        **given.lesson.config.model_dump(include={"epochs", "batch", "centring", "optimiser", "micro_tokens"})
+    )
+
+    def learned(labels: int, number: int, term: Callable[[Scorer, Run], Beside] | None) -> Scorer:
+        names = set(given.every.names[:labels])
+        said = believed(belief for belief in given.beliefs if belief.id in names)
+        chance = seed_of(given.seed, "lesson", "heads", str(number))
+        model = models.scorer_model(ground.backbone(), ground.encoder.tokenizer, seed_of(chance, "head"), True)
+        made = scorer.Scorer(model)
+        with aside("heads", chance) as run:
+            beside = term(made, run) if term else nothing
+            judged = ground.encoder.judged(said, given.prompts, given.samples)
+            reward_heads.train(settings, made, judged, run, beside=beside)
+        return made
+
+    for labels in config.labels:
+        say(f"{labels} labels of people's, heard by heads")
+        for way, term in ((HEADS, None), (STEADY_HEADS, given.term(labels))):
+            found[f"{labels}|{way}"] = given.hits([learned(labels, m, term) for m in range(config.members)])
     return found
 
 
@@ -181,7 +216,7 @@ def told(seeds: Rows, folder: Path, command: str) -> str:
         [{Cell(*name.split("|")): one for name, one in row["right"].items() if name in there} for row in seeds.values()]
     )
     values = dict(sorted(values.items(), key=lambda one: int(one[0].at)))
-    rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROL))]
+    rows = [cells(*one) for one in each(values, lambda cell: cell._replace(way=CONTROLS.get(cell.way, CONTROL)))]
     chosen = []
     for labels in notes[0]:
         number = [max((r["labels"] for r in note[labels]["rounds"]), default=0) for note in notes]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.algorithms import reward_model, sft
+from accord.algorithms import reward_heads, reward_model, sft
 from accord.algorithms.curriculum import by_length
 from accord.batches import Comparisons
 from accord.cli import main
@@ -29,7 +29,8 @@ WAYS = {
     "curriculum": {("16", way) for way in ("random", *(f"{s} by {m}" for s in ("easy", "hard", "competence")
                                                        for m in ("length", "margin")))},
     "semisupervised": {("8", way) for way in (semisupervised.CONTROL, semisupervised.TAUGHT, semisupervised.FORCED,
-                                              semisupervised.EVERY, semisupervised.STEADY)},
+                                              semisupervised.EVERY, semisupervised.STEADY,
+                                              semisupervised.HEADS, semisupervised.STEADY_HEADS)},
 }  # fmt: skip
 
 
@@ -44,7 +45,14 @@ def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_pa
             first.append(by_length(examples)[dealt].tolist())
         return learn(lesson, policy, examples, run, *rest)
 
+    beside, hear = [], reward_heads.train
+
+    def heard(*given, **more):
+        beside.append(more["beside"])
+        return hear(*given, **more)
+
     monkeypatch.setattr(sft, "train", seen)
+    monkeypatch.setattr(reward_heads, "train", heard)
     assert module.prove(1, tmp_path, lambda _: None, False, config, CHANGES) == 0
     printed = capsys.readouterr().out
     assert (tmp_path / f"{name}.md").read_text().strip() in printed
@@ -74,10 +82,16 @@ def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_pa
         assert max(growing) < min(hard)
         assert chance not in (easy, hard)
 
+    if name == "semisupervised":
+        alone, steady = beside[:2], beside[2:]
+        assert alone == [reward_model.nothing] * 2
+        assert [len(term.pool) for term in steady] == [8 + 16] * 2
+
     def never(*_, **__):
         raise AssertionError("a model was taught again")
 
     monkeypatch.setattr(reward_model, "train", never)
+    monkeypatch.setattr(reward_heads, "train", never)
     monkeypatch.setattr(sft, "train", never)
     assert module.prove(1, tmp_path, lambda _: None, False, config, CHANGES) == 0
     assert capsys.readouterr().out == printed
@@ -165,6 +179,19 @@ def test_seeds_from_before_a_way_was_there_are_told_without_it(tmp_path):
     text = semisupervised.told({1: new, 2: new}, tmp_path, "c")
     assert text.count(f"| {semisupervised.STEADY} |") == 2
     assert text.index("| 8 | with consistency") < text.index("| 30 | people's labels")
+
+
+def test_heads_with_consistency_stand_beside_heads_without(tmp_path):
+    hits = {
+        semisupervised.CONTROL: [0.0, 0.0],
+        semisupervised.HEADS: [1.0, 1.0],
+        semisupervised.STEADY_HEADS: [1.0, 0.0],
+    }
+    row = {"right": {f"8|{way}": those for way, those in hits.items()}, "own": {"8": {"best": 0, "rounds": []}}}
+    told = semisupervised.told({1: row, 2: row}, tmp_path, "c").split("\n")
+    lines = {line.split("|")[2].strip(): line for line in told if line.startswith("| 8 |")}
+    assert lines[semisupervised.HEADS].endswith("| - | - |")
+    assert "-0.500" in lines[semisupervised.STEADY_HEADS]
 
 
 def test_the_sides_of_pairs_without_a_label_tell_nothing():
