@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -143,11 +145,27 @@ def write(text: str, path: str | Path) -> None:
     """Put a text into a file, which is whole at every instant."""
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
+    with naming(target), aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, target)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An error of the disk while a file is written names the file: what Python says of a write alone does not.
+
+    Neither does safetensors, whose error is no OSError and has the number in its text. Others pass as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        hidden = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(hidden[1]) if hidden else None
+        if number is None or getattr(error, "filename", None) is not None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _twice(text: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from accord import checked, dialogues
 from accord.added import figures_added
+from accord.config import write
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.findings import Finding
 from accord.evaluate.report import terminal_table, write_report
@@ -59,9 +59,7 @@ def tell(project: Project, before: Version, rounds: Sequence[Round], seconds: fl
     """Judge, write report.html and summary.json into the project, and show a table. Returns the story."""
     story = judge(project, before, rounds, seconds, command)
     write_report(story, project.folder / "report.html")
-    aside = project.folder / ".summary.json"
-    aside.write_text(json.dumps(summary(story), indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(aside, project.folder / "summary.json")
+    write(json.dumps(summary(story), indent=1, ensure_ascii=False), project.folder / "summary.json")
     from rich.console import Console
 
     console = Console()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
-from accord.config import Settings, SettingsError, emptied, opened, read
+from accord.config import Settings, SettingsError, emptied, naming, opened, read
 
 
 class Inner(Settings):
@@ -76,3 +77,18 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, told: st
 def test_what_a_reference_brings_may_be_named_again(tmp_path: Path) -> None:
     (tmp_path / "once.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: *a\nx: 5\n")
     assert read(tmp_path / "once.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 1, "y": 2}, "x": 5}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EDQUOT, "as it may be"), RuntimeError("I/O error: Disk quota exceeded (os error 122)")]
+)
+def test_a_disk_that_refuses_is_told_with_the_file(error: Exception) -> None:
+    with pytest.raises(OSError, match=r"\[Errno 122\] Disk quota exceeded: 'there/a.txt'$"), naming("there/a.txt"):
+        raise error
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    for error in (PermissionError(errno.EACCES, "no", "b.txt"), OSError("no number"), ValueError("os error")):
+        with pytest.raises(type(error)) as met, naming("a.txt"):
+            raise error
+        assert met.value is error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from accord.algorithms.sft import Config
 from accord.cli import VERBS, main
@@ -18,7 +22,7 @@ from accord.recipe import Recipe
 from accord.records import Prompt
 from accord.run import RunConfig
 from accord.store import Store, database
-from accord.worlds.text.models import ModelSettings, language_model, located, save
+from accord.worlds.text.models import ModelSettings, language_model, located, save, whole
 from accord.worlds.text.tokenizer import train_bpe
 
 
@@ -125,3 +129,34 @@ def test_a_full_disk_while_learning_is_told_with_the_way_on(
     monkeypatch.setitem(VERBS, "train", full)
     assert main(["train"]) == 2
     assert "the same command goes on" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A limit of the size of files, as a quota that is used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_weights_that_find_no_room_are_told_with_the_version_s_name(tmp_path: Path) -> None:
+    """Safetensors says so in an error that is no OSError: it went through the door as a traceback."""
+    version = tmp_path / "versions" / "new"
+    with (
+        pytest.raises(OSError, match=r"File too large: '.*/versions/new'$"),
+        files_of_at_most(4096),
+        whole(version) as draft,
+    ):
+        save_file({"x": torch.zeros(9999)}, draft / "x.safetensors")
+    assert list(version.parent.iterdir()) == []
+
+
+def test_a_store_that_may_not_grow_says_what_to_look_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    with files_of_at_most(40960):
+        assert main(["import", str(tmp_path / "x.jsonl"), "--project", str(tmp_path / "p")]) == 2
+    told = capsys.readouterr().err
+    assert "the store cannot do its work (disk I/O error). Nothing of this act was kept: look whether a quota" in told

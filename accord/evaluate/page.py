@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accord.config import naming
 from accord.statistics import Interval
 
 
@@ -58,7 +59,7 @@ def written(path: Path, text: str) -> None:
     """A file that is whole at every instant, and on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8", errors="replace") as file:
+    with naming(path), aside.open("w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

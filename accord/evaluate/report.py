@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.config import naming
 from accord.evaluate import charts
 from accord.evaluate.charts import column, curves
 from accord.evaluate.story import Figure, Judged, Lineage, Side, Stage, Story, summary
@@ -29,7 +30,7 @@ def write_report(story: Story, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+        with naming(target), os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
             file.write(render(story))
             file.flush()
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -71,8 +72,8 @@ def write_state(
         shutil.rmtree(aside, ignore_errors=True)
         if not disk_full(error):
             raise
-        needed = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-        no_checkpoint(folder, step, f"{needed:.0f} MiB needed")
+        needed = sum(t.numel() * t.element_size() for t in tensors.values()) + len(json.dumps(plain))
+        no_checkpoint(folder, step, f"{size(needed)} needed", error)
         return None
     whole = sorted(path for path in folder.glob("step-*") if path.name <= final.name)
     passed_over = [path for path in folder.glob("step-*") if path.name > final.name]  # broken, or we would stand there
@@ -123,14 +124,25 @@ def aside_of(folder: Path, step: int) -> Path:
     return folder / f".writing-{step:08d}-{os.getpid()}"
 
 
-def no_checkpoint(folder: Path, step: int, why: str) -> None:
-    """Warn that the disk is full."""
-    free = shutil.disk_usage(folder).free / 2**20
+def no_checkpoint(folder: Path, step: int, why: str, error: Exception | None = None) -> None:
+    """Warn that there is no room. error: what was met, for a quota and a limit leave much of the disk free."""
+    free = size(shutil.disk_usage(folder).free)
+    met = next((number for number in FULL if error is not None and _means(error, number)), errno.ENOSPC)
+    is_ = {
+        errno.ENOSPC: f"is full ({why}, {free} free)",
+        errno.EDQUOT: f"has no more room for you: a quota is used up ({why}; all users together have {free} free)",
+        errno.EFBIG: f"takes no file so large, a limit as of `ulimit -f` says so ({why}, {free} free)",
+    }
     warnings.warn(
-        f"no checkpoint at step {step}: the disk of {folder} is full ({why}, {free:.0f} MiB free). "
-        "The run goes on; free some space and the next one is written.",
+        f"no checkpoint at step {step}: the disk of {folder} {is_[met]}. "
+        "The run goes on; make room and the next one is written.",
         stacklevel=3,
     )
+
+
+def size(count: float) -> str:
+    """Bytes for people to read: below a MiB in KiB, and never 0 of what is something."""
+    return f"{count / 2**20:,.0f} MiB" if count >= 10 * 2**20 else f"{math.ceil(count / 2**10):,} KiB"
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:
@@ -206,9 +218,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def disk_full(error: Exception) -> bool:
     """Whether an error, of Python or of safetensors (which hides the number in its text), means a full disk."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    return any(os.strerror(number) in str(error) for number in FULL)
+    return any(_means(error, number) for number in FULL)
+
+
+def _means(error: Exception, number: int) -> bool:
+    return (isinstance(error, OSError) and error.errno == number) or os.strerror(number) in str(error)
 
 
 def gpu_at_work() -> bool:

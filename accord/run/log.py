@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.config import SettingsError
+from accord.config import SettingsError, naming
 from accord.run.checkpoint import FULL
 
 Tracker = Literal["tensorboard", "wandb"]
@@ -26,7 +26,7 @@ class Log:
         self.path = folder / "log.jsonl"
         rows = [row for row in read_log(self.path) if row["step"] < since]
         aside = self.path.with_suffix(".aside")
-        with aside.open("w", encoding="utf-8") as file:
+        with naming(self.path), aside.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())

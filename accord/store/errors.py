@@ -53,6 +53,11 @@ def is_full(error: BaseException) -> bool:
     return any(words in said for words in _FULL)
 
 
+def _no_write(error: BaseException) -> bool:
+    """Whether SQLite could not write: what it says of a quota and of a limit of files' sizes too."""
+    return getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE"
+
+
 def trouble(error: BaseException) -> str:
     """What a data base met, in a sentence with the way out; of several errors in a row, the first is the cause."""
     first: BaseException = error
@@ -60,4 +65,6 @@ def trouble(error: BaseException) -> str:
         first = first.__context__
     why = str(getattr(first, "orig", None) or first).splitlines()[0][:200]
     way = "free some space" if is_full(first) else "look at the file or the server"
+    if _no_write(first):
+        way = "look whether a quota or a limit of files' sizes (ulimit -f) is used up, or the disk fails,"
     return f"the store cannot do its work ({why}). Nothing of this act was kept: {way} and give the same command again"

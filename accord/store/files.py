@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from pydantic import Field
 
-from accord.config import Settings
+from accord.config import Settings, naming
 from accord.store.errors import Refused, StoreError
 
 _BLOCK = 1 << 20
@@ -183,7 +183,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as raw:
+        with naming(path), os.fdopen(handle, "wb") as raw:
             yield raw
             raw.flush()
             os.fsync(raw.fileno())

@@ -155,7 +155,7 @@ def test_a_limit_of_the_size_of_files_is_a_full_disk(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, hard))
     try:
-        with pytest.warns(UserWarning, match="no checkpoint at step 1: the disk of"):
+        with pytest.warns(UserWarning, match="step 1: the disk of .* takes no file so large.*40 KiB needed, .* free"):
             assert write_state(tmp_path, 1, {"x": torch.zeros(9999)}) is None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -192,10 +192,26 @@ def test_a_full_disk_is_survived_with_the_numbers(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.warns(UserWarning, match=r"no checkpoint at step 2: the disk of .* is full.*MiB needed.*MiB free"):
+    with pytest.warns(UserWarning, match=r"no checkpoint at step 2: the disk of .* is full \(1 KiB needed, .* free"):
         assert write_state(tmp_path, 2, {"x": torch.zeros(10)}) is None
     assert newest(tmp_path) == (1, {"x": 1})
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_quota_that_is_used_up_is_told_as_one(tmp_path, monkeypatch):
+    def used_up(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(checkpoint, "save_file", used_up)
+    with pytest.warns(UserWarning, match=r"a quota is used up \(60 MiB needed; all users together have .* free\)"):
+        assert write_state(tmp_path, 2, {"x": torch.zeros(60 * 2**18)}) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "1 KiB"), (1025, "2 KiB"), (9 * 2**20, "9,216 KiB"), (2**31, "2,048 MiB")]
+)
+def test_sizes_are_never_nothing(count, said):
+    assert checkpoint.size(count) == said
 
 
 def test_other_errors_are_not_swallowed(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from safetensors.torch import save_file
 from torch import nn
 
+from accord.config import naming
 from accord.worlds.text.adapters import has_adapter
 
 HEAD = "head.safetensors"
@@ -63,7 +64,8 @@ def whole(folder: str | Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        yield draft
+        with naming(target):
+            yield draft
         draft.chmod(0o755)
         for file in sorted(draft.rglob("*")):
             _to_disk(file)
