@@ -26,7 +26,6 @@ from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
-from accord.worlds.text.tokenizer import open_tokenizer
 from accord.worlds.text.world import TextWorld
 from bench.lane import Watch, serve
 
@@ -70,7 +69,7 @@ class Workshop:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.watch = job, Watch()
-        self.tokenizer = open_tokenizer(job["model"])
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"])
         self.rows: dict[str, Any] = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
 
     def policy(self) -> Policy:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
 from accord.config import Settings
-from accord.run.adamw import AdamW
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -59,7 +59,9 @@ class OptimiserConfig(Settings):
         return self.epsilon / math.sqrt(1 - self.beta2**update) if self.adam == "tensorflow" else self.epsilon
 
 
-def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]) -> AdamW:
+def make_optimiser(
+    modules: Mapping[str, nn.Module], config: OptimiserConfig, rates: Mapping[str, float]
+) -> torch.optim.AdamW:
     """One AdamW over the trainable parameters of several modules, each once, in a fixed order.
 
     rates: learning rate of a module where it differs from the config's.
@@ -80,10 +82,10 @@ def make_optimiser(modules: Mapping[str, nn.Module], config: OptimiserConfig, ra
         raise ValueError(f"nothing to train: no parameter of {', '.join(modules)} requires a gradient")
     betas = (config.beta1, config.beta2)
     # One pass over weights, gradients and moments in place of one for each operation: 3.8 times as fast on a CPU.
-    return AdamW(groups, config.learning_rate, betas, config.epsilon)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
 
 
-def pace(optimiser: AdamW, config: OptimiserConfig, update: int, planned: int) -> float:
+def pace(optimiser: torch.optim.Optimizer, config: OptimiserConfig, update: int, planned: int) -> float:
     """Set the rate and the epsilon of every group for one update, counted from 0. Returns the learning rate.
 
     Adam counts its own steps: updates that were planned and forgone move the schedule and not its memory.

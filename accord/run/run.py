@@ -25,7 +25,6 @@ from accord.config import SettingsError
 from accord.judged import Judged
 from accord.run import gradients, ranks, shards
 from accord.run.account import HERE, MEASURED
-from accord.run.adamw import AdamW
 from accord.run.alone import alone
 from accord.run.average import follow
 from accord.run.checkpoint import generator_states, newest, restore_generators
@@ -65,7 +64,7 @@ class Run:
         self.at = 0
         self.total_steps = 0
         self._tracked: dict[str, Stateful] = {}
-        self._optimiser: AdamW | None = None
+        self._optimiser: torch.optim.AdamW | None = None
         self._optimiser_config = OptimiserConfig()
         self._precision = torch.float32
         self._updates, self._updates_planned = 0, 1

@@ -21,7 +21,6 @@ from accord.batches import Comparisons, Segment, pack
 from accord.config import SettingsError
 from accord.judged import Judged
 from accord.run import dealing, ranks
-from accord.run.adamw import AdamW
 from accord.run.pieces import Pieces
 
 B = TypeVar("B", bound=Segment | Comparisons)
@@ -176,7 +175,7 @@ def like(value: Any, own: Any) -> Any:
     return value.whole() if isinstance(value, Pieces) else value
 
 
-def moments(state: dict[str, Any], optimiser: AdamW) -> dict[str, Any]:
+def moments(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """An optimiser's whole state in the shares of its parameters."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     kept = {i: {name: like(v, parameters[int(i)]) for name, v in one.items()} for i, one in state["state"].items()}

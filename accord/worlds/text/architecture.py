@@ -14,7 +14,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from accord.config import Settings, SettingsError
 from accord.run.online import asking_the_hub
-from accord.worlds.text import own_config
 from accord.worlds.text.adapters import base_of, is_adapter
 from accord.worlds.text.attention import keep_the_compiler_out
 
@@ -158,10 +157,8 @@ def new_config(settings: ModelSettings, tokenizer: Any) -> Any:
 
 
 def saved_config(settings: ModelSettings) -> Any:
-    """Configuration in a folder, with our dropout in place of its own; read by transformers unless it is plain."""
+    """Configuration in a folder, with our dropout in place of its own."""
     assert settings.name is not None
-    if (own := own_config.read(settings)) is not None:
-        return _without_dropout(own, settings.dropout)
     name = base_of(settings.name) if is_adapter(settings.name) else settings.name
     with asking_the_hub(name):
         found = AutoConfig.from_pretrained(name)

@@ -7,12 +7,10 @@ import math
 import mmap
 import os
 import sys
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import Tensor
-
-from accord.run.slack import MARKED
 
 PAGE = 1 << 21
 """Bytes of a large page."""
@@ -38,7 +36,6 @@ def keep() -> bool:
     agreed = bool(mallopt(_MMAP, 1 << 30)) and bool(mallopt(_TRIM, 2000 << 20))
     if agreed:
         _broaden(library)
-        MARKED.append(partial(_broaden, library))
     return agreed
 
 
@@ -64,7 +61,9 @@ class Broad:
     """Memory for tensors that are read through at every step, in pages of 2 MB where the system gives them.
 
     A step of the sampler reads every weight and every key once. In pages of 4 KB finding out where they lie takes up to
-    a tenth of its time. Elsewhere (not Linux, not a CPU, less than a page) it is memory as any other.
+    a tenth of its time. Where freed memory is kept (`keep`) it is a part of that, so that the next call finds it again:
+    memory that goes back to the system between two calls is dear to get back, above all in a virtual machine, which
+    may have handed it on. Elsewhere (not Linux, not a CPU, less than a page) it is memory as any other.
     """
 
     def __init__(self, size: int, like: Tensor) -> None:
@@ -80,7 +79,7 @@ class Broad:
 def _zeros(size: int, like: Tensor) -> Tensor:
     """[size] zeros."""
     length = size * like.element_size()
-    if like.device.type != "cpu" or length < PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if like.device.type != "cpu" or length < PAGE or not hasattr(mmap, "MADV_HUGEPAGE") or keep():
         return like.new_zeros(size)
     pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:

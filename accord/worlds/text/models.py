@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from accord.config import SettingsError
-from accord.worlds.text import adapters, own
+from accord.worlds.text import adapters
 from accord.worlds.text.adapters import base_of, has_adapter, is_adapter
 from accord.worlds.text.architecture import (
     PRECISION,
@@ -69,7 +69,7 @@ def language_model(settings: ModelSettings, tokenizer: Any, seed: int = 0) -> nn
             if is_encoder(config):
                 kind = f"{settings.name} is an encoder ({config.model_type})"
                 raise SettingsError(f"{kind} and writes no answers; name a decoder, and it as reward_backbone")
-            model, _ = own.opened(AutoModelForCausalLM, settings.name, _opening(settings, config), tokenizer)
+            model, _ = opened(AutoModelForCausalLM, settings.name, _opening(settings, config))
         _fit(model, tokenizer)
         if settings.lora is not None:
             model = _with_lora(model, settings, "CAUSAL_LM", None)
@@ -228,7 +228,7 @@ def _scorer(settings: ModelSettings, config: Any, tokenizer: Any) -> tuple[nn.Mo
         _fit(model, tokenizer)
         parts(model)[0].load_state_dict(parts(whole.merge_and_unload())[0].state_dict())
         return model, True
-    model, missing = own.opened(AutoModelForSequenceClassification, settings.name, opening, tokenizer, head=True)
+    model, missing = opened(AutoModelForSequenceClassification, settings.name, opening, head=True)
     head = {f"{n}.weight" for n in ("score", "classifier")}
     return model, bool(head & missing)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from accord.config import SettingsError
 from accord.run.online import asking_the_hub
@@ -104,7 +104,7 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     none = f"{name} brings no tokenizer, so it knows no words; save the model's own beside it"
     with asking_the_hub(place := located(str(name))):
         try:
-            tokenizer: Any = _kind(Path(place)).from_pretrained(place)
+            tokenizer: Any = AutoTokenizer.from_pretrained(place)
         except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{none} ({str(error).splitlines()[0][:120]})") from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
@@ -116,27 +116,6 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
     return cast(PreTrainedTokenizerFast, tokenizer)
-
-
-def _kind(folder: Path) -> Any:
-    """The class of transformers for a folder's tokenizer: at once where its file names it, else its `Auto` class.
-
-    That one imports the code of the model beside it, which a tokenizer that says what it is does not need.
-    """
-    try:
-        plan, model = (
-            json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-            for file in (folder / "tokenizer_config.json", folder / "config.json")
-        )
-        told = plan.get("tokenizer_class"), model.get("model_type")
-        if "auto_map" in plan or not (folder / "tokenizer.json").is_file():
-            return AutoTokenizer
-    except (OSError, ValueError, AttributeError):
-        return AutoTokenizer
-    if told == ("BertTokenizer", "bert"):
-        return BertTokenizer
-    ours = told in (("TokenizersBackend", "llama"), ("TokenizersBackend", None))
-    return PreTrainedTokenizerFast if ours else AutoTokenizer
 
 
 def unprefixed(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

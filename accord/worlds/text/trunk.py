@@ -141,7 +141,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
         return False
     rows = [[1, 2, 3, 4, 5], [1, 2, 3, 6], [7, 8, 9]]
     rows = [[token % trunk.vocabulary for token in row] for row in rows]
-    before, theirs = config._attn_implementation, hasattr(base, "set_attn_implementation")
+    before = config._attn_implementation
     with still(base), torch.no_grad():
         wanted = []
         for row in rows:
@@ -154,8 +154,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
         try:
             if getattr(config, "attention_chunk_size", None):
                 raise ValueError("it attends in chunks")
-            if theirs:
-                base.set_attn_implementation(registered())
+            base.set_attn_implementation(registered())
             tried = packed(_tried(rows).to(device))
             ends = torch.stack([state[-1] for state in wanted])
             same = close(trunk.hidden(tried, tried.last), ends)
@@ -165,7 +164,7 @@ def _shares(base: Any, trunk: Trunk) -> bool:
             reason = "its packed states differ from its plain ones"
         except Exception as error:  # whatever goes wrong in a family's code, the plain rows remain
             same, reason = False, f"{type(error).__name__}: {error}"
-        if theirs and not same:
+        if not same:
             base.set_attn_implementation(before)
     if not same and type(base).__name__ not in _told:
         _told.add(type(base).__name__)
