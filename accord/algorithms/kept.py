@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from accord.algorithms.referred import Actor, Reference, whole_of
 from accord.batches import Segment
 from accord.run import Run, ranks
+from accord.run.account import HERE
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,22 @@ def asked_once(
 ) -> Tensor:
     """[B] log-probability of each answer under the reference, or under the policy as it is where there is none.
 
+    Seconds and tokens stand in the log: of what comes before the first step, in that step's line.
     name: of the file in the run's folder; empty for a reference that moves, which is kept nowhere. Asked again all the
     same is a reference that does not say whose weights it asks (`Frozen`), one that several processes ask together, and
     what is not found whole under its key.
     """
     here, asked = segment.to(run.device), Frozen(policy) if reference is None else reference
     whose = asked.policy if isinstance(asked, Frozen) else None
-    if not name or not isinstance(whose, nn.Module) or ranks.count() > 1:
-        return whole_of(asked, here, micro_tokens)
-    file, key = run.folder / f"{name}.safetensors", key_of(whose, segment)
-    found = read(file, key)
-    if found is None:
-        found = whole_of(asked, here, micro_tokens)
-        write(file, key, found)
-    return found.to(run.device)
+    with HERE.asking(str(run.folder)):
+        if not name or not isinstance(whose, nn.Module) or ranks.count() > 1:
+            return whole_of(asked, here, micro_tokens)
+        file, key = run.folder / f"{name}.safetensors", key_of(whose, segment)
+        found = read(file, key)
+        if found is None:
+            found = whole_of(asked, here, micro_tokens)
+            write(file, key, found)
+        return found.to(run.device)
 
 
 def key_of(policy: nn.Module, segment: Segment) -> str:

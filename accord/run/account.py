@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -36,6 +36,8 @@ class Counts:
     """Prompt tokens among the tokens."""
     unshared: float = 0.0
     """Prompt tokens that would have been read if each answer had read its own."""
+    reference: float = 0.0
+    """Tokens among them that a reference was asked about in DPO and KTO."""
 
 
 class Account:
@@ -46,6 +48,7 @@ class Account:
         self._seconds: dict[str, float] = defaultdict(float)
         self._open: list[str] = []
         self._since = time.perf_counter()
+        self._ahead: dict[str, tuple[Counts, float]] = {}
 
     def add(self, flops: float, tokens: float, places: float, prompts: float = 0.0, unshared: float = 0.0) -> None:
         """One pass more."""
@@ -67,11 +70,35 @@ class Account:
             self._mark()
             self._open.pop()
 
+    @contextlib.contextmanager
+    def asking(self, run: str) -> Iterator[None]:
+        """Time and work of asking a reference; what is asked before a run's first step is told with that step.
+
+        run: whose step that is, by its folder.
+        """
+        before, spent_before = asdict(self.counts), self._seconds["reference"]
+        with self.time("reference"):
+            yield
+        done = Counts(**{name: value - before[name] for name, value in asdict(self.counts).items()})
+        self.counts.reference += done.tokens
+        done.reference = done.tokens
+        counts, seconds = self._ahead.get(run, (Counts(), 0.0))
+        counts = Counts(**{name: value + getattr(counts, name) for name, value in asdict(done).items()})
+        self._ahead[run] = counts, seconds + self._seconds["reference"] - spent_before
+
+    def begin(self, run: str) -> None:
+        """Forget what was spent so far, but for what a reference was asked for this run."""
+        counts, seconds = self._ahead.get(run, (Counts(), 0.0))
+        self.take()
+        self.counts = counts
+        if seconds:
+            self._seconds["reference"] = seconds
+
     def take(self) -> tuple[Counts, dict[str, float]]:
         """(counts, seconds by name) since the last time; time that nobody named is `other`. Begins anew."""
         self._mark()
         counts, seconds = self.counts, dict(self._seconds)
-        self.counts, self._seconds = Counts(), defaultdict(float)
+        self.counts, self._seconds, self._ahead = Counts(), defaultdict(float), {}
         return counts, seconds
 
     def pass_over(self) -> None:
@@ -96,6 +123,8 @@ def spent(counts: Counts, seconds: Mapping[str, float], rate: float, peak: float
     whole = max(sum(seconds.values()), 1e-9)
     told = {f"seconds/{name}": round(value, 4) for name, value in seconds.items()}
     told["seconds/step"] = round(whole, 4)
+    if counts.reference:
+        told["speed/reference_tokens"] = counts.reference
     if counts.flops:
         told |= {
             "speed/tokens_per_second": round(counts.tokens / whole, 1),
@@ -152,7 +181,7 @@ class Share:
     """One part of a run's time."""
 
     name: str
-    """`generate`, `score`, `update`, `wait` (for other ranks), `save` (checkpoints), `other`."""
+    """`reference`, `generate`, `score`, `update`, `wait` (for other ranks), `save` (checkpoints), `other`."""
     seconds: float
     """In all steps together."""
     share: float
@@ -179,11 +208,17 @@ def where_time_went(rows: Sequence[Mapping[str, Any]]) -> list[Share]:
 
 
 def speed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """A whole run's `speed/` and `memory/` figures from the rows of its log: means by time, the highest memory."""
+    """A whole run's `speed/` and `memory/` figures from the rows of its log: means by time, the highest memory.
+
+    Of tokens that a reference was asked about, the sum.
+    """
     measured = [row for row in rows if row.get("speed/gflops") is not None and row.get("seconds/step")]
     seconds = sum(row["seconds/step"] for row in measured)
     names = dict.fromkeys(name for row in measured for name in row if name.startswith("speed/"))
+    asked = sum(row.get("speed/reference_tokens") or 0.0 for row in rows)
+    names.pop("speed/reference_tokens", None)
     found = {name: sum((row[name] or 0.0) * row["seconds/step"] for row in measured) / seconds for name in names}
+    found |= {"speed/reference_tokens": asked} if asked else {}
     for name in ("memory/peak_mb", "memory/cuda_peak_mb"):
         if held := [row[name] for row in rows if row.get(name) is not None]:
             found[name] = max(held)

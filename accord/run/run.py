@@ -113,7 +113,7 @@ class Run:
         self._started = True
         leads = ranks.leads()
         self._log = Log(self.folder, self.config.trackers, self.at, self.settings) if leads else None
-        HERE.take()
+        HERE.begin(str(self.folder))
         try:
             shown = self.config.progress and leads
             for step in steps_shown(self.at, total, self.folder.name, shown, lambda: self.last):

@@ -10,7 +10,8 @@ import torch
 from accord.algorithms import dpo, kto
 from accord.algorithms.kept import Frozen, asked_once
 from accord.batches import Comparisons
-from accord.run import ranks
+from accord.run import ranks, read_log
+from accord.run.account import HERE
 from tests.algorithms.conftest import Speaker, told
 
 
@@ -21,6 +22,14 @@ class Counted(Speaker):
 
     def evaluate(self, segment):
         self.read += len(segment)
+        return super().evaluate(segment)
+
+
+class Accounted(Speaker):
+    """Says how many tokens it read."""
+
+    def evaluate(self, segment):
+        HERE.add(flops=1.0, tokens=int(segment.length.sum()), places=0)
         return super().evaluate(segment)
 
 
@@ -110,3 +119,30 @@ def test_dpo_and_kto_keep_what_they_asked(rows, new_run, tmp_path):
         asked_once("reference", Frozen(start), policy, plain, 99, run)
         assert start.read == 0, "the weights that were started from are known again"
         assert (run.folder / "reference.safetensors").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto", "simpo", "ema"])
+def test_the_log_tells_what_asking_the_reference_took(method, rows, new_run):
+    tokens, told = int(rows.length.sum()), "speed/reference_tokens"
+
+    def train(run):
+        if method == "kto":
+            kto.train(kto.Config(batch=10), Accounted(), rows, torch.arange(20) % 2 == 0, run)
+        else:
+            config = dpo.Config(batch=5, epochs=2, loss="simpo" if method == "simpo" else "dpo")
+            dpo.train(config, Accounted(), pairs(rows), run, held_out=pairs(rows), moving=method == "ema")
+        return read_log(run.folder / "log.jsonl")
+
+    run = new_run(checkpoint_seconds=0)
+    first, *others = train(run)
+    if method == "simpo":
+        assert not any(name in row for row in (first, *others) for name in (told, "seconds/reference"))
+        return
+    if method == "ema":
+        assert all(0 < row[told] < tokens for row in (first, *others[:-1])), "each batch anew"
+        assert others[-2][told] < tokens <= others[-1][told], "at the end those held out too"
+        return
+    assert first[told] == 2 * tokens, "those held out, or with foreign prompts, too"
+    assert all(told not in row and "seconds/reference" not in row for row in others)
+    parts = [value for name, value in first.items() if name.startswith("seconds/") and name != "seconds/step"]
+    assert sum(parts) == pytest.approx(first["seconds/step"], abs=1e-3)

@@ -1,6 +1,7 @@
 """What a run spends: exclusive time, shares that add up, and figures from counts."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,6 +106,39 @@ def test_a_run_says_where_its_time_went(tmp_path):
     )
     assert whole["memory/peak_mb"] == rows[-1]["memory/peak_mb"]
     assert run.last_figures().keys() == {"loss", "gradient_norm", "learning_rate"}
+
+
+def test_what_a_reference_is_asked_before_a_run_is_told_with_its_first_step(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("accord.run.account.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    account = Account()
+    account.add(flops=9, tokens=9, places=9)
+    for tokens in (30, 12):
+        with account.asking("this"):
+            account.add(flops=2.0 * tokens, tokens=tokens, places=tokens, prompts=5, unshared=8)
+            now[0] += 2
+    with account.asking("another"):
+        account.add(flops=1, tokens=100, places=100)
+        now[0] += 30
+    now[0] += 500
+    account.begin("this")
+    account.add(flops=16, tokens=8, places=10)
+    now[0] += 1
+    counts, seconds = account.take()
+    assert counts == Counts(flops=100, tokens=50, places=52, prompts=10, unshared=16, reference=42)
+    assert seconds == {"reference": 4, "other": 1}, "neither what another run asked nor what came between"
+    told = spent(counts, seconds, rate=1e9, peak=0, cuda=0)
+    assert told["speed/reference_tokens"] == 42
+    assert "speed/reference_tokens" not in spent(Counts(flops=1), seconds, rate=1e9, peak=0, cuda=0)
+    account.begin("this")
+    assert account.take()[0] == Counts(), "told once"
+
+
+def test_tokens_of_the_reference_are_added_up_over_a_log():
+    row = {"seconds/step": 2.0, "speed/gflops": 1.0}
+    found = speed([{**row, "speed/reference_tokens": 40.0}, row, {**row, "speed/reference_tokens": 2.0}])
+    assert found == {"speed/gflops": 1.0, "speed/reference_tokens": 42.0}
+    assert speed([row]) == {"speed/gflops": 1.0}
 
 
 def test_old_logs_have_nothing_to_say():
