@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from accord.config import SettingsError
 from accord.run.online import asking_the_hub
+from accord.store.files import replacing
 from accord.store.trees import LEAF, grown
 
 PREFIX = "hub:"
@@ -52,16 +52,10 @@ def fetched(name: str, folder: Path) -> Path:
     except Exception as error:  # whatever the network, the hub or the data set's own files raise
         raise SettingsError(f"{name} cannot be had: {type(error).__name__}: {str(error)[:300]}") from error
     source = Path(where).name if Path(where).is_dir() else where
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    with aside.open("wb") as raw:
-        with gzip.open(raw, "wt", encoding="utf-8", newline="\n") as file:
-            for row in grown(rows) if set(LEAF) <= set(getattr(rows, "column_names", None) or ()) else rows:
-                # The name of the source stands with each record, so that it can be told apart and dropped.
-                file.write(json.dumps({"source": source, **row}, ensure_ascii=False, default=str) + "\n")
-        raw.flush()
-        os.fsync(raw.fileno())
-    os.replace(aside, target)
+    with replacing(target) as raw, gzip.open(raw, "wt", encoding="utf-8", newline="\n") as file:
+        for row in grown(rows) if set(LEAF) <= set(getattr(rows, "column_names", None) or ()) else rows:
+            # The name of the source stands with each record, so that it can be told apart and dropped.
+            file.write(json.dumps({"source": source, **row}, ensure_ascii=False, default=str) + "\n")
     return target
 
 

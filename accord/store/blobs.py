@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from accord.store.errors import Missing, Refused, StoreError
+from accord.store.files import replacing
 
 
 class Blobs:
@@ -23,17 +23,8 @@ class Blobs:
         path = self._path(digest)
         if path.exists():
             return digest
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path, 0o600) as file:
+            file.write(content)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

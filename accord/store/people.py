@@ -128,8 +128,13 @@ class People:
 
     # --- persons -----------------------------------------------------------------------------------------------
 
-    def add(self, name: str, role: PersonRole, pseudonym: str | None = None, password: str = "") -> Person:
-        """A new person. Raises Refused for a name or a pseudonym that is taken, or a role that does not exist."""
+    def add(
+        self, name: str, role: PersonRole, pseudonym: str | None = None, password: str = "", active: bool = True
+    ) -> Person:
+        """A new person, who may come in where they are active.
+
+        Raises Refused for a name or a pseudonym that is taken, or a role that does not exist.
+        """
         if role not in ROLES:
             raise Refused(f"role {role!r} is none of {', '.join(ROLES)}")
         id = new_id()
@@ -139,6 +144,7 @@ class People:
             pseudonym=pseudonym or f"p-{id.replace('-', '')[-10:]}",
             role=role,
             password=password,
+            active=active,
             made=time.time(),
         )
         try:

@@ -96,7 +96,6 @@ class Wash:
                 return said
             known = self._people.named(said)
             if known is None:
-                known = self._people.add(said, "annotator")
-                self._people.set_active(known.id, False)
+                known = self._people.add(said, "annotator", active=False)
             self.people[said] = known.pseudonym
         return self.people[said]
