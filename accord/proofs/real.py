@@ -19,7 +19,7 @@ from accord.algorithms import reward_model
 from accord.config import Settings, SettingsError, laid
 from accord.evaluate.page import written
 from accord.project import Project
-from accord.proofs import real_data, real_models, real_words
+from accord.proofs import real_data, real_frozen, real_models, real_words
 from accord.proofs.ground import Kept, Said
 from accord.proofs.real_models import Found, Lesson
 from accord.proofs.real_told import told
@@ -46,6 +46,7 @@ class Config(Settings):
         "hh": EncoderSettings(limit=112, answer_limit=64),
         "ultrafeedback": EncoderSettings(limit=160, answer_limit=112),
         "oasst": EncoderSettings(limit=128, answer_limit=96),
+        "pku": EncoderSettings(limit=104, answer_limit=72),
         "gsm8k": EncoderSettings(limit=192, answer_limit=112),
     })  # fmt: skip
     """Limits of length by what is learned from; chosen so that a row takes some minutes of one core."""
@@ -81,7 +82,7 @@ class Row:
     data: str
     """What it learns from: a set of `real_data.SETS`, or `gsm8k`."""
     how: str = "pairs"
-    """`pairs`, `rankings`, `peer`, `words` or `verifier`."""
+    """`pairs`, `rankings`, `peer`, `words`, `vectors`, `frozen` or `verifier`."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Changes of the backbone."""
     learning: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Row:
 
 PAIRS: Mapping[str, real_models.Make] = {
     "pairs": real_models.pairs, "rankings": real_models.ranked, "peer": real_models.peer, "words": real_words.words,
+    "vectors": real_frozen.vectors, "frozen": real_frozen.frozen,
 }  # fmt: skip
 """How a row that is tested on pairs learns."""
 FEW = {"batch": 16}
@@ -115,13 +117,17 @@ ROWS: Mapping[str, Row] = {
     "oasst": Row("MiniLM, pairs", "oasst"),
     "words-oasst": Row("words and pairs of words", "oasst", "words", beside="oasst"),
     "oasst-rankings": Row("MiniLM, rankings", "oasst", "rankings", beside="oasst"),
+    "words-pku": Row("words and pairs of words", "pku", "words"),
+    **{f"{how}-{data}": Row(says, data, how, beside=f"words-{data}")
+       for data in ("hh", "ultrafeedback", "oasst", "pku")
+       for how, says in (("vectors", "a head on words' vectors"), ("frozen", "a head on MiniLM as it is"))},
     "decoder-hh": Row("small decoder", "hh", decoder=True, beside="minilm"),
     "decoder-ultrafeedback": Row("small decoder, no margin", "ultrafeedback", decoder=True, beside="ultrafeedback"),
     "decoder-oasst": Row("small decoder, pairs", "oasst", decoder=True, beside="oasst"),
     "decoder-gsm8k": Row("small decoder", "gsm8k", "verifier", decoder=True, beside="gsm8k"),
 }  # fmt: skip
 """Every row by its name, in the order in which they are made."""
-MOST = {"few": (800, 600), "oasst": (600, 0), "gsm8k": (250, 300)}
+MOST = {"few": (800, 600), "vectors": (0, 0), "frozen": (0, 0), "oasst": (600, 0), "gsm8k": (250, 300)}
 """Pairs (or questions) that some rows learn from, and are tested on, at most (0: all): by the beginning of a name or
 by data."""
 

@@ -25,6 +25,7 @@ PARTS: Mapping[str, Callable[[Prompt, Preference], str]] = {
     "hh_helpful": lambda prompt, belief: "helpful",
     "ultrafeedback": lambda prompt, belief: f"gap under {WIDE:g}" if belief.margin < WIDE else f"gap {WIDE:g} and more",
     "oasst_pairs": lambda prompt, belief: {"lang:zh": "Chinese"}.get(prompt.tags[0], "English"),
+    "pku_saferlhf_nc": lambda prompt, belief: "safer",
     "llmbar": lambda prompt, belief: prompt.tags[0].removeprefix("subset:").split("/")[0].lower(),
 }
 """Each file of pairs that is measured on, and what a pair of it is counted under."""
@@ -32,6 +33,7 @@ SETS = {
     "hh": ("hh_harmless", "hh_helpful"),
     "ultrafeedback": ("ultrafeedback",),
     "oasst": ("oasst_pairs",),
+    "pku": ("pku_saferlhf_nc",),
     "llmbar": ("llmbar",),
 }
 """Files that are learned from together."""

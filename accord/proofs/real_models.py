@@ -61,7 +61,7 @@ def pairs(lesson: Lesson, learned: Side, tests: Mapping[str, Side], wide: Encode
     scorer = lesson.scorer(encoder)
     with aside("real", seed_of(lesson.seed, "real")) as run:
         figures = reward_model.fit(lesson.config, scorer.to(run.device), rows, run)
-    told = {"pairs": len(rows), "seconds": time.process_time() - begun, "loss": figures["loss"], **_cuts(encoder)}
+    told = {"pairs": len(rows), "seconds": time.process_time() - begun, "loss": figures["loss"], **cuts(encoder)}
     return {**told, "tests": tested(lesson, scorer, tests, wide)}
 
 
@@ -90,7 +90,7 @@ def heard(
     )  # fmt: skip
     with aside("real", seed_of(lesson.seed, "real")) as run:
         _, figures = reward_heads.train(config, scorer.to(run.device), rows, run)
-    return scorer, {"seconds": time.process_time() - begun, "loss": figures["loss"], **_cuts(encoder)}
+    return scorer, {"seconds": time.process_time() - begun, "loss": figures["loss"], **cuts(encoder)}
 
 
 def tested(lesson: Lesson, scorer: Scorer, tests: Mapping[str, Side], wide: EncoderSettings) -> Found:
@@ -119,7 +119,7 @@ def _scores(scorer: Scorer, encoder: Encoder, side: Side, tokens: int) -> list[f
     return [float(one) for one in scores(scorer, encoder, asked, tokens)]
 
 
-def _cuts(encoder: Encoder) -> Found:
+def cuts(encoder: Encoder) -> Found:
     """Shares of the rows that were learned from and lost something of the prompt, or the end of the answer."""
     report = encoder.report
     return {"cut_prompts": report.cut_prompts / report.rows, "cut_answers": report.cut_answers / report.rows}
@@ -174,7 +174,7 @@ def peer(lesson: Lesson, learned: Side, tests: Mapping[str, Side], wide: Encoder
     for name, side in tests.items():
         found[name] = measured(side, said["scores"][at : at + 2 * len(side.twos)])
         at += 2 * len(side.twos)
-    told = {"pairs": len(rows), "seconds": said["seconds"], "loss": None, **_cuts(encoder)}
+    told = {"pairs": len(rows), "seconds": said["seconds"], "loss": None, **cuts(encoder)}
     return {**told, "tests": found, "peer": f"TRL {said['trl']}"}
 
 

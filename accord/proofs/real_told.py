@@ -16,6 +16,7 @@ from accord.statistics import Interval, auroc, paired_difference
 
 HARD = "llmbar"
 TITLES = {"hh": "HH: harmless and helpful", "ultrafeedback": "UltraFeedback", "oasst": "OpenAssistant",
+          "pku": "PKU-SafeRLHF: the safer answer",
           "gsm8k": "GSM8K: a verifier and best of n"}  # fmt: skip
 Seeds = Mapping[str, Mapping[str, Any]]
 """What the seeds of a row measured, by seed."""
@@ -113,8 +114,8 @@ def _ordered(rows: Mapping[str, Mapping[str, Any]], data: str) -> str:
     counts = [f"{part} ({first[data]['parts'][part]['pairs']})" for part in parts]
     counts += [f"all ({first[data]['all']['pairs']})"] if len(parts) > 1 else []
     tough = [f"LLMBar {part} ({first[HARD]['parts'][part]['pairs']})" for part in hard]
-    control = next((one["beside"] for one in rows.values() if "beside" in one), "")
-    less = [f"less {rows[control]['says'] if control in rows else control}"] if control else []
+    controls = list(dict.fromkeys(one["beside"] for one in rows.values() if "beside" in one))
+    less = [f"less {rows[control]['says'] if control in rows else control}" for control in controls]
     columns = ["row", "learned from", *counts, *less, "calibration error", "after a temperature", *tough,
                "seconds"]  # fmt: skip
     every = [*parts, *(["all"] if len(parts) > 1 else [])]
@@ -132,7 +133,7 @@ def _ordered(rows: Mapping[str, Mapping[str, Any]], data: str) -> str:
                 one["says"] + (f" ({one['peer']})" if one["peer"] else ""),
                 f"{one['rankings']} rankings" if one["rankings"] else f"{one['pairs']} pairs",
                 *(of(one, data, part, "accuracy") for part in every),
-                *([shown(Interval(**gain)) if gain else "-"] if less else []),
+                *(shown(Interval(**gain)) if gain and one["beside"] == control else "-" for control in controls),
                 f"{one[data]['ece']:.3f}",
                 f"{one[data]['ece_after']:.3f}",
                 *(of(one, HARD, part, "accuracy") for part in hard),

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,20 +59,28 @@ def terms(sample: Sample) -> Counter[str]:
 
 def fitted(pairs: Sequence[Mapping[int, float]], size: int) -> NDArray[np.float64]:
     """[size] the most likely weights, from each pair's differences by place."""
-    from scipy.optimize import minimize
     from scipy.sparse import csr_array
 
     row = [at for at, pair in enumerate(pairs) for _ in pair]
     column = [place for pair in pairs for place in pair]
     values = [value for pair in pairs for value in pair.values()]
     table = csr_array((np.asarray(values, float), (row, column)), shape=(len(pairs), size))
+    return likeliest(table, np.full(size, SHRINK))
+
+
+def likeliest(table: Any, shrink: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[D] the most likely weights under P(better) = s(table w), each normal with variance 1 over its `shrink` [D].
+
+    table: [N, D] differences of pairs, better less worse; dense or sparse.
+    """
+    from scipy.optimize import minimize
 
     def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         gap = table @ weight
         wrong = 0.5 * (1 - np.tanh(gap / 2))  # s(-gap), without overflow
-        return float(np.logaddexp(0, -gap).sum() + SHRINK / 2 * weight @ weight), SHRINK * weight - table.T @ wrong
+        return float(np.logaddexp(0, -gap).sum() + (shrink * weight) @ weight / 2), shrink * weight - table.T @ wrong
 
-    best: NDArray[np.float64] = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B").x
+    best: NDArray[np.float64] = minimize(loss, np.zeros(len(shrink)), jac=True, method="L-BFGS-B").x
     return best
 
 

@@ -18,8 +18,9 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from accord.algorithms import reward_heads, reward_model
 from accord.cli import main
+from accord.config import SettingsError
 from accord.evaluate.rates import share
-from accord.proofs import real, real_data, real_models, real_picked, real_told, real_words
+from accord.proofs import real, real_data, real_frozen, real_models, real_picked, real_told, real_words
 from accord.records import Message, Preference, Sample, Text
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,7 @@ def data(tmp_path_factory):
         first, last = pair(300 + n, lang="zh" if n % 2 else "en"), pair(0)
         ranks += [first, {**first, "chosen": first["rejected"], "rejected": last["rejected"] + f" {n}"}]
     pack(folder / "oasst_pairs.jsonl.gz", ranks)
+    pack(folder / "pku_saferlhf_nc.jsonl.gz", [pair(600 + n) for n in range(60)])
     subset = ("Natural", "Adversarial/Manual")
     hard = [{**pair(400 + n), "prompt": asked(400 + n, draw), "subset": subset[n % 2]} for n in range(12)]
     pack(folder / "llmbar.jsonl.gz", hard)
@@ -94,7 +96,7 @@ def settings(data, tmp_path_factory):
     return {
         "source": str(data),
         "backbone": {"name": str(folder)},
-        "encode": dict.fromkeys(("hh", "ultrafeedback", "oasst", "gsm8k"), limits),
+        "encode": dict.fromkeys(("hh", "ultrafeedback", "oasst", "pku", "gsm8k"), limits),
         "wide": limits,
         "learning": learning,
         "decoder": {
@@ -213,17 +215,46 @@ def test_words_are_weighed_as_the_plain_sum_says_and_chinese_ones_are_single():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("layer", "state"), [(None, "vectors"), (-2, "states")])
+def test_a_head_reads_the_mean_of_the_answer_alone(settings, data, layer, state):
+    lesson = real.lesson_of(real.Config(**settings), "frozen-hh", 1, Path())
+    encoder, side = lesson.encoder(), real_data.sides(str(data), "hh", 0.3)[0].first(5)
+    pairs = [(two.prompt, sample) for two in side.twos for sample in (two.first, two.second)]
+    model = lesson.scorer(encoder).model
+    found = real_frozen._states(model, encoder.segment(pairs, scoring=True), encoder, layer, 64)
+    for (prompt, sample), row in zip(pairs, found, strict=True):
+        texts = [part.content.messages[-1].content for part in (prompt, sample)]
+        ids = encoder.tokenizer(texts[1], add_special_tokens=False)["input_ids"]
+        whole = encoder.segment([(prompt, sample)], scoring=True).action[0]
+        assert whole[-len(ids) - 1 : -1].tolist() == ids, state
+        every = model.bert(input_ids=whole[None], output_hidden_states=True).hidden_states
+        vectors, states = model.bert.embeddings.word_embeddings.weight, every[layer or 0][0]
+        want = vectors[ids] if layer is None else states[-len(ids) - 1 : -1]
+        torch.testing.assert_close(row[:-1], want.mean(0).detach(), rtol=1e-4, atol=1e-5)
+        assert row[-1] == pytest.approx(np.log1p(len(ids)))
+
+
+def test_a_head_on_states_needs_an_encoder(settings, data, tmp_path):
+    config = real.Config(**settings)
+    real.started(config, tmp_path, lambda _: None)
+    lesson = real.lesson_of(config, "decoder-hh", 1, tmp_path)
+    learned, tested = real_data.sides(str(data), "hh", 0.3)
+    with pytest.raises(SettingsError, match="needs an encoder"):
+        real_frozen.frozen(lesson, learned, {"hh": tested}, lesson.encode)
+
+
 # --- rows ------------------------------------------------------------------------------------------------------
 
 
 def test_rows_learn_are_made_once_and_are_joined_in_one_table(settings, tmp_path, capsys, monkeypatch):
-    rows = ("minilm", "words-hh", "oasst-rankings", "ultrafeedback", "ultrafeedback-margin", "gsm8k", "decoder-hh")
+    rows = ("minilm", "words-hh", "oasst-rankings", "ultrafeedback", "ultrafeedback-margin", "gsm8k", "words-pku",
+            "vectors-hh", "frozen-hh", "frozen-pku", "decoder-hh")  # fmt: skip
     assert real.prove(1, tmp_path, lambda _: None, False, settings, rows) == 0
     printed = capsys.readouterr().out
     figures = json.loads((tmp_path / "real.json").read_text())
     assert list(figures) == [name for name in real.ROWS if name in rows]
     assert printed == (tmp_path / "real.md").read_text() == real_told.page(figures)
-    for name in ("minilm", "words-hh", "ultrafeedback", "oasst-rankings"):
+    for name in ("minilm", "words-hh", "ultrafeedback", "oasst-rankings", "vectors-hh", "frozen-hh", "frozen-pku"):
         one = figures[name]
         least = 0.6 if name == "oasst-rankings" else 0.9  # of its answers two of three are alike
         assert one[one["data"]]["all"]["accuracy"]["estimate"] > least, name
@@ -232,6 +263,11 @@ def test_rows_learn_are_made_once_and_are_joined_in_one_table(settings, tmp_path
     assert figures["gsm8k"]["gains"]["any one"]["low"] > 0
     assert figures["decoder-hh"]["beside"] == "minilm"
     assert figures["decoder-hh"]["hh"]["gain"]["n"] == figures["minilm"]["hh"]["all"]["accuracy"]["n"]
+
+    header = next(line for line in printed.splitlines() if line.startswith("| row") and "helpful" in line)
+    assert header.count("| less ") == 2, "a column for each row that others are held against"
+    assert figures["frozen-hh"]["beside"] == "words-hh"
+    assert figures["frozen-pku"]["pku"]["gain"]["n"] == figures["words-pku"]["pku"]["all"]["accuracy"]["n"]
 
     part = json.loads((tmp_path / "rows/minilm-1/row.json").read_text())["tests"]["hh"]
     right = [float(gap > 0) for gap, where in zip(part["gap"], part["part"], strict=True) if where == "helpful"]
