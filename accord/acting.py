@@ -74,6 +74,7 @@ def opened(
     recipe, refers = project.recipe, section in HELD["anchor"]
     start = wanted(project, method, "start", "policy", start)
     reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
+    paid.ruled(project, reward, cost)
     origin = wanted(project, method, "reference", "policy", reference or start) if refers else start
     prompts = asked(project, prompts)
     more, given = decides(project, section, cost), {"reward": reward, **({"reference": origin} if refers else {})}

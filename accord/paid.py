@@ -65,6 +65,23 @@ def costs(project: Project, cost: str | None) -> dict[str, Cost]:
     return found
 
 
+def ruled(project: Project, reward: str | None, cost: str | None) -> None:
+    """Raises SettingsError for a rule of ensembles where nothing that pays or costs is one: it would do nothing."""
+    rule, paid = project.recipe.ensemble.rule, project.recipe.steps.paid
+    whole = reward is not None and paid == "end"
+    several = whole and (len(project.members(str(reward))) > 1 or heads_of(project, str(reward)))
+    names = list(costs(project, cost))
+    if rule == "mean" or several or any(len(project.members(name)) > 1 for name in names):
+        return
+    models = ", ".join([*([reward] if reward else []), *names])
+    why = f"{models} is one model" if len(names) + bool(reward) == 1 else f"none of {models or 'the rules'} is several"
+    why = why if reward is None or whole else f"steps.paid={paid} takes the mean of {reward}'s members"
+    raise SettingsError(
+        f"ensemble.rule={rule} says how several reward models are one, and {why}: it would do nothing. Set "
+        "ensemble.rule=mean, or teach several (reward_heads.members or reward_heads.heads)"
+    )
+
+
 def taught(project: Project, reward: str | None, cost: str | None) -> list[str]:
     """Ids of the versions that say what answers earn and cost, all members of ensembles among them."""
     names = [*([reward] if reward else []), *costs(project, cost)]

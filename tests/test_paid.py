@@ -13,7 +13,7 @@ import pytest
 from accord import build, methods
 from accord.cli import main
 from accord.config import SettingsError
-from accord.paid import costs
+from accord.paid import costs, ruled
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.run import read_log
@@ -63,6 +63,28 @@ def test_an_ensemble_pays_by_its_rule_and_its_members_taught_the_policy(
         with pytest.raises(SettingsError, match="other settings of members_rule"):
             methods.train(with_(one, ensemble={"rule": "lower"}), method, version.name, start="sft", reward="worth")
     assert rewards["worst"] < rewards["mean"]  # the same first answers: the least of two is below their mean
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "told"),
+    [
+        ({}, {"reward": "harm"}, "and harm is one model"),
+        ({"costs": {"harm": {}}}, {"reward": "harm"}, "none of harm, harm is several"),
+        ({"worth": {"learned": 0, "length": 1}}, {}, "none of the rules is several"),
+        ({"steps": {"paid": "sentence"}}, {"reward": "worth"}, "steps.paid=sentence takes the mean of worth's members"),
+    ],
+)
+def test_a_rule_of_ensembles_where_none_is_asked_is_refused(
+    changes: dict[str, Any], given: dict[str, str], told: str, made: Project
+) -> None:
+    one = with_(made, ensemble={"rule": "lower"}, **changes)
+    for method in ("ppo", "grpo", "best_of_n"):
+        with pytest.raises(SettingsError, match=f"ensemble.rule=lower says .*{told}: it would do nothing"):
+            methods.train(one, method, "ruled", start="sft", **given)
+    assert not (made.folder / "runs" / "ruled").exists()
+    ruled(with_(one, ensemble={"rule": "mean"}), given.get("reward"), None)
+    ruled(with_(one, costs={"worth": {}}), "harm", None)
+    ruled(with_(one, costs={}, steps={}), "worth", "harm")
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
