@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accord.ended import ended, status
+
 HELP = """accord: people compare, models learn, and every lesson can be traced to who taught it.
 
   accord quickstart                 the whole circle in a small world, three minutes, then a report
@@ -60,12 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"accord: no verb {word!r}{f'; did you mean {near[0]!r}?' if near else ''}\n\n{HELP}", file=sys.stderr)
         return 2
     try:
-        return _guarded(VERBS[word], rest)
+        with contextlib.nullcontext() if word == "serve" else ended():  # the room has its own way to close
+            return _guarded(VERBS[word], rest)
     # Caught here, since reading the first libraries takes a second in which people change their minds.
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         at = " from the last checkpoint" if word in LONG else "; nothing is left half done"
         print(f"\naccord: stopped; the same command goes on{at}", file=sys.stderr)
-        return 130
+        return status(stop)
 
 
 def _guarded(verb: Callable[[list[str]], int], rest: list[str]) -> int:
