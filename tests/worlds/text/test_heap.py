@@ -122,7 +122,8 @@ def call():
     return [Broad(4 * PAGE, torch.ones(1)).take(4 * PAGE).add_(1) for _ in range(3)]
 agreed = keep()
 before = held()
-call()
+for _ in range(16):  # at first a little that lies between two rooms keeps a third from fitting
+    call()
 after = held()
 for _ in range(8):
     call()
@@ -139,7 +140,7 @@ def test_what_one_call_took_is_there_for_the_next():
         pytest.skip("this C library does not take mallopt")
     assert int(count) * 16 == 48, "large pages in one call"
     assert int(kept) >= 47, "they stay with the process"
-    assert int(more) <= 32, "and serve later calls, but for what something small has come to lie in"
+    assert int(more) == 0, "and serve later calls"
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells of its pages")
