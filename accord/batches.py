@@ -8,15 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from accord.sending import sent, together
+
 S = TypeVar("S", bound="Segment")
+N = TypeVar("N")
 GROUP: dict[str, Any] = {"axis": "group"}
 ROW: dict[str, Any] = {"axis": "row"}
 STEP: dict[str, Any] = {"axis": "step"}
+
+
+class Sizes(NamedTuple):
+    """Who answers what and how long it is, in main memory whatever device the rest lies on: layouts are made of it."""
+
+    group: Tensor
+    """[B] int64."""
+    observation: Tensor
+    """[G] int64: length of each observation."""
+    length: Tensor
+    """[B] int64."""
 
 
 @dataclass(frozen=True)
@@ -54,45 +69,54 @@ class Segment:
         """Steps to be read when each observation is read once."""
         return int(self.observation_length.sum() + self.length.sum())
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """A GPU is asked for them once; what is made by `to`, `rows` and `split` knows them already."""
+        tables = (self.group, self.observation_length, self.length)
+        return Sizes(*together(tables, "cpu"))
+
     def to(self: S, device: torch.device | str) -> S:
         """The same on another device."""
-        return replace(self, **moved(self, device))
+        return knowing(replace(self, **moved(self, device)), sizes=self.sizes)
 
     def rows(self: S, index: Tensor) -> S:
         """Those rows in that order, with only the observations they need and no more padding than they need.
 
         index: [b] int64 row numbers. Groups keep the order of their first row.
         """
-        wanted = self.group[index]
+        at, sizes = index.cpu(), self.sizes
+        wanted = sizes.group[at].tolist()
         seen: dict[int, int] = {}
-        for g in wanted.tolist():
+        for g in wanted:
             seen.setdefault(g, len(seen))
-        kept = torch.tensor(list(seen), dtype=torch.long, device=wanted.device)
-        group = torch.tensor([seen[g] for g in wanted.tolist()], dtype=torch.long, device=wanted.device)
-        steps = int(self.length[index].max()) if len(index) else 0
-        places = int(self.observation_length[kept].max()) if len(kept) else 0
+        needed = torch.tensor(list(seen), dtype=torch.long)
+        part = Sizes(
+            torch.tensor([seen[g] for g in wanted], dtype=torch.long), sizes.observation[needed], sizes.length[at]
+        )
+        steps, places = (int(size.max()) if len(size) else 0 for size in (part.length, part.observation))
+        mine, kept, group = together((at, needed, part.group), self.group.device)
         taken: dict[str, Any] = {}
         for f in fields(self):
             value, axis = getattr(self, f.name), f.metadata.get("axis")
             if value is None:
                 continue
             if isinstance(value, tuple):
-                taken[f.name] = tuple(value[i] for i in index.tolist())
+                taken[f.name] = tuple(value[i] for i in at.tolist())
             elif axis == "group":
                 taken[f.name] = value[kept]
             elif axis == "step":
-                taken[f.name] = value[index, :steps]
+                taken[f.name] = value[mine, :steps]
             else:
-                taken[f.name] = value[index]
+                taken[f.name] = value[mine]
         taken["group"] = group
         if self.observation.ndim > 1:
             taken["observation"] = taken["observation"][:, :places]
-        return replace(self, **taken)
+        return knowing(replace(self, **taken), sizes=part)
 
     def members(self) -> list[Tensor]:
-        """For each group, the numbers of its rows."""
-        order = torch.argsort(self.group, stable=True)
-        counts = torch.bincount(self.group, minlength=len(self.observation_length))
+        """For each group, the numbers of its rows, in main memory."""
+        order = torch.argsort(self.sizes.group, stable=True)
+        counts = torch.bincount(self.sizes.group, minlength=len(self.observation_length))
         return list(torch.split(order, counts.tolist()))
 
     def split(self: S, tokens: int) -> Iterator[S]:
@@ -106,9 +130,9 @@ class Segment:
 
 
 def pack(segment: Segment, tokens: int) -> list[Tensor]:
-    """Row numbers of each micro-batch of `Segment.split`."""
-    cost = segment.length.tolist()
-    seen = segment.observation_length.tolist()
+    """Row numbers of each micro-batch of `Segment.split`, in main memory."""
+    cost = segment.sizes.length.tolist()
+    seen = segment.sizes.observation.tolist()
     pieces: list[tuple[int, list[int]]] = []
     for g, members in enumerate(segment.members()):
         rows: list[int] = []
@@ -128,7 +152,7 @@ def pack(segment: Segment, tokens: int) -> list[Tensor]:
             bins[-1] = (bins[-1][0] + used, bins[-1][1] + rows)
         else:
             bins.append((used, list(rows)))
-    return [torch.tensor(rows, dtype=torch.long, device=segment.group.device) for _, rows in bins]
+    return [torch.tensor(rows, dtype=torch.long) for _, rows in bins]
 
 
 def minibatches(segment: S, count: int, generator: torch.Generator) -> list[S]:
@@ -166,30 +190,42 @@ class Comparisons:
         """Pairs."""
         return len(self.better)
 
+    @cached_property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Better and worse rows in main memory; a GPU is asked for them once, as for `Segment.sizes`."""
+        better, worse = together((self.better, self.worse), "cpu")
+        return better, worse
+
     def to(self, device: torch.device | str) -> Comparisons:
         """The same on another device."""
-        return replace(self, segment=self.segment.to(device), **moved(self, device))
+        return knowing(replace(self, segment=self.segment.to(device), **moved(self, device)), sides=self.sides)
 
     def pairs(self, index: Tensor) -> Comparisons:
         """Those pairs, with only the rows they need. index: [n] int64 pair numbers."""
-        needed = torch.unique(torch.cat([self.better[index], self.worse[index]]))
-        place = torch.full((len(self.segment),), -1, dtype=torch.long, device=needed.device)
-        place[needed] = torch.arange(len(needed), device=needed.device)
-        return Comparisons(
+        at = index.cpu()
+        better, worse = (side[at] for side in self.sides)
+        needed = torch.unique(torch.cat([better, worse]))
+        place = torch.full((len(self.segment),), -1, dtype=torch.long)
+        place[needed] = torch.arange(len(needed))
+        sides = place[better], place[worse]
+        mine, better, worse = together((at, *sides), self.better.device)
+        made = Comparisons(
             segment=self.segment.rows(needed),
-            better=place[self.better[index]],
-            worse=place[self.worse[index]],
-            probability=self.probability[index],
-            weight=self.weight[index],
-            margin=self.margin[index],
-            names=tuple(self.names[i] for i in index.tolist()),
+            better=better,
+            worse=worse,
+            probability=self.probability[mine],
+            weight=self.weight[mine],
+            margin=self.margin[mine],
+            names=tuple(self.names[i] for i in at.tolist()),
         )
+        return knowing(made, sides=sides)
 
     def groups(self) -> list[Tensor]:
-        """Pair numbers by the observation that they are about, in the order of the observations."""
-        at = self.segment.group[self.better]
+        """Pair numbers by the observation that they are about, in the order of the observations, in main memory."""
+        sizes = self.segment.sizes
+        at = sizes.group[self.sides[0]]
         order = torch.argsort(at, stable=True)
-        counts = torch.bincount(at, minlength=len(self.segment.observation_length))
+        counts = torch.bincount(at, minlength=len(sizes.observation))
         return [part for part in torch.split(order, counts.tolist()) if len(part)]
 
     def split(self, tokens: int) -> Iterator[Comparisons]:
@@ -203,12 +239,13 @@ class Comparisons:
 
     def _pieces(self, part: Tensor, tokens: int) -> Iterator[tuple[int, Tensor]]:
         """Steps and pair numbers of each piece of a group."""
-        cost = self.segment.length.tolist()
-        seen = int(self.segment.observation_length[self.segment.group[self.better[part[0]]]])
+        sizes, (better, worse) = self.segment.sizes, self.sides
+        cost = sizes.length.tolist()
+        seen = int(sizes.observation[sizes.group[better[part[0]]]])
         mine: list[int] = []
         rows: set[int] = set()
         used = seen
-        for pair, *both in zip(part.tolist(), self.better[part].tolist(), self.worse[part].tolist(), strict=True):
+        for pair, *both in zip(part.tolist(), better[part].tolist(), worse[part].tolist(), strict=True):
             more = sum(cost[row] for row in set(both) - rows)
             if mine and used + more > tokens:
                 yield used, part.new_tensor(mine)
@@ -250,7 +287,13 @@ class Rollout(Segment):
 
 def moved(noun: Any, device: torch.device | str) -> dict[str, Any]:
     """The tensors of a noun on another device, by name."""
-    return {f.name: v.to(device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}
+    return {f.name: sent(v, device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}
+
+
+def knowing(noun: N, **known: Any) -> N:
+    """The noun, which need not find out again what was found out of it before."""
+    vars(noun).update(known)
+    return noun
 
 
 def filled(sized: list[tuple[int, Tensor]], tokens: int) -> list[list[Tensor]]:

@@ -26,8 +26,11 @@ def dealt(costs: Sequence[float], parts: int) -> list[list[int]]:
 
 
 def rows(segment: Segment, parts: int) -> list[Tensor]:
-    """Row numbers of each of `parts` parts, dealt by tokens: whole groups, unless one is more than a fair part."""
-    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
+    """Row numbers of each of `parts` parts, dealt by tokens: whole groups, unless one is more than a fair part.
+
+    They lie in main memory, as those of pairs do.
+    """
+    cost, seen = segment.sizes.length.tolist(), segment.sizes.observation.tolist()
     groups = [members.tolist() for members in segment.members()]
     fair = -(-sum(seen[g] + sum(cost[r] for r in members) for g, members in enumerate(groups) if members) // parts)
     pieces: list[list[int]] = []
@@ -39,22 +42,20 @@ def rows(segment: Segment, parts: int) -> list[Tensor]:
                 prices.append(seen[g])
             pieces[-1].append(row)
             prices[-1] += cost[row]
-    device = segment.group.device
     return [
-        torch.tensor(sorted(row for i in part for row in pieces[i]), dtype=torch.long, device=device)
-        for part in dealt(prices, parts)
+        torch.tensor(sorted(row for i in part for row in pieces[i]), dtype=torch.long) for part in dealt(prices, parts)
     ]
 
 
 def pairs(comparisons: Comparisons, parts: int) -> list[Tensor]:
     """Pair numbers of each of `parts` parts, dealt by tokens, all pairs of a prompt together."""
-    segment, groups = comparisons.segment, comparisons.groups()
-    cost, seen = segment.length.tolist(), segment.observation_length.tolist()
+    sizes, groups, sides = comparisons.segment.sizes, comparisons.groups(), comparisons.sides
+    cost, seen = sizes.length.tolist(), sizes.observation.tolist()
     prices = []
     for part in groups:
-        answers = torch.unique(torch.cat([comparisons.better[part], comparisons.worse[part]])).tolist()
-        prices.append(seen[int(segment.group[answers[0]])] + sum(cost[row] for row in answers))
-    none = torch.zeros(0, dtype=torch.long, device=comparisons.better.device)
+        answers = torch.unique(torch.cat([side[part] for side in sides])).tolist()
+        prices.append(seen[int(sizes.group[answers[0]])] + sum(cost[row] for row in answers))
+    none = torch.zeros(0, dtype=torch.long)
     return [torch.cat([none, *(groups[i] for i in part)]) for part in dealt(prices, parts)]
 
 

@@ -2,7 +2,7 @@
 
     with claimed() as device:            see machine.py
         model.to("cuda")                 tensors hold plain ones of the CPU and say that they lie on cuda:0
-        device.waits, device.sent        who asked a GPU for a number, and who sent it a table: (what, where) -> times
+        device.waits, device.sent        who waited for a GPU, and who sent it a table: (what, where) -> times
 
 Refused are tensors of both devices in one operation (but numbers without axes, and indices), NumPy's view of such a
 tensor, and the CPU's generators. Graphs are recorded as a GPU does: a number that is asked for inside breaks them, and
@@ -26,7 +26,7 @@ CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 
 WAITS = {
     "_local_scalar_dense", "nonzero", "masked_select", "_unique", "_unique2", "unique_dim", "unique_consecutive",
-    "unique_dim_consecutive", "bincount", "equal", "is_nonzero",
+    "unique_dim_consecutive", "bincount", "equal", "is_nonzero", "masked_scatter_backward",
 }  # fmt: skip
 """Operations after which the processor waits for the GPU, for the shape or the value of what they give."""
 STRICT = {
@@ -210,10 +210,11 @@ def _waited(on: Device, base: str, given: list[Tensor], mine: list[Claimed], arg
     if base in WAITS or (base == "repeat_interleave" and len(given) == 1):
         on.wait(base)
     elif base == "copy" and len(mine) < 2:
+        late = len(args) > 2 and bool(args[2])
         if isinstance(args[0], Claimed):
-            _send(on)
+            _send(on, late)
         else:
-            on.wait("copy to cpu")
+            _fetch(on, late)
     elif base in ("index", "index_put", "_index_put_impl"):
         for t in args[1]:
             if t is None:
@@ -224,10 +225,20 @@ def _waited(on: Device, base: str, given: list[Tensor], mine: list[Claimed], arg
                 on.wait("index by bools")  # one number for all is filled in without waiting
 
 
-def _send(on: Device) -> None:
+def _send(on: Device, late: bool = False) -> None:
+    """A copy to the GPU; unless it is made when the GPU comes to it, the processor waits for all before it."""
     if on.recording is not None:
         raise Broken(f"a copy from main memory inside a recording, at {where()}")
     on.sent["copy to gpu", where()] += 1
+    if not late:
+        on.wait("copy to gpu")
+
+
+def _fetch(on: Device, late: bool = False) -> None:
+    """A copy from the GPU."""
+    if late:
+        raise Broken(f"a copy to main memory that nobody waits for, at {where()}: who reads it may be early")
+    on.wait("copy to cpu")
 
 
 def _wrapped(args: Any, kwargs: Any, found: Any) -> Any:
@@ -285,6 +296,10 @@ class Calls(TorchFunctionMode):
         mine = any(isinstance(t, Claimed) for t in tree.tree_leaves((args, named)))
         before, self.on.lent = self.on.lent, mine
         try:
+            if name == "new_tensor" and mine:
+                _send(self.on)
+            if name == "pin_memory" and isinstance(args[0], Tensor):
+                return args[0].clone()
             if name in ("to", "cpu", "cuda") and args and isinstance(args[0], Tensor):
                 return self._moved(name, args[0], args[1:], named)
             wanted = torch.device(named["device"]) if named.get("device") is not None else None
@@ -324,23 +339,23 @@ class Calls(TorchFunctionMode):
             return tensor.type(kind) if not named.get("copy") else tensor.clone().type(kind)
         if place.type == "meta":
             return torch.empty_like(tensor, device="meta", dtype=kind)
-        return Moved.apply(tensor, self.on).type(kind)
+        return Moved.apply(tensor, self.on, bool(named.get("non_blocking"))).type(kind)
 
 
 class Moved(torch.autograd.Function):
     """From one device to the other, and the gradient back."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, on: Device) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, on: Device, late: bool) -> Tensor:
         """A copy there."""
         ctx.on = on
         if isinstance(tensor, Claimed):
-            on.wait("copy to cpu")
+            _fetch(on, late)
             return tensor.held.detach().clone()
-        _send(on)
+        _send(on, late)
         return Claimed(tensor.detach().clone())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """A copy here."""
-        return Moved.apply(grad, ctx.on), None
+        return Moved.apply(grad, ctx.on, False), None, None

@@ -44,11 +44,13 @@ def test_tensors_of_both_devices_are_refused(device, mixed):
 
 def test_a_planted_mix_up_in_the_package_is_caught_where_it_is(device, monkeypatch):
     from accord.worlds.text import pack
+    from accord.worlds.text.policy import Policy
     from tests.worlds.text import tiny
 
-    monkeypatch.setattr(torch, "empty", lambda *size, device=None, **named: torch.zeros(*size, **named))
-    with pytest.raises(Mixed, match=r"worlds/text/pack.py"):
-        pack.packed(tiny.drawn([(4, [3, 1])]).to("cuda"))
+    policy = Policy(tiny.model("llama").to("cuda"))
+    monkeypatch.setattr(pack, "together", lambda tables, _device: tables)
+    with pytest.raises(Mixed, match=r"worlds/text/\w+.py"):
+        policy.evaluate(tiny.drawn([(4, [3, 1])]).to("cuda"))
 
 
 def test_what_a_gpu_allows_is_allowed(device):
@@ -86,7 +88,14 @@ def test_a_generator_of_the_cpu_draws_nothing_there(device):
         (lambda t: torch.unique(t), 1),
         (lambda t: t.masked_fill(t > 1, 0).sum() * 2, 0),
         (lambda t: t.sort().values.cumsum(0)[t.long() % 2], 0),
-        (lambda t: t.new_tensor([1.0, 2.0]), 0),
+        (lambda t: t.new_tensor([1.0, 2.0]), 1),
+        (lambda t: torch.tensor([1.0, 2.0], device=t.device), 1),
+        (lambda t: torch.ones(2).to(t.device), 1),
+        (lambda t: t.copy_(torch.ones(4)), 1),
+        (lambda t: t[torch.tensor([1])], 1),
+        (lambda t: torch.ones(2).pin_memory().to(t.device, non_blocking=True), 0),
+        (lambda t: t.copy_(torch.ones(4).pin_memory(), non_blocking=True), 0),
+        (lambda t: torch.ones(2, device=t.device), 0),
     ],
 )
 @pytest.mark.parametrize("inference", [False, True])
@@ -102,6 +111,21 @@ def test_uploads_are_counted_and_named(device):
     padded([[1, 2], [3]])[0].to("cuda")
     torch.tensor([1, 2], device="cuda")
     assert sum(device.sent.values()) == 2
+
+
+@pytest.mark.parametrize(
+    "early", [lambda t: t.to("cpu", non_blocking=True), lambda t: torch.ones(4).copy_(t, non_blocking=True)]
+)
+def test_a_copy_to_main_memory_that_nobody_waits_for_is_refused(device, early):
+    with pytest.raises(Broken, match="may be early"):
+        early(torch.ones(4, device="cuda"))
+
+
+def test_gradients_of_a_masked_scatter_are_waited_for(device):
+    """Torch picks them by a mask, whose count it has to know."""
+    given = torch.ones(2, device="cuda", requires_grad=True)
+    torch.zeros(3, device="cuda").masked_scatter(torch.tensor([True, False, True]).to("cuda"), given).sum().backward()
+    assert ("masked_scatter_backward", "elsewhere") in device.waits
 
 
 def test_a_model_learns_there_as_here(device):

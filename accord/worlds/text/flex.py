@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from accord.sending import sent
 from accord.worlds.text.attention import Rule
 
 WORTH = 512
@@ -71,29 +72,31 @@ class Places:
         return self.masks[window]
 
 
-def places(total: int, trunks: Tensor, branches: Tensor) -> Places:
-    """From start and length of each trunk [n, 2] and start, length, prompt's start and length of each branch [m, 4]."""
-    device = trunks.device
-    found = torch.zeros(3, total, dtype=torch.int32, device=device)
+def places(total: int, trunks: Tensor, branches: Tensor, device: torch.device) -> Places:
+    """From start and length of each trunk [n, 2] and start, length, prompt's start and length of each branch [m, 4].
+
+    Both lie in main memory; device: where the three numbers are to be.
+    """
+    found = torch.zeros(3, total, dtype=torch.int32)
     count = len(trunks)
     start, order = trunks[:, 0].sort()
     home = order[torch.searchsorted(start, branches[:, 2].contiguous())] if len(branches) else branches[:, 2]
-    shared = torch.zeros(count, dtype=torch.long, device=device)
+    shared = torch.zeros(count, dtype=torch.long)
     shared[home] = branches[:, 3]
-    own = torch.arange(count, device=device)
+    own = torch.arange(count)
     at, step, which = _laid(trunks[:, 0], trunks[:, 1])
     found[0, at], found[1, at] = own[which].int(), step.int()
     found[2, at] = torch.where(step < shared[which], 0, 1 + which).int()
     at, step, which = _laid(branches[:, 0], branches[:, 1])
     found[0, at], found[1, at] = home[which].int(), (branches[:, 3][which] + step).int()
     found[2, at] = (1 + count + which).int()
-    return Places(*found)
+    return Places(*sent(found, device))
 
 
 def _laid(start: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each token of some stretches: its place in the row, its number in its stretch, the stretch's number."""
-    which = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
-    step = torch.arange(len(which), device=start.device) - (length.cumsum(0) - length)[which]
+    which = torch.repeat_interleave(torch.arange(len(start)), length)
+    step = torch.arange(len(which)) - (length.cumsum(0) - length)[which]
     return start[which] + step, step, which
 
 

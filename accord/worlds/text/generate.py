@@ -198,9 +198,9 @@ class _Work:
         start = length.cumsum(0) - length
         step = torch.arange(table.shape[1], device=self.device)
         row, at = (step < length[:, None]).nonzero(as_tuple=True)
-        none = length[:0]
+        none = torch.zeros(0, dtype=torch.long)
         layout = Reading(
-            tree(len(row), start, length, none, none, none, none),
+            tree(len(row), start.cpu(), length.cpu(), none, none, none, none, self.device),
             self.memory.admit(start, length, source, self.count),
         )
         return self.read(table[row, at][None], at[None], layout, start + length - 1)

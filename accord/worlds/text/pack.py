@@ -17,6 +17,8 @@
 
 The token after a place is predicted from that place: `a0` and `b0` both from `p2`. So the last token of an answer
 need not be read at all when only predictions are wanted.
+
+Where everything stands is worked out in main memory, from lengths alone, and sent as one table: a GPU is not asked.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import torch
 from torch import Tensor
 
 from accord.batches import Segment
+from accord.sending import together
 from accord.worlds.text.tree import Tree, tree
 
 
@@ -39,7 +42,12 @@ class Packed:
     position: Tensor
     """[R, N] int64: position of each token in its own text."""
     before: Tensor
-    """[B, T] int64: flat place from which each step is predicted; -1 where nothing stands before it or no step is."""
+    """[B, T] int64 in main memory: flat place from which each step is predicted; -1 where nothing stands before it or
+    no step is."""
+    steps: Tensor
+    """[M] int64: flat numbers (T row + step) of the steps that are predicted."""
+    at: Tensor
+    """[M] int64: flat places from which they are: those of `before`."""
     last: Tensor
     """[B] int64: flat place of the last token of each row; -1 for a row without any."""
     tree: Tree | None
@@ -55,12 +63,10 @@ def packed(segment: Segment, whole: bool = True) -> Packed:
     used, and last tokens are read only where there is nothing else to read. The order of rows and groups in the
     segment does not matter.
     """
-    device = segment.group.device
-    present, length = segment.present, segment.length
+    groups, prompt, length = segment.sizes
     used = length if whole else (length - 1).clamp(min=0)
-    order = torch.argsort(segment.group, stable=True)
-    group = segment.group[order]
-    prompt = segment.observation_length.clone()
+    order = torch.argsort(groups, stable=True)
+    group, prompt = groups[order], prompt.clone()
     first = torch.ones_like(group, dtype=torch.bool)
     first[1:] = group[1:] != group[:-1]
     prompt[torch.bincount(group, minlength=len(prompt)) == 0] = 0
@@ -76,28 +82,26 @@ def packed(segment: Segment, whole: bool = True) -> Packed:
     total = int(taken.sum() + prompt.sum())
     if total == 0 and not whole:  # nothing predicts anything here, and no model reads a row of no tokens
         return packed(segment)
-    ids = torch.empty(total, dtype=torch.long, device=device)
-    position = torch.empty(total, dtype=torch.long, device=device)
-    _lay(ids, position, segment.observation, prompt_start, prompt, torch.zeros_like(prompt))
-    _lay(ids, position, segment.action, start, used, prompt[segment.group])
+    table = segment.observation.shape
+    source, position = torch.empty(2, total, dtype=torch.long)
+    _lay(source, position, (0, table[1]), prompt_start, prompt, torch.zeros_like(prompt))
+    _lay(source, position, (table.numel(), segment.action.shape[1]), start, used, prompt[groups])
 
-    steps = torch.arange(segment.action.shape[1], device=device)
+    steps = torch.arange(segment.action.shape[1])
     before = start[:, None] + steps - 1
-    own = prompt[segment.group]
+    own = prompt[groups]
     if before.shape[1]:
-        before[:, 0] = torch.where(own > 0, prompt_start[segment.group] + own - 1, torch.full_like(own, -1))
-    before = before.masked_fill(~present, -1)
-    last = torch.where(length > 0, start + length - 1, prompt_start[segment.group] + own - 1)
+        before[:, 0] = torch.where(own > 0, prompt_start[groups] + own - 1, torch.full_like(own, -1))
+    before = before.masked_fill(steps >= length[:, None], -1)
+    last = torch.where(length > 0, start + length - 1, prompt_start[groups] + own - 1)
     last = last.masked_fill(length + own == 0, -1)
 
     leads = torch.zeros_like(first)
     leads[first] = True
     at = order[leads]
     branch = order[~leads]
-    silent = prompt[segment.group[branch]] == 0
-    trunk_start = torch.cat(
-        [torch.where(own[at] > 0, prompt_start[segment.group[at]], start[at]), start[branch[silent]]]
-    )
+    silent = prompt[groups[branch]] == 0
+    trunk_start = torch.cat([torch.where(own[at] > 0, prompt_start[groups[at]], start[at]), start[branch[silent]]])
     trunk_length = torch.cat([own[at] + used[at], used[branch[silent]]])
     branch = branch[~silent & (used[branch] > 0)]
     keep = trunk_length > 0
@@ -107,37 +111,54 @@ def packed(segment: Segment, whole: bool = True) -> Packed:
         trunk_length[keep],
         start[branch],
         used[branch],
-        prompt_start[segment.group[branch]],
+        prompt_start[groups[branch]],
         own[branch],
+        segment.group.device,
     )
-    return Packed(ids[None], position[None], before, last, layout)
+    asked = (before >= 0).flatten().nonzero()[:, 0]
+    numbers = (source, position, asked, before.flatten()[asked], last)
+    source, position, asked, at, last = together(numbers, segment.group.device)
+    ids = torch.cat([segment.observation.flatten(), segment.action.flatten()])[source]
+    return Packed(ids[None], position[None], before, asked, at, last, layout)
 
 
 def plain(segment: Segment) -> Packed:
     """The segment as one padded row per answer, prompt and all: for models that cannot read the packed row."""
-    own = segment.observation_length[segment.group]
-    length = own + segment.length
-    places = torch.arange(int(length.max()) if len(length) else 0, device=length.device)
-    ids = torch.zeros(len(length), len(places), dtype=torch.long, device=length.device)
-    prompt = segment.observation[segment.group]
-    seen = torch.arange(prompt.shape[1], device=length.device) < own[:, None]
-    row, place = seen.nonzero(as_tuple=True)
-    ids[row, place] = prompt[row, place]
-    row, place = segment.present.nonzero(as_tuple=True)
-    ids[row, own[row] + place] = segment.action[row, place]
-    offset = torch.arange(len(length), device=length.device)[:, None] * len(places)
-    steps = torch.arange(segment.action.shape[1], device=length.device)
-    ahead = own[:, None] + steps - 1
-    before = torch.where(segment.present & (ahead >= 0), ahead + offset, torch.full_like(ahead, -1))
+    groups, seen, said = segment.sizes
+    own = seen[groups]
+    length = own + said
+    count, width = len(length), int(length.max()) if len(length) else 0
+    places = torch.arange(width)
+    read, (rows, spoken) = segment.observation.shape[1], segment.action.shape
+    prompt = groups[:, None] * read + places
+    answer = segment.observation.numel() + torch.arange(rows)[:, None] * spoken + places - own[:, None]
+    asked = torch.where(places < own[:, None], prompt, answer)
+    real = places < length[:, None]
+    offset = torch.arange(count)[:, None] * width
+    steps = torch.arange(spoken)
+    before = own[:, None] + steps - 1
+    before = torch.where((steps < said[:, None]) & (before >= 0), before + offset, torch.full_like(before, -1))
     last = torch.where(length > 0, length - 1 + offset[:, 0], torch.full_like(length, -1))
-    position = places.expand_as(ids)
-    return Packed(ids, position, before, last, None, (places < length[:, None]).long())
+    told = (before >= 0).flatten().nonzero()[:, 0]
+    where = real.flatten().nonzero()[:, 0]
+    numbers = (where, asked.flatten()[where], places, told, before.flatten()[told], last, real.long())
+    where, asked, places, told, at, last, there = together(numbers, segment.group.device)
+    ids = torch.zeros(count * width, dtype=torch.long, device=where.device)
+    ids[where] = torch.cat([segment.observation.flatten(), segment.action.flatten()])[asked]
+    ids = ids.view(count, width)
+    return Packed(ids, places.expand_as(ids), before, told, at, last, None, there)
 
 
-def _lay(ids: Tensor, position: Tensor, table: Tensor, start: Tensor, length: Tensor, offset: Tensor) -> None:
-    """Copy the real part of each row of a padded table to its start, with positions counted from offset."""
-    places = torch.arange(table.shape[1], device=table.device)
+def _lay(
+    source: Tensor, position: Tensor, table: tuple[int, int], start: Tensor, length: Tensor, offset: Tensor
+) -> None:
+    """Note for the real part of each row of a padded table where it comes from, with positions counted from offset.
+
+    table: its first number and its width, where all tables stand end to end.
+    """
+    first, width = table
+    places = torch.arange(width)
     row, place = (places < length[:, None]).nonzero(as_tuple=True)
     to = start[row] + place
-    ids[to] = table[row, place]
+    source[to] = first + row * width + place
     position[to] = offset[row] + place

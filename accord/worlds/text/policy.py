@@ -13,7 +13,6 @@ from accord.batches import Segment
 from accord.protocols import Evaluated
 from accord.run import ranks
 from accord.worlds.text.logprobs import logprobs
-from accord.worlds.text.pack import Packed
 from accord.worlds.text.scorer import Scorer, spread
 from accord.worlds.text.trunk import Dropouts, Trunk
 
@@ -62,18 +61,17 @@ class Policy(nn.Module):
     def _pass(self, segment: Segment) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's own pass over these rows."""
         row = self.trunk.packed(segment, whole=False)
-        there = self._there(segment, row)
-        hidden = self.trunk.hidden(row, row.before[there])
-        logprob, entropy = logprobs(
-            hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature
-        )
+        self._seeing(segment)
+        hidden, spoken = self.trunk.hidden(row, row.at), segment.action.flatten()[row.steps]
+        logprob, entropy = logprobs(hidden, spoken, self.trunk.logits, self.trunk.vocabulary, self.temperature)
+        shape = segment.action.shape
         value = None
         if self.value is not None:
             read = self.value(hidden)[:, 0]
-            value = spread(read.to(logprob.dtype), there)
+            value = spread(read.to(logprob.dtype), row.steps, shape)
         elif self.critic is not None:
             value = self.critic.values(segment)
-        return spread(logprob, there), spread(entropy, there), value
+        return spread(logprob, row.steps, shape), spread(entropy, row.steps, shape), value
 
     @torch.no_grad()
     def reference(self, segment: Segment) -> Tensor:
@@ -100,20 +98,24 @@ class Policy(nn.Module):
     def _likely(self, segment: Segment) -> Tensor:
         """[B, T] log-probabilities alone."""
         row = self.trunk.packed(segment, whole=False)
-        there = self._there(segment, row)
-        hidden = self.trunk.hidden(row, row.before[there])
-        found, _ = logprobs(hidden, segment.action[there], self.trunk.logits, self.trunk.vocabulary, self.temperature)
-        return spread(found, there)
+        self._seeing(segment)
+        hidden, spoken = self.trunk.hidden(row, row.at), segment.action.flatten()[row.steps]
+        found, _ = logprobs(hidden, spoken, self.trunk.logits, self.trunk.vocabulary, self.temperature)
+        return spread(found, row.steps, segment.action.shape)
 
-    def _there(self, segment: Segment, row: Packed) -> Tensor:
-        """[B, T] bool: steps that something predicts."""
-        blind = (segment.mask & segment.present & (row.before < 0)).any(1).nonzero()[:, 0].tolist()
-        if blind:
+    def _seeing(self, segment: Segment) -> None:
+        """Refuse rows that act where nothing stands before them: only the first step of an empty prompt can be one."""
+        groups, seen, said = segment.sizes
+        silent = ((seen[groups] == 0) & (said > 0)).nonzero()[:, 0]
+        if not len(silent):
+            return
+        acting = segment.mask[:, 0].cpu()[silent]
+        if bool(acting.any()):
+            blind = silent[acting].tolist()
             raise ValueError(
                 f"{len(blind)} row(s) act with nothing before them, the first is {segment.names[blind[0]]!r}: "
                 "begin its observation with the beginning-of-text token"
             )
-        return row.before >= 0
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accord.batches import Segment
 from accord.run import ranks
+from accord.sending import together
 from accord.worlds.text import bert
 from accord.worlds.text.pack import Packed, plain
 from accord.worlds.text.shape import Shape, count_rows, shape_of
@@ -83,7 +84,8 @@ class Scorer(nn.Module):
     def _scorable(self, segment: Segment) -> None:
         """Refuse active dropout in a pass without gradient, and rows without any token."""
         self._dropouts.refuse()
-        empty = (segment.length + segment.observation_length[segment.group] == 0).nonzero()[:, 0].tolist()
+        groups, seen, said = segment.sizes
+        empty = (said + seen[groups] == 0).nonzero()[:, 0].tolist()
         if empty:
             raise ValueError(f"{len(empty)} row(s) have no token to score, the first is {segment.names[empty[0]]!r}")
 
@@ -93,8 +95,7 @@ class Scorer(nn.Module):
         if self.trunk is None:
             raise ValueError(f"{type(unwrapped(self.model)).__name__} sees whole texts and has no value before a step")
         row = self.trunk.packed(segment, whole=False)
-        there = row.before >= 0
-        return spread(self._read(self.trunk.hidden(row, row.before[there])), there)
+        return spread(self._read(self.trunk.hidden(row, row.at)), row.steps, segment.action.shape)
 
     def each(self, segment: Segment) -> Tensor:
         """[B, T] fp32: read at each step itself, so of all up to and with it; 0 where no step is.
@@ -112,9 +113,12 @@ class Scorer(nn.Module):
         """[B, T] by this process's own pass over these rows."""
         assert self.trunk is not None
         row = self.trunk.packed(segment)
-        behind = segment.length[:, None] - 1 - torch.arange(segment.action.shape[1], device=segment.length.device)
-        there = segment.present
-        return spread(self._read(self.trunk.hidden(row, (row.last[:, None] - behind)[there])), there)
+        width = segment.action.shape[1]
+        behind = segment.sizes.length[:, None] - 1 - torch.arange(width)
+        steps = (behind >= 0).flatten().nonzero()[:, 0]
+        steps, before = together((steps, behind.flatten()[steps]), segment.action.device)
+        at = row.last[steps // width] - before
+        return spread(self._read(self.trunk.hidden(row, at)), steps, segment.action.shape)
 
     def _read(self, hidden: Tensor) -> Tensor:
         """[m, D] -> [m]: the score layer."""
@@ -206,6 +210,6 @@ class Scorer(nn.Module):
         return scored
 
 
-def spread(values: Tensor, there: Tensor) -> Tensor:
-    """[M] values put in order into the M true places of [B, T]; 0 elsewhere."""
-    return torch.zeros(there.shape, dtype=values.dtype, device=values.device).masked_scatter(there, values)
+def spread(values: Tensor, steps: Tensor, shape: torch.Size) -> Tensor:
+    """[M] values at those flat numbers [M] of a table [B, T], each once; 0 elsewhere."""
+    return values.new_zeros(shape.numel()).index_copy(0, steps, values).view(shape)

@@ -114,9 +114,9 @@ def shape_of(body: nn.Module, config: Any, head: Tensor) -> Shape:
 
 def count_segment(shape: Shape, segment: Segment, whole: bool, shared: bool) -> None:
     """Put a pass over a segment into the account. whole: each answer's last token is read; shared: prompts once."""
-    prompt, length = segment.observation_length, segment.length
-    own = prompt[segment.group]
-    answered = torch.bincount(segment.group, minlength=len(prompt)) > 0
+    group, prompt, length = segment.sizes
+    own = prompt[group]
+    answered = torch.bincount(group, minlength=len(prompt)) > 0
     zero = torch.zeros_like
     if shared:
         used = length if whole else (length - 1).clamp(min=0)

@@ -1,4 +1,8 @@
-"""Who sees whom in a packed row, block by block, without an N x N mask."""
+"""Who sees whom in a packed row, block by block, without an N x N mask.
+
+What is found out about the row is found out in main memory, and only when somebody asks: slices and FlexAttention need
+no blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from accord.sending import together
 from accord.worlds.text import flex
 from accord.worlds.text.attention import Rule, additive, attended
 from accord.worlds.text.slices import WORTH, Slices, back, each_head, forth, slices
@@ -84,14 +89,42 @@ class Block:
 class Tree:
     """The layout of a packed row: trunks are causal blocks, branches read their prompt and themselves."""
 
-    blocks: tuple[Block, ...]
-    """All stretches, those of like length together."""
-    home: Tensor
-    """[N] int64: where each place of the row stands in the blocks' places laid end to end."""
+    total: int
+    """Tokens of the row."""
     trunks: Tensor
     """[n, 2] int64: start and length of each trunk."""
     branches: Tensor
     """[m, 4] int64: start and length of each branch and of its prompt."""
+    device: torch.device
+    """Where the row lies; trunks and branches are in main memory."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All stretches, those of like length together."""
+        return self._laid[0]
+
+    @property
+    def home(self) -> Tensor:
+        """[N] int64: where each place of the row stands in the blocks' places laid end to end."""
+        return self._laid[1]
+
+    @cached_property
+    def _laid(self) -> tuple[tuple[Block, ...], Tensor]:
+        """Both, on the row's device."""
+        blocks = _blocks(self.trunks, self.branches)
+        home, laid = torch.empty(self.total, dtype=torch.long), 0
+        for block in blocks:
+            width = block.place.shape[1]
+            row, place = (torch.arange(width) < block.length[:, None]).nonzero(as_tuple=True)
+            home[block.place[row, place]] = laid + row * width + place
+            laid += block.place.numel()
+        names = ("place", "length", "prompt", "read", "source")
+        filled = [[name for name in names if getattr(block, name) is not None] for block in blocks]
+        tables = [getattr(block, name) for block, some in zip(blocks, filled, strict=True) for name in some]
+        home, *there = together([home, *tables], self.device)
+        own = iter(there)
+        made: list[dict[str, Any]] = [{name: next(own) for name in some} for some in filled]
+        return tuple(Block(**one) for one in made), home
 
     @cached_property
     def _slices(self) -> Slices:
@@ -100,7 +133,7 @@ class Tree:
     @cached_property
     def places(self) -> flex.Places:
         """The row as FlexAttention sees it."""
-        return flex.places(len(self.home), self.trunks, self.branches)
+        return flex.places(self.total, self.trunks, self.branches, self.device)
 
     @cached_property
     def _longest(self) -> int:
@@ -267,28 +300,28 @@ def tree(
     length: Tensor,
     prompt_start: Tensor,
     prompt_length: Tensor,
+    device: torch.device,
 ) -> Tree:
-    """The layout of a row of `total` tokens from its trunks and its branches (start and length of each, [n] int64)."""
-    blocks = [Block(places(trunk_start[i], trunk_length[i]), trunk_length[i]) for i in buckets(trunk_length)]
+    """The layout of a row of `total` tokens from its trunks and its branches (start and length of each, [n] int64).
+
+    device: where the row lies; the tables lie in main memory.
+    """
+    branches = torch.stack([start, length, prompt_start, prompt_length], 1)
+    return Tree(total, torch.stack([trunk_start, trunk_length], 1), branches, device)
+
+
+def _blocks(trunks: Tensor, branches: Tensor) -> list[Block]:
+    """Trunks first, then branches, in parts of like length."""
+    start, length = trunks.unbind(1)
+    blocks = [Block(places(start[i], length[i]), length[i]) for i in buckets(length)]
+    start, length, prompt_start, prompt_length = branches.unbind(1)
     for i in buckets(prompt_length + length):
         prompts, source = torch.unique(prompt_start[i], return_inverse=True)
         lengths = torch.empty_like(prompts)
         lengths[source] = prompt_length[i]
         own = places(start[i], length[i])
         blocks.append(Block(own, length[i], places(prompts, lengths), prompt_length[i], source))
-    home = torch.empty(total, dtype=torch.long, device=start.device)
-    laid = 0
-    for block in blocks:
-        width = block.place.shape[1]
-        row, place = (torch.arange(width, device=start.device) < block.length[:, None]).nonzero(as_tuple=True)
-        home[block.place[row, place]] = laid + row * width + place
-        laid += block.place.numel()
-    return Tree(
-        tuple(blocks),
-        home,
-        torch.stack([trunk_start, trunk_length], 1),
-        torch.stack([start, length, prompt_start, prompt_length], 1),
-    )
+    return blocks
 
 
 def buckets(length: Tensor, shrink: float = SHRINK) -> list[Tensor]:

@@ -1,0 +1,28 @@
+"""From main memory to a GPU that is at work, without waiting for it.
+
+A plain `tensor.to("cuda")` waits until the GPU has done all that it was asked for before. From memory that cannot be
+swapped out (pinned) a copy is one more thing that it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on that device. Only a copy into main memory is waited for."""
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def together(tables: Sequence[Tensor], device: torch.device | str) -> tuple[Tensor, ...]:
+    """Tables of one kind on that device, which are one copy where they are not there yet."""
+    if not tables or tables[0].device.type == torch.device(device).type:
+        return tuple(table.to(device) for table in tables)
+    whole = sent(torch.cat([table.flatten() for table in tables]), device)
+    parts = torch.split(whole, [table.numel() for table in tables])
+    return tuple(part.view(table.shape) for part, table in zip(parts, tables, strict=True))
