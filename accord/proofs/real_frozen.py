@@ -53,15 +53,9 @@ def _fitted(
 
     def seen(side: Side, reading: Encoder) -> Table:
         rows = reading.segment([(two.prompt, s) for two in side.twos for s in (two.first, two.second)], scoring=True)
-        return np.asarray(_states(model, rows, reading, layer, lesson.config.micro_tokens), float)
+        return np.asarray(states(model, rows, reading, layer, lesson.config.micro_tokens), float)
 
-    found = seen(learned, encoder)
-    mean, size = found.mean(0), np.maximum(found.std(0), 1e-6)
-    mean[-1], size[-1] = 0.0, 1.0  # lengths have the prior of words
-    found = (found - mean) / size
-    shrink = np.full(found.shape[1], SPREAD)
-    shrink[-1] = SHRINK
-    weight = likeliest(found[::2] - found[1::2], shrink) / size
+    weight = weighed(seen(learned, encoder))
     told = {"pairs": len(learned.twos), "seconds": time.process_time() - begun, **cuts(encoder)}
     score = {}
     for name, side in tests.items():
@@ -70,8 +64,17 @@ def _fitted(
     return {**told, "tests": score}
 
 
+def weighed(found: Table) -> Table:
+    """[D + 1] the most likely weights of a head. found: [2N, D + 1] what `states` says of the better and the other
+    answer of each pair, in turn.
+    """
+    size, shrink = np.maximum(found.std(0), 1e-6), np.full(found.shape[1], SPREAD)
+    size[-1], shrink[-1] = 1.0, SHRINK  # a length has the prior of words
+    return likeliest((found[::2] - found[1::2]) / size, shrink) / size
+
+
 @torch.no_grad()
-def _states(model: torch.nn.Module, rows: Segment, encoder: Encoder, layer: int | None, tokens: int) -> Tensor:
+def states(model: torch.nn.Module, rows: Segment, encoder: Encoder, layer: int | None, tokens: int) -> Tensor:
     """[B, D + 1] the mean over each answer's tokens, and log(1 + how many they are); layer: None for words' vectors."""
     mark = encoder.tokenizer.sep_token_id
     found: list[Tensor] = [torch.empty(0)] * len(rows)

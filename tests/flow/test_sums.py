@@ -13,8 +13,8 @@ from accord.cli import main
 from tests.flow.test_hh import DATA, RECIPES, words
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sums", RECIPES / "sums.py")
+def script(name: str = "sums") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)

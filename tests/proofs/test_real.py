@@ -221,7 +221,7 @@ def test_a_head_reads_the_mean_of_the_answer_alone(settings, data, layer, state)
     encoder, side = lesson.encoder(), real_data.sides(str(data), "hh", 0.3)[0].first(5)
     pairs = [(two.prompt, sample) for two in side.twos for sample in (two.first, two.second)]
     model = lesson.scorer(encoder).model
-    found = real_frozen._states(model, encoder.segment(pairs, scoring=True), encoder, layer, 64)
+    found = real_frozen.states(model, encoder.segment(pairs, scoring=True), encoder, layer, 64)
     for (prompt, sample), row in zip(pairs, found, strict=True):
         texts = [part.content.messages[-1].content for part in (prompt, sample)]
         ids = encoder.tokenizer(texts[1], add_special_tokens=False)["input_ids"]
