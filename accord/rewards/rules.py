@@ -147,13 +147,16 @@ def safe(pattern: str, whole: bool = True) -> str:
     """
     try:
         parsed = parser.parse(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        re.compile(pattern)  # a look-behind of no fixed width is found only here
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"{pattern!r:.99} is no regular expression: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{pattern!r:.99} is nested too deeply to be a regular expression") from error
     ways = readings(parsed, pattern, False) * (1 if whole else FITTED)
     if ways > WAYS:
         raise ValueError(
-            f"{pattern!r} can be read in {ways:.1e} ways, more than {WAYS:.0e}; use fewer or shorter repetitions"
-            + ("" if whole else ", or fit the whole answer")
+            f"{pattern!r:.99} can be read in {min(ways, 10**99):.1e} ways, more than {WAYS:.0e}; use fewer or shorter "
+            "repetitions" + ("" if whole else ", or fit the whole answer")
         )
     return pattern
 
@@ -164,7 +167,7 @@ def readings(part: Any, pattern: str, repeated: bool) -> int:
     for code, value in part:
         name = str(code)
         if name in ("GROUPREF", "GROUPREF_EXISTS"):
-            raise ValueError(f"{pattern!r} refers to a group; write out what is meant")
+            raise ValueError(f"{pattern!r:.99} refers to a group; write out what is meant")
         if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
             least, most, inner = value
             here = FITTED if most == parser.MAXREPEAT else int(most - least) + 1
@@ -176,7 +179,9 @@ def readings(part: Any, pattern: str, repeated: bool) -> int:
             here = 1
             deeper = math.prod(readings(one, pattern, repeated) for one in inside if isinstance(one, parser.SubPattern))
         if repeated and here > 1:
-            raise ValueError(f"{pattern!r} has a repetition or a choice inside a repetition; that can take for ever")
+            raise ValueError(
+                f"{pattern!r:.99} has a repetition or a choice inside a repetition; that can take for ever"
+            )
         ways *= here * deeper
     return ways
 

@@ -75,6 +75,23 @@ def test_length_counts_words(count, least, more, soft):
     assert length(least, least + more, soft)(text) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("(?<!a+)b", "no regular expression: look-behind"),
+        ("a{1,99999999999999999999}", "no regular expression: the repetition number is too large"),
+        ("(" * 5000 + ")" * 5000, "nested too deeply"),
+        ("a?" * 2000, r"can be read in 1.0e\+99 ways"),
+    ],
+    ids=["behind", "number", "nested", "ways"],
+)
+def test_what_is_no_pattern_is_refused_in_one_sentence(pattern, told):
+    """Each of these was an error of another kind, which nobody upstairs expects."""
+    with pytest.raises(ValueError, match=told) as met:
+        form(pattern)
+    assert len(str(met.value)) < 250
+
+
 def test_a_length_that_no_answer_has_is_refused():
     with pytest.raises(ValueError, match="at least 9 and at most 3 words"):
         length(9, 3)
