@@ -143,6 +143,10 @@ def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
     if method == "sft":
         sft.train(sft.Config(epochs=4, batch=8, **kept), policy, texts(), run, texts(4))
         return policy
+    if method == "dropout":
+        policy = Policy(language_model(SETTINGS.model_copy(update={"dropout": 0.3}), WORDS, 1))
+        sft.train(sft.Config(epochs=4, batch=8, **kept), policy, texts(), run, texts(4))
+        return policy
     if method == "reward_model":
         reward_model.train(reward_model.Config(epochs=6, batch=4, **kept), scorer, compared(), run, compared())
         return scorer
