@@ -6,14 +6,18 @@ import ast
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from accord.worlds.text import models
+from accord.worlds.text.layers import known
+from accord.worlds.text.tokenizer import word_level
 from bench import __main__ as measured
-from bench import compare, cuda, limit, page
+from bench import compare, cuda, limit, page, paths
 from bench.works import PAIRS, WORKS, Work, ranked, verdicts
 
 BENCH = Path(page.__file__).parent
@@ -145,6 +149,50 @@ def test_each_work_has_a_function_on_both_sides(work: Work) -> None:
     assert f'"{work.kind}": ' in pages["ours"]
     assert not work.peers or f'"{work.kind}": ' in pages["theirs"]
     assert work.units == work.amount["count"] * {"ranking": 36, "kto": 2}.get(work.kind, 1)
+
+
+def test_a_path_is_as_fast_as_its_least_seconds_and_both_have_the_same_loss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {False: [9.0, 2.0, 2.5], True: [9.0, 5.0, 3.0]}
+    loss = {False: 0.5, True: 0.5}
+
+    class Told:
+        def __init__(self, _python: str, _module: str, job: dict, _threads: int) -> None:
+            self.modules, self.seconds = job["modules"], iter(told[job["modules"]])
+
+        def ready(self) -> Told:
+            return self
+
+        def do(self, **_: object) -> dict:
+            one = {"losses": [loss[self.modules]], "norms": [1.0]}
+            return {**one, "cpu_seconds": next(self.seconds), "peak_mb": 500.0 + self.modules}
+
+        def end(self) -> None:
+            self.seconds = iter(())
+
+    monkeypatch.setattr(paths, "Lane", Told)
+    monkeypatch.setattr(paths, "material", SimpleNamespace(folder=str, rows=str, MADE="made"))
+    (row, _) = paths.main(["--only", "lora", "--rounds", "2"])
+    assert row["seconds"] == {False: 2.0, True: 3.0}, "without the piece that warms them"
+    assert row["ratio"] == 1.5
+    assert "| lora | sft | 2.00 | 3.00 | 1.50 | 500 | 501 |" in capsys.readouterr().out
+    loss[True] = 0.501
+    with pytest.raises(compare.Unequal, match=r"lora, sft: losses 0\.5 as a function, 0\.501 by modules"):
+        paths.main(["--only", "lora"])
+
+
+@pytest.mark.parametrize("option", paths.OPTIONS)
+def test_who_listens_to_a_module_has_it_called_by_its_name(option: str, tmp_path: Path) -> None:
+    tokenizer, shape = word_level(["a", "b"]), models.ModelSettings(width=16, layers=1, heads=2, context=32)
+    models.save(models.language_model(shape, tokenizer), tokenizer, tmp_path / "m")
+    for modules in (False, True):
+        shop = paths.Either.__new__(paths.Either)
+        shop.job, shop.tokenizer = {"modules": modules, "option": option, "model": str(tmp_path / "m")}, tokenizer
+        model = shop.policy().model
+        assert known(models.parts(model)[0]) != modules
+        assert models.has_adapter(model) == (option == "lora")
+        assert getattr(model, "is_gradient_checkpointing", False) == (option == "checkpointing")
 
 
 def test_the_works_of_a_gpu_can_be_tried_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
