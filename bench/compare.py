@@ -55,7 +55,9 @@ def compare(work: Work, rounds: int, threads: int, peer: str | None, rate: float
     if "peer" in seen:
         apart = {name: max(apart[name], value) for name, value in same(work, seen).items()}
     busy = statistics.median(told["cpu_seconds"] / told["seconds"] for told in seen["accord"]) / threads
-    return {**row(work, seen, rate), "busy": round(busy, 3), "settings": dict(settings), "tried": tried, "apart": apart}
+    kernel = statistics.median(told["kernel_seconds"] / told["cpu_seconds"] for told in seen["accord"])
+    shares = {"busy": round(busy, 3), "kernel": round(kernel, 3)}
+    return {**row(work, seen, rate), **shares, "settings": dict(settings), "tried": tried, "apart": apart}
 
 
 def checked(work: Work, lanes: Mapping[str, Lane]) -> dict[str, float]:

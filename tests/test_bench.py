@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from accord.worlds.text import models
 from accord.worlds.text.layers import known
 from accord.worlds.text.tokenizer import word_level
 from bench import __main__ as measured
-from bench import compare, cuda, limit, page, paths
+from bench import compare, cuda, lane, limit, page, paths
 from bench.works import PAIRS, WORKS, Work, ranked, verdicts
 
 BENCH = Path(page.__file__).parent
@@ -111,6 +112,21 @@ def test_the_sides_share_the_clock_and_nothing_else() -> None:
             for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
         ]
         assert [name for name in names if name.split(".")[0] == "accord"] == []
+
+
+def test_seconds_in_the_kernel_are_those_that_memory_costs() -> None:
+    watch = lane.Watch()
+
+    def told(work: Callable[[], object]) -> dict:
+        watch.begin()
+        work()
+        watch.tick(0.0, 0.0)
+        return watch.told()
+
+    pages = told(lambda: [bytearray(64 << 20) for _ in range(4)])  # each is asked of the kernel and given back
+    sums = told(lambda: sum(range(2_000_000)))
+    assert 0.01 < pages["kernel_seconds"] <= pages["cpu_seconds"] + 0.01
+    assert sums["kernel_seconds"] < pages["kernel_seconds"] / 2
 
 
 def test_every_work_with_a_peer_has_a_look_at_equality_first() -> None:
