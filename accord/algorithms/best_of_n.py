@@ -9,6 +9,7 @@ Ours: how far best of n has moved and what it is worth are computed and not esti
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
@@ -182,6 +183,12 @@ def train(
             with run.time("update"):
                 figures |= imitate(config, policy, chosen.kept, run, beside)
         run.log(**figures)
+    if chosen.kept is None:
+        warnings.warn(
+            f"{run.folder.name}: in {config.iterations} rounds no answer earned best_of_n.least={config.least}, so "
+            "nothing was learned; lower it, or draw more answers",
+            stacklevel=2,
+        )
     return figures or run.last_figures()
 
 

@@ -110,8 +110,8 @@ def test_the_first_step_imitates_the_best_of_each_prompt(new_run):
 def test_nothing_is_learned_from_answers_that_earned_too_little(new_run):
     world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
     before = policy.actor[0].weight.clone()
-    figures = best_of_n.train(
-        best_of_n.Config(iterations=2, least=99.0, optimiser=OptimiserConfig()), policy, world, world.reward, new_run()
-    )
+    config = best_of_n.Config(iterations=2, least=99.0, optimiser=OptimiserConfig())
+    with pytest.warns(UserWarning, match="in 2 rounds no answer earned best_of_n.least=99.0"):
+        figures = best_of_n.train(config, policy, world, world.reward, new_run())
     assert figures["found"] == 0
     assert torch.equal(policy.actor[0].weight, before)

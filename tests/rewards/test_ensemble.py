@@ -37,6 +37,9 @@ def test_what_is_seen_of_disagreement():
     ]  # fmt: skip
     assert ensemble.seen["agreed_order"] == pytest.approx(sum(alike) / len(alike))
     assert agreed_order(torch.randn(1, 9)) == 1
+    tied = torch.tensor([[1.0, 1.0, 2.0], [5.0, 5.0, 4.0]])
+    assert agreed_order(tied) == pytest.approx(1 / 3), "both hold the first two equal, and turn the others round"
+    assert agreed_order(torch.tensor([[1.0, 1.0], [1.0, 2.0]])) == 0, "equal for one alone"
 
 
 @pytest.mark.parametrize("rule", ["mean", "worst", "lower", "variance"])
