@@ -109,7 +109,7 @@ class _Work:
         self.spell = sampler.spell
         self.tail = 4 + max((len(text.encode()) for text in sampling.stop_text), default=0)
         """Newest tokens that a text which ends an answer can reach over: each spells a byte or more, mostly."""
-        self.read = prepared(sampler.trunk)
+        self.read = read = prepared(sampler.trunk)
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
         fair, self.most = -(-requests // ranks.count()), sampler.memory // self._bytes(sampler)
@@ -128,8 +128,9 @@ class _Work:
         self.mine = [asked[i] for i in dealing.dealt(prices, ranks.count())[ranks.rank()]]
         self.queue = deque(self.mine)
         self.memory = Slots(self.limit, sampling.max_tokens, self.device)
-        self.logits = worded(self.trunk, self.limit, sampling.max_tokens)
-        self.player = Player(self.memory, lambda i, p, to: self.logits(self.read(i, p, to, None)), self.device)
+        self.logits = logits = worded(self.trunk, self.limit, sampling.max_tokens)
+        # Nothing here may point back at this object: its memory must go with the call, not when Python looks for rings.
+        self.player = Player(self.memory, lambda i, p, to: logits(read(i, p, to, None)), self.device)
         self.idle = torch.zeros(self.limit, dtype=torch.bool, device=self.device)
         """Slots whose answers have ended and that were not closed up yet."""
         self.idling = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy.stats import chisquare
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.worlds.text import draw as drawing
+from accord.worlds.text import generate as generating
 from accord.worlds.text import trunk
 from accord.worlds.text.draw import BLOCK, draw, kept, passed, uniform
 from accord.worlds.text.generate import Sampler
@@ -233,6 +236,26 @@ def test_a_family_without_a_layout_still_answers(monkeypatch):
     wanted = told(Sampler(copy.deepcopy(made)).generate(PROMPTS, sampling))
     monkeypatch.setattr(trunk, "_shares", lambda base, found: False)
     assert told(Sampler(made, slots=4).generate(PROMPTS, sampling)) == wanted
+
+
+def test_what_a_call_holds_goes_with_it(monkeypatch):
+    """Copied weights and all keys and values: they must not wait until Python looks for rings."""
+    held = []
+
+    class Slots(generating.Slots):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            held.append(weakref.ref(self))
+
+    monkeypatch.setattr(generating, "Slots", Slots)
+    sampler = Sampler(tiny.model("llama"))
+    gc.collect()
+    gc.disable()
+    try:
+        sampler.generate([[3, 4, 5], [6, 7]], Sampling(max_tokens=4, count=2))
+        assert [ref() for ref in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_lengths_and_endings():
