@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DisconnectionError
 
 from accord.store import migrations, schema
-from accord.store.errors import StoreError
+from accord.store.errors import OF_THE_DATABASE, StoreError, closed
 from accord.store.group_commit import Turns
 from accord.store.prepared import bare
 
@@ -50,7 +50,16 @@ class Database:
             for engine in (self.engine, self._reader):
                 event.listen(engine, "checkin", _put_down)
                 event.listen(engine, "checkout", partial(_pick_up, engine.dialect.loaded_dbapi.Error))
-        self._create()
+        try:
+            self._create()
+        except OF_THE_DATABASE as error:
+            if self.path is None or not closed(error):
+                raise
+            why = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"{self.path} cannot be opened for writing ({why}), and SQLite writes beside it even to read: take the "
+                f"right to write into {self.path.parent} and what is in it, or copy it to where you may"
+            ) from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -167,11 +176,7 @@ def _patiently(act: Any) -> None:
     while True:
         try:
             return act()
-        except OperationalError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        except Exception as error:
+        except OF_THE_DATABASE as error:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.02)

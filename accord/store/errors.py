@@ -53,9 +53,15 @@ def is_full(error: BaseException) -> bool:
     return any(words in said for words in _FULL)
 
 
-def _no_write(error: BaseException) -> bool:
-    """Whether SQLite could not write: what it says of a quota and of a limit of files' sizes too."""
-    return getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE"
+def _named(error: BaseException, *names: str) -> bool:
+    """Whether SQLite calls it by a name that begins so."""
+    found = getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "")
+    return str(found).startswith(names)
+
+
+def closed(error: BaseException) -> bool:
+    """Whether SQLite may not write to a file or its folder, or cannot open it at all."""
+    return _named(error, "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
 def trouble(error: BaseException) -> str:
@@ -65,6 +71,8 @@ def trouble(error: BaseException) -> str:
         first = first.__context__
     why = str(getattr(first, "orig", None) or first).splitlines()[0][:200]
     way = "free some space" if is_full(first) else "look at the file or the server"
-    if _no_write(first):
+    if _named(first, "SQLITE_IOERR_WRITE"):
         way = "look whether a quota or a limit of files' sizes (ulimit -f) is used up, or the disk fails,"
+    if _named(first, "SQLITE_CORRUPT"):
+        way = "the file is damaged, as a copy made while somebody wrote can be; take a whole one (docs/data.md, Copies)"
     return f"the store cannot do its work ({why}). Nothing of this act was kept: {way} and give the same command again"
