@@ -27,6 +27,11 @@ from accord.config import SettingsError
 from accord.protocols import Completion, Sampling
 from accord.run import ranks, seed_of
 
+APART = "VLLM_ENABLE_V1_MULTIPROCESSING"
+"""The variable by which vLLM's engine works in a process of its own."""
+COLDEST = 0.01
+"""The least temperature above 0 with which vLLM draws."""
+
 
 class Vllm:
     """Answers of a living model, drawn by vLLM (Kwon et al. 2023); a `protocols.Generator`."""
@@ -81,7 +86,10 @@ class Vllm:
             return []
         engine = self._begun(said)
         engine.apply_model(partial(_given, weights=list(plain_weights(self.model))))
-        engine.reset_prefix_cache()
+        if not engine.reset_prefix_cache():
+            raise RuntimeError(
+                "vLLM kept what it had read with older weights: answers are still under way in this engine"
+            )
         numbers = sampling.numbers or range(len(prompts))
         asked = [(p, a) for p in range(len(prompts)) for a in range(sampling.count)]
         made = engine.generate(
@@ -141,7 +149,11 @@ def installed() -> Any:
 
     Its engine is asked to work in this process, so that weights are handed over without a copy between processes.
     """
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if (elsewhere := os.environ.setdefault(APART, "0")) != "0":
+        raise SettingsError(
+            f"{APART}={elsewhere} puts vLLM's engine into a process of its own, which weights cannot be handed to; "
+            f"unset it, or set {APART}=0"
+        )
     try:
         return importlib.import_module("vllm")
     except ImportError as error:
@@ -154,8 +166,13 @@ def installed() -> Any:
 def told(sampling: Sampling) -> str:
     """Which of vLLM's log-probabilities are those of softmax(logits / temperature) before anything is cut.
 
-    Raises ValueError where neither is.
+    Raises ValueError where neither is, and for temperatures that vLLM would raise.
     """
+    if 0 < sampling.temperature < COLDEST:
+        raise ValueError(
+            f"temperature={sampling.temperature}: vLLM takes {COLDEST} for everything between 0 and that; use 0, or at "
+            f"least {COLDEST}, or take engine.name=own"
+        )
     if sampling.temperature in (0, 1):
         return "raw_logprobs"
     if sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0:

@@ -1,7 +1,7 @@
 """A stand-in for vLLM with its signatures, slow and plain: it holds a model of its own and knows only what it is given.
 
-After vLLM 0.22 to 0.32 (docs.vllm.ai): `LLM(model, ...)`, `generate(prompts, sampling_params, *, use_tqdm, ...)`,
-`apply_model`, `reset_prefix_cache`, `SamplingParams`, `RequestOutput`, `CompletionOutput`, `Logprob`.
+After the source of vLLM 0.33.0, and the pages of 0.22 to 0.32: `LLM(model, ...)` with `generate`, `apply_model` and
+`reset_prefix_cache`, `SamplingParams`, `RequestOutput`, `CompletionOutput`, `Logprob`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class LLM:
     logprobs_mode: str = "raw_logprobs"
     max_model_len: int | None = None
     resets: int = 0
+    resettable: bool = True
     aborts: tuple[int, ...] = ()
     inside: Inside = field(init=False)
 
@@ -113,17 +114,18 @@ class LLM:
 
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
         self.resets += 1
-        return True
+        return self.resettable
 
     def generate(
         self,
         prompts: Any,
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        use_tqdm: bool = True,
+        use_tqdm: bool | Callable[..., Any] = True,
         lora_request: Any = None,
-        priority: list[int] | None = None,
+        priority: int | Sequence[int] | None = None,
         tokenization_kwargs: dict[str, Any] | None = None,
+        mm_processor_kwargs: dict[str, Any] | None = None,
     ) -> list[RequestOutput]:
         assert isinstance(sampling_params, Sequence)
         assert len(sampling_params) == len(prompts)
@@ -136,6 +138,8 @@ class LLM:
     def _one(self, number: int, prompt: list[int], asked: SamplingParams) -> RequestOutput:
         assert asked.n == 1
         assert asked.max_tokens
+        assert not 0 < asked.temperature < 0.01, "vLLM would take another temperature"
+        assert asked.seed is None or -(1 << 63) <= asked.seed < 1 << 63
         chance = torch.Generator().manual_seed(asked.seed) if asked.seed is not None else None
         ids, said, seen, reason = list(prompt), [], [], "length"
         for _ in range(asked.max_tokens):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sys
 from types import ModuleType
 
@@ -108,6 +110,8 @@ def test_what_it_cannot_do_is_said_before_any_work(engine: ModuleType, monkeypat
     door = Vllm(model("llama"))
     with pytest.raises(ValueError, match=r"temperature=0\.7 with top_k=4"):
         door.generate(PROMPTS, Sampling(temperature=0.7, top_k=4))
+    with pytest.raises(ValueError, match=r"temperature=0\.005: vLLM takes 0\.01"):
+        door.generate(PROMPTS, Sampling(temperature=0.005))
     with pytest.raises(ValueError, match="prompt 1 is empty"):
         door.generate([[1], []], Sampling())
     with pytest.raises(ValueError, match="knows no text"):
@@ -132,6 +136,18 @@ def test_a_request_that_was_aborted_is_no_answer(monkeypatch: pytest.MonkeyPatch
         Vllm(model("llama")).generate(PROMPTS, Sampling(max_tokens=2))
 
 
+def test_what_was_read_with_older_weights_is_never_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", stand_in.module(resettable=False))
+    with pytest.raises(RuntimeError, match="read with older weights"):
+        Vllm(model("llama")).generate(PROMPTS, Sampling(max_tokens=2))
+
+
+def test_an_engine_in_a_process_of_its_own_is_refused(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vllm.APART, "1")
+    with pytest.raises(SettingsError, match=r"VLLM_ENABLE_V1_MULTIPROCESSING=1 puts .* unset it"):
+        Vllm(model("llama"))
+
+
 def test_without_vllm_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)  # what `import vllm` finds nothing by
     with pytest.raises(SettingsError, match=r"vLLM cannot be imported .*engine\.name=own"):
@@ -149,6 +165,16 @@ def test_the_recipe_chooses_who_draws_and_a_run_remembers_another_engine(engine:
     assert chosen.decides() == {"engine": "vllm"}
     door.generate(PROMPTS, Sampling(max_tokens=1))
     assert engine.made[0].gpu_memory_utilization == 0.5
+
+
+def test_the_stand_in_has_the_signatures_of_the_real_one() -> None:
+    real = pytest.importorskip("vllm", reason="vLLM is not installed here; it brings a torch of its own")
+    for ours, theirs in ((stand_in.LLM.generate, real.LLM.generate), (stand_in.LLM.apply_model, real.LLM.apply_model),
+                         (stand_in.LLM.reset_prefix_cache, real.LLM.reset_prefix_cache)):  # fmt: skip
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+    known = inspect.signature(real.SamplingParams).parameters
+    for field in dataclasses.fields(stand_in.SamplingParams):
+        assert known[field.name].default == field.default, field.name
 
 
 @pytest.mark.gpu
