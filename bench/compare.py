@@ -31,6 +31,7 @@ def compare(work: Work, rounds: int, threads: int, peer: str | None, rate: float
         "rows": str(material.rows(work.size)),
         "folder": str(material.MADE),
         "micro": work.micro,
+        **work.where,
     }
     lanes: dict[str, Lane] = {"accord": Lane(sys.executable, "bench.ours" + work.side, job, threads)}
     try:
@@ -87,7 +88,7 @@ def same(work: Work, seen: Mapping[str, list[dict[str, Any]]], first: bool = Fal
         # The first step is computed from the same weights; later ones carry what rounding did to Adam's first steps.
         for step, (a, b) in enumerate(zip(mine, other, strict=True)):
             gap = abs(a - b) / max(1.0 if name == "loss" else 1e-8, abs(b))
-            allowed = (LOSS if name == "loss" else NORM) * (1 if step == 0 else 10)
+            allowed = (LOSS if name == "loss" else NORM) * (1 if step == 0 else 10) * work.loose
             if not gap <= allowed:
                 raise Unequal(f"{work.name}: {name} of step {step} {a} against {b}, {gap:.1e} apart")
             worst[name] = max(worst[name], gap)
@@ -145,6 +146,7 @@ def row(work: Work, seen: Mapping[str, list[dict[str, Any]]], rate: float) -> di
     peers = {name: units / seconds for name, seconds in middle.items() if name != "accord"}
     mine, peer = units / middle["accord"], peers.get("peer")
     best = max(peers.values(), default=None)
+    named = {"gpu_mb": "accord", "peer_gpu_mb": "peer"} if "gpu_mb" in seen["accord"][0] else {}
     return {
         "work": work.title,
         "unit": work.unit,
@@ -164,4 +166,5 @@ def row(work: Work, seen: Mapping[str, list[dict[str, Any]]], rate: float) -> di
         "tokens": seen["accord"][0]["tokens"],
         "steps": seen["accord"][0]["steps"],
         "losses": [round(loss, 6) for loss in seen["accord"][0]["losses"]],
+        **{column: most(side, "gpu_mb") for column, side in named.items()},
     }

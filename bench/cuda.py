@@ -1,8 +1,9 @@
-"""Accord alone on a GPU in bf16: `python -m bench.cuda` writes bench/results/cuda.json; `--tiny` tries it anywhere.
+"""Accord on a GPU in bf16: `python -m bench.cuda` writes bench/results/cuda.json; `--tiny` tries it anywhere.
 
-Random Llamas of 0.5 and 1 billion weights. Each work is a run of the library whose own log says what was reached:
-counted operations over time over the rate of plain matrix products (docs/run.md). The first step, in which kernels are
-made, is left out. `--peak` names the card's dense peak in TFLOP/s where the share of that is wanted beside.
+Random Llamas of 0.5 and 1 billion weights. First Accord alone: each work is a run of the library whose own log says
+what was reached, counted operations over time over the rate of plain matrix products (docs/run.md). The first step, in
+which kernels are made, is left out. `--peak` names the card's dense peak in TFLOP/s where the share of that is wanted.
+With `--beside` then Accord beside TRL, as on a processor: two processes, turn by turn, equal work first.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,17 @@ from accord.batches import Rollout, Segment
 from accord.protocols import Sampling
 from accord.records import Message, Prompt, Text
 from accord.run import OptimiserConfig, Run, RunConfig, read_log, speed, where_time_went
+from accord.run.account import machine_rate
 from accord.worlds.text.encode import Encoder, EncoderSettings
 from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.world import TextWorld
 from bench import material
+from bench.__main__ import PEER, versions
+from bench.compare import compare
+from bench.limit import matmul_rate
 from bench.ours import worth
+from bench.works import Work, some
 
 RESULTS = Path(__file__).parent / "results" / "cuda.json"
 SIZES = {
@@ -44,6 +50,32 @@ KEYS = 8
 """Heads of keys and values in the larger two."""
 WORDS = 32768
 ADAM = OptimiserConfig(learning_rate=1e-5, schedule="constant", warmup=0)
+LOOSE = 100.0
+"""How much further apart than in fp32 losses and norms of both sides may be in bf16, whose numbers have 8 bits."""
+AT_ONCE = ({"rows": 8}, {"rows": 16}, {"rows": 32})
+STEP = ({"rows": 128, "cache": None}, {"rows": 32, "cache": None}, {"rows": 128, "cache": "static"})
+BESIDE = (
+    Work("sft", "SFT", "tokens/s", "{}", some(256, 256, steps=2), 1,
+         ({"rows": 16, "packing": True, "length": 512}, {"rows": 32, "packing": True, "length": 512},
+          {"rows": 32, "packing": False, "length": 512}), check=some(16, 16, steps=1)),
+    Work("dpo", "DPO, policy and reference", "pairs/s", "{}", some(128, 64), 1,
+         (*AT_ONCE, {"rows": 16, "in_advance": True}), check=some(8, 8)),
+    Work("reward", "Reward model, decoder", "pairs/s", "{} scorer", some(128, 64), 1, AT_ONCE, check=some(8, 8)),
+    Work("grpo", "GRPO step, 16 prompts x 8 answers x 128 tokens", "steps/s", "{}",
+         some(16, 16, each=8, tokens=128), 1, STEP, check=some(2, 2, each=4, tokens=16)),
+    Work("generate", "Generation, 64 prompts x 4 answers x 128 tokens", "tokens/s", "{}",
+         some(64, 64, each=4, tokens=128), 1, ({"cache": None}, {"cache": "static"}),
+         check=some(4, 4, each=1, tokens=16)),
+)  # fmt: skip
+"""What both sides do, with a model of each size; the goal is never to be slower. Greedy answers are not compared: of
+two words that are as likely in bf16 each side may take either."""
+KINDS = tuple(work.kind for work in BESIDE)
+CORES = 4
+"""Threads of each side beside a GPU."""
+FEW: dict[str, dict[str, Any]] = {
+    "grpo": {"rows": 4}, "sft": {"rows": 4}, "dpo": {"rows": 4}, "reward": {"rows": 4},
+}  # fmt: skip
+"""What the peer takes at once where all of it is tiny."""
 
 
 class Bench:
@@ -135,13 +167,35 @@ class Bench:
         return self.told(lambda run: ppo.train(config, policy, world, worth, run))
 
 
+def beside(size: str, tiny: bool, kinds: Sequence[str], rounds: int, peer: str | None) -> Iterator[dict[str, Any]]:
+    """The rows of a size: both sides where there is a peer. tiny: on the processor, in fp32, with what is looked at."""
+    rate = matmul_rate(1, 0.1) if tiny else machine_rate("cuda:0", torch.bfloat16, 1)
+    for work in BESIDE:
+        if work.kind not in kinds:
+            continue
+        where = {"device": "cpu" if tiny else "cuda", "dtype": "float32" if tiny else "bfloat16"}
+        one = replace(work, size=work.size.format(size), where=where, kept=False)
+        if tiny:
+            one = replace(one, amount=work.check, peers=(dict(work.peers[0], **FEW.get(work.kind, {})),), micro=512)
+        else:
+            one = replace(one, micro=16384, loose=LOOSE)
+        yield compare(one, 1 if tiny else rounds, torch.get_num_threads() if tiny else CORES, peer, rate)
+
+
 def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, tell, write."""
     read = argparse.ArgumentParser(prog="bench.cuda", description=__doc__)
     read.add_argument("--tiny", action="store_true", help="a model of nothing in fp32 on this machine; no figures kept")
     read.add_argument("--peak", type=float, default=0.0, help="TFLOP/s that the card has at most in dense bf16")
     read.add_argument("--out", type=Path, default=RESULTS)
+    read.add_argument("--rounds", type=int, default=3, help="timed pieces of each side")
+    read.add_argument(
+        "--beside", nargs="*", choices=KINDS, metavar="WORK", help="rows beside TRL too: " + ", ".join(KINDS)
+    )
     asked = read.parse_args(given)
+    kinds = () if asked.beside is None else asked.beside or KINDS
+    if kinds and not PEER.is_file():
+        raise SystemExit(f"no peer: {PEER} is missing. `make bench` makes it; or ACCORD_PEERS=PYTHON")
     if not asked.tiny and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here; --tiny tries the same works on the processor")
     device, dtype = ("cpu", torch.float32) if asked.tiny else ("cuda", torch.bfloat16)
@@ -153,8 +207,13 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
                 found["peak_share"] = round(found["speed/gflops"] / 1e3 / asked.peak, 3)
             rows.append({"work": work, "size": size, **found})
             print(json.dumps(rows[-1]), flush=True)
+        for row in beside(size, asked.tiny, kinds, asked.rounds, str(PEER)):
+            rows.append({**row, "size": size})
+            print(json.dumps(rows[-1]), flush=True)
     card = "no card" if asked.tiny else torch.cuda.get_device_name()
     made = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "card": card, "torch": torch.__version__}
+    if kinds:
+        made |= {"versions": versions(str(PEER)), "rounds": asked.rounds}
     if not asked.tiny:
         asked.out.parent.mkdir(exist_ok=True)
         asked.out.write_text(json.dumps({**made, "rows": rows}, indent=1) + "\n", encoding="utf-8")

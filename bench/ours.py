@@ -28,6 +28,7 @@ from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from accord.worlds.text.world import TextWorld
 from bench.lane import Watch, serve
+from bench.placed import place, weighed
 
 RATE = 1e-3
 ADAM = OptimiserConfig(learning_rate=RATE, schedule="constant", warmup=0, beta1=0.9, beta2=0.99, epsilon=1e-8, clip=1.0)
@@ -69,14 +70,16 @@ class Workshop:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.watch = job, Watch()
+        self.device, dtype = place(job)
+        self.settings = models.ModelSettings(name=job["model"], dtype=dtype)  # type: ignore[arg-type]
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"])
         self.rows: dict[str, Any] = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
 
     def policy(self) -> Policy:
-        return Policy(models.language_model(models.ModelSettings(name=self.job["model"]), self.tokenizer))
+        return Policy(models.language_model(self.settings, self.tokenizer).to(self.device))
 
     def scorer(self) -> Scorer:
-        return Scorer(models.scorer_model(models.ModelSettings(name=self.job["model"]), self.tokenizer))
+        return Scorer(models.scorer_model(self.settings, self.tokenizer).to(self.device))
 
     def some(self, kind: str, wish: dict[str, Any]) -> Any:
         return self.rows[kind][wish["first"] : wish["first"] + wish["count"]]
@@ -93,7 +96,7 @@ class Workshop:
 
         setattr(learner, look, counted)
         with tempfile.TemporaryDirectory(prefix="accord-bench-") as folder:
-            run = Run(folder, RunConfig(trackers=(), progress=False, checkpoint_seconds=1e9))
+            run = Run(folder, RunConfig(device=self.device, trackers=(), progress=False, checkpoint_seconds=1e9))
             log = run.log
 
             def told(**figures: Tensor | float) -> None:
@@ -219,6 +222,5 @@ WORKS = {"dpo": learn_dpo, "reward": learn_reward, "sft": learn_sft, "grpo": lea
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    serve(
-        partial(WORKS[given["work"]], Workshop(given)), torch=torch.__version__, transformers=transformers.__version__
-    )
+    work = weighed(partial(WORKS[given["work"]], Workshop(given)), given)
+    serve(work, torch=torch.__version__, transformers=transformers.__version__)

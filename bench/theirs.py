@@ -22,6 +22,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.lane import Watch, serve
+from bench.placed import place, weighed
 
 SHARED: dict[str, Any] = {
     "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "save_strategy": "no",
@@ -45,6 +46,9 @@ class Workshop:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.watch = job, Watch()
+        # Weights in bf16 and no autocast, as the other side has them.
+        self.device, DTYPE["dtype"] = place(job)
+        SHARED["use_cpu"] = self.device == "cpu"
         self.tokenizer = AutoTokenizer.from_pretrained(job["model"])
         self.rows: dict[str, Any] = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
 
@@ -204,9 +208,9 @@ def learn_grpo(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
 
 
 def generate(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
-    language = AutoModelForCausalLM.from_pretrained(shop.job["model"], **DTYPE).eval()
+    language = AutoModelForCausalLM.from_pretrained(shop.job["model"], **DTYPE).eval().to(shop.device)
     prompts = [row["prompt_ids"] for row in shop.some("prompts", wish)]
-    asked = shop.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    asked = shop.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(shop.device)
     greedy = bool(wish.get("greedy"))
     options = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
     shop.watch.begin()
@@ -214,7 +218,7 @@ def generate(shop: Workshop, wish: dict[str, Any]) -> dict[str, Any]:
         **asked, **options, max_new_tokens=wish["tokens"], min_new_tokens=wish["tokens"], disable_compile=True,
         num_return_sequences=wish["each"], cache_implementation=wish["settings"].get("cache"),
     )  # fmt: skip
-    said = made[:, asked["input_ids"].shape[1] :]
+    said = made[:, asked["input_ids"].shape[1] :].cpu()  # a GPU is waited for, as by the other side
     shop.watch.count(said.numel(), 0)
     shop.watch.tick(0.0, 0.0)
     return {**shop.watch.told(), "said": said.tolist() if greedy else []}
@@ -227,4 +231,4 @@ if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     given = json.loads(sys.argv[1])
     about = {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__}
-    serve(partial(WORKS[given["work"]], Workshop(given)), **about)
+    serve(weighed(partial(WORKS[given["work"]], Workshop(given)), given), **about)

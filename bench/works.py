@@ -30,6 +30,10 @@ class Work:
     """Whether the peer is timed with Accord's setting of the heap too."""
     check: Mapping[str, Any] = field(default_factory=dict)
     """What the first look at equal losses takes instead of the amount."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """`device` and `dtype`; nothing for the processor in fp32."""
+    loose: float = 1.0
+    """So many times as far apart as in fp32 losses and norms may be."""
 
     @property
     def title(self) -> str:
