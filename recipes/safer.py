@@ -56,12 +56,11 @@ def main(folder: Path, before: str, after: str, name: str = "package:gt_all_mini
     weight = [real_frozen.weighed(people[np.repeat(theirs != fold, 2)]) for fold in range(FOLDS)]
     gap = np.array([(people[2 * at] - people[2 * at + 1]) @ weight[fold] for at, fold in enumerate(theirs)])
     said = {one: project.sample(one, asked, 2, "judge") for one in (before, after)}
-    worth = {
-        one: [float(row @ weight[part[pair[0].id]]) for pair, row in zip(pairs, read(pairs), strict=True)]
-        for one, pairs in said.items()
-    }
+    rows = {one: read(pairs) for one, pairs in said.items()}
+    fold = [part[prompt.id] for prompt, _ in said[before]]
     names, clusters = [prompt.id for prompt, _ in said[before]], [belief.prompt for belief in beliefs]
-    old, new = np.array(worth[before]), np.array(worth[after])
+    each = {one: rows[one] * np.array([weight[at] for at in fold]) for one in said}  # [answers, D + 1] by part
+    old, new = each[before].sum(1), each[after].sum(1)
     wins = np.sign(new[:, None] - old[None, :])  # each answer against those to the same prompt
     same = np.array(names)[:, None] == np.array(names)[None, :]
     won = [float((np.where(same[at], (wins[at] + 1) / 2, 0)).sum() / same[at].sum()) for at in range(len(names))]
@@ -69,6 +68,9 @@ def main(folder: Path, before: str, after: str, name: str = "package:gt_all_mini
     return {
         "people's unseen pairs ordered as they did": share([(np.sign(g) + 1) / 2 for g in gap], clusters),
         "change of the score, in spreads of people's answers": paired_difference(new / spread, old / spread, names),
+        "the same without what it pays for length": paired_difference(
+            each[after][:, :-1].sum(1) / spread, each[before][:, :-1].sum(1) / spread, names
+        ),
         "win rate": share(won, names),
     }
 
