@@ -24,7 +24,7 @@ from accord.algorithms.sft import Config as SftConfig
 from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
-from accord.rewards.rules import written
+from accord.rewards.rules import length, safe, written
 from accord.run import OptimiserConfig, RunConfig
 from accord.terms import Cost, Draw, Engine, Judging, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
@@ -104,6 +104,17 @@ class Worth(Settings):
     def _is_known(cls, language: str) -> str:
         written(language)
         return language
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_quick(cls, pattern: str) -> str:
+        return safe(pattern)
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Worth:
+        """A rule that no answer can keep is refused here, and not when a policy is to learn by it."""
+        length(self.least, self.most)
+        return self
 
     @property
     def rules(self) -> bool:

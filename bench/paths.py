@@ -42,15 +42,15 @@ AMOUNTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 class Either(Workshop):
     """A workshop whose models have the option, and are read in the way that is wanted."""
 
+    def __init__(self, job: dict[str, Any]) -> None:
+        super().__init__(job)
+        self.settings = models.ModelSettings(name=job["model"], **OPTIONS[job["option"]])
+
     def policy(self) -> Policy:
         return Policy(self.heard(models.language_model(self.settings, self.tokenizer)))
 
     def scorer(self) -> Scorer:
         return Scorer(self.heard(models.scorer_model(self.settings, self.tokenizer)))
-
-    @property
-    def settings(self) -> models.ModelSettings:
-        return models.ModelSettings(name=self.job["model"], **OPTIONS[self.job["option"]])
 
     def heard(self, model: nn.Module) -> nn.Module:
         """The model, listened to where its modules are to be called by their names."""

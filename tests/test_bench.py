@@ -202,10 +202,10 @@ def test_a_path_is_as_fast_as_its_least_seconds_and_both_have_the_same_loss(
 def test_who_listens_to_a_module_has_it_called_by_its_name(option: str, tmp_path: Path) -> None:
     tokenizer, shape = word_level(["a", "b"]), models.ModelSettings(width=16, layers=1, heads=2, context=32)
     models.save(models.language_model(shape, tokenizer), tokenizer, tmp_path / "m")
+    (tmp_path / "rows.json").write_text("{}")
     for modules in (False, True):
-        shop = paths.Either.__new__(paths.Either)
-        shop.job, shop.tokenizer = {"modules": modules, "option": option, "model": str(tmp_path / "m")}, tokenizer
-        model = shop.policy().model
+        job = {"modules": modules, "option": option, "model": str(tmp_path / "m"), "rows": str(tmp_path / "rows.json")}
+        model = paths.Either(job).policy().model
         assert known(models.parts(model)[0]) != modules
         assert models.has_adapter(model) == (option == "lora")
         assert getattr(model, "is_gradient_checkpointing", False) == (option == "checkpointing")

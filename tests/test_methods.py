@@ -299,7 +299,7 @@ def test_rules_read_what_the_prompt_brings(made: Project) -> None:
     assert by["length"](*right) == 0
     with pytest.raises(SettingsError, match=r"worth\.follows: no check"):
         judges(with_(made, method="grpo", worth=worth), [prompted({"instructions": ["no:such"], "arguments": [{}]})[0]])
-    with pytest.raises(SettingsError, match=r"worth\.form"):
+    with pytest.raises(SettingsError, match=r"worth\.pattern"):
         judges(with_(made, method="grpo", worth={"form": 1, "pattern": "(a+)+"}), prompts)
 
 

@@ -107,6 +107,23 @@ def test_the_first_step_imitates_the_best_of_each_prompt(new_run):
     assert figures["best_reward"] == pytest.approx(sum(earned[b] for b in rows) / 8, rel=1e-5)
 
 
+def test_an_answer_that_was_cut_earns_the_penalty_in_place_of_its_reward():
+    rollout, penalty = told(Speaker()), -7.0
+    worth = torch.rand(rollout.logprob.shape, generator=torch.Generator().manual_seed(3)) * rollout.mask
+
+    class Told:
+        def collect(self, _policy):
+            return rollout
+
+    config = best_of_n.Config(missing_end_penalty=penalty)
+    chosen = best_of_n.choose(Told(), Speaker(), lambda _: worth, config)
+    earned = torch.where(rollout.finished, worth.sum(1), torch.tensor(penalty))
+    best = [max((2 * g, 2 * g + 1), key=lambda row: (float(earned[row]), -row)) for g in range(10)]
+    assert chosen.names == tuple(rollout.names[row] for row in best)
+    assert_close(chosen.reward.sum(1), earned[best])
+    assert penalty in chosen.reward.sum(1).tolist(), "both answers of some prompt were cut"
+
+
 def test_nothing_is_learned_from_answers_that_earned_too_little(new_run):
     world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
     before = policy.actor[0].weight.clone()

@@ -115,6 +115,16 @@ def test_the_first_loss_is_a_half_and_it_learns(new_run):
     assert figures["accuracy"] > 0.8
 
 
+def test_an_answer_that_is_worth_just_what_is_expected_is_half_right():
+    change, good = torch.tensor([1.0, 1.0, 2.0, 0.0, 0.0, 2.0]), torch.tensor([True, False, True, False, True, False])
+    found = kto.looked(change, good, torch.tensor(1.0))
+    assert found["accuracy"] == pytest.approx((0.5 + 0.5 + 1 + 1 + 0 + 0) / 6)
+    assert found["better_change"] == pytest.approx(1.0)
+    assert set(kto.looked(change[good], good[good], torch.tensor(1.0))) & {"better_change", "worse_change"} == {
+        "better_change"
+    }
+
+
 def test_both_kinds_are_needed(new_run, speaker):
     with pytest.raises(ValueError, match="20 of 20 labels for 20 answers"):
         kto.train(kto.Config(), speaker, told(speaker), torch.ones(20, dtype=torch.bool), new_run())

@@ -82,6 +82,15 @@ def test_else_everything_is_computed_again(policy: Speaker, off: slice) -> None:
     assert torch.equal(seen.value, wanted.value)
 
 
+def test_rows_without_a_token_of_the_policy_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Actor()
+    rollout = drawn(policy)
+    monkeypatch.setattr(looking, "ROWS", 20)
+    some = looking.pack(rollout, 20)[-1]
+    rollout.mask[some] = False
+    assert looking.believed(rollout, policy) == (policy.evaluate, None)
+
+
 def test_a_sampler_that_says_nonsense_stops_the_run() -> None:
     policy = Beside()
     rollout = drawn(policy)

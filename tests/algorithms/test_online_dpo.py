@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from accord.algorithms import dpo, online_dpo
 from accord.batches import at_end
+from accord.run import OptimiserConfig, read_log
 from accord.worlds.toy import Bandit, BanditConfig, ToyPolicy
 from tests.algorithms.conftest import Speaker, told
 
@@ -87,6 +88,23 @@ def test_nothing_moves_where_all_answers_earn_the_same(new_run):
     figures = online_dpo.train(config, policy, world, world.reward, new_run(), lambda s: start.evaluate(s).logprob)
     assert figures["pairs"] == 0
     assert torch.equal(policy.actor[0].weight, before)
+
+
+def test_a_round_without_pairs_leaves_out_its_updates_and_the_schedule_still_comes_to_its_end(new_run):
+    world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
+    rate, asked = OptimiserConfig(learning_rate=0.1, schedule="linear", warmup=0), []
+
+    def reward(rollout):
+        asked.append(rollout)
+        return world.reward(rollout) * (len(asked) > 1)  # the first round's answers all earn nothing
+
+    config = online_dpo.Config(iterations=2, updates=2, optimiser=rate, objective={"loss": "simpo"})
+    run = new_run()
+    online_dpo.train(config, policy, world, reward, run)
+    first, last = read_log(run.folder / "log.jsonl")
+    assert first["pairs"] == 0 < last["pairs"]
+    assert last["learning_rate"] == pytest.approx(0.1 * (rate.factor(2, 4) + rate.factor(3, 4)) / 2), "updates 2 and 3"
+    assert rate.factor(3, 4) < rate.factor(2, 4) < rate.factor(0, 4)
 
 
 def test_a_loss_that_wants_a_reference_says_so(new_run):

@@ -235,6 +235,13 @@ def test_the_adaptive_price_of_drift_follows_its_controller(drift, factor):
     assert prices.kl == pytest.approx(0.2 * factor)
 
 
+def test_a_rollout_longer_than_the_horizon_counts_as_one_of_the_horizon():
+    """Else 6,000 answers without any drift would make the price negative, and drift would be paid for."""
+    prices = ppo.Prices(ppo.Config(kl=ppo.KL(coefficient=0.2, target=6.0, horizon=1000)))
+    prices.adapt(0.0, 1.0, 6000)
+    assert prices.kl == pytest.approx(0.2 * 0.8)
+
+
 def test_a_fixed_price_stays():
     prices = ppo.Prices(ppo.Config(kl=ppo.KL(coefficient=0.2)))
     prices.adapt(100.0, 1.0, 500)
