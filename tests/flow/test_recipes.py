@@ -89,6 +89,7 @@ def test_safer_answers_are_followed_and_judged_apart(quick_folder: Path) -> None
     judge = script("safer").main
     same = judge(project, "sft", "sft")
     assert same["change of the score, in spreads of people's answers"].estimate == 0
+    assert same["the same without what it pays for length"].estimate == 0
     assert same["win rate"].estimate == 0.5
     other = judge(project, "sft", "round1-ppo")
     assert other["people's unseen pairs ordered as they did"] == same["people's unseen pairs ordered as they did"]
