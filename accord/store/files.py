@@ -256,21 +256,25 @@ def _write_parquet(out: IO[bytes], written: Iterator[dict[str, Any]]) -> int:
 
     count, group, writer = 0, list[dict[str, Any]](), None
     schema = None
-    while True:
-        row = next(written, None)
-        if row is not None:
-            group.append(row)
-            count += 1
-        if group and (row is None or len(group) == 1000):
-            table = pyarrow.Table.from_pylist(group, schema=schema)
-            if writer is None:
-                schema = table.schema
-                writer = parquet.ParquetWriter(out, schema)
-            writer.write_table(table)
-            group = []
-        if row is None:
-            break
-    if writer is None:
-        writer = parquet.ParquetWriter(out, pyarrow.schema([]))
-    writer.close()
+    try:
+        while True:
+            row = next(written, None)
+            if row is not None:
+                group.append(row)
+                count += 1
+            if group and (row is None or len(group) == 1000):
+                table = pyarrow.Table.from_pylist(group, schema=schema)
+                if writer is None:
+                    schema = table.schema
+                    writer = parquet.ParquetWriter(out, schema)
+                writer.write_table(table)
+                group = []
+            if row is None:
+                break
+        if writer is None:
+            writer = parquet.ParquetWriter(out, pyarrow.schema([]))
+    finally:
+        # Also where it fails: pyarrow would do it later, find the file closed, and print a traceback.
+        if writer is not None:
+            writer.close()
     return count

@@ -1,10 +1,13 @@
 """A file takes its name when all of it is on disk; whoever writes it may fail or be killed at any instant."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +86,17 @@ def test_a_trial_leaves_nothing_where_it_cannot_be(tmp_path: Path, monkeypatch: 
     with files.replacing(tmp_path / "rows.jsonl") as file:
         file.write(b"all of it")
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("rows.jsonl", b"all of it")]
+
+
+def test_parquet_that_fails_in_the_middle_says_so_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow (pip install 'accord[parquet]')")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield from ({"number": i} for i in range(2500))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write(tmp_path / "rows.parquet", rows())
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == "", "nothing is said by pyarrow when it is thrown away"
