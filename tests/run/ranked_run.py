@@ -130,18 +130,22 @@ def prompts(count: int = 7) -> list[Prompt]:
     ]
 
 
-def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
+def learn(method: str, folder: Path, shard: bool = False, device: str = "cpu") -> nn.Module:
     """Train by one method in one folder."""
     config = RunConfig(
-        seed=3, device="cpu", trackers=(), checkpoint_seconds=0, progress=False, **({"shard": True} if shard else {})
+        seed=3, device=device, trackers=(), checkpoint_seconds=0, progress=False, **({"shard": True} if shard else {})
     )
     run = Run(folder, config, {"method": method})
     mortal(run, method)
-    policy = Policy(language_model(SETTINGS, WORDS, 1))
-    scorer = Scorer(scorer_model(SETTINGS, WORDS, 2))
+    policy = Policy(language_model(SETTINGS, WORDS, 1).to(device))
+    scorer = Scorer(scorer_model(SETTINGS, WORDS, 2).to(device))
     kept = {"micro_tokens": 90, "optimiser": OPTIMISER}
     if method == "sft":
         sft.train(sft.Config(epochs=4, batch=8, **kept), policy, texts(), run, texts(4))
+        return policy
+    if method == "checkpointing":
+        policy = Policy(language_model(SETTINGS.model_copy(update={"checkpointing": True}), WORDS, 1).to(device))
+        sft.train(sft.Config(epochs=2, batch=8, **kept), policy, texts(), run, texts(4))
         return policy
     if method == "dropout":
         policy = Policy(language_model(SETTINGS.model_copy(update={"dropout": 0.3}), WORDS, 1))
@@ -154,7 +158,7 @@ def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
         reward_model.train(reward_model.Config(epochs=0.5, batch=1, **kept), scorer, compared(), run, compared())
         return scorer
     if method in ENCODERS:
-        scorer = sees_all(method)
+        scorer = sees_all(method).to(device)
         reward_model.train(reward_model.Config(epochs=3, batch=4, **kept), scorer, compared(), run, compared())
         return scorer
     if method == "reward_heads":
@@ -162,7 +166,7 @@ def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
         heads, _ = reward_heads.train(settings, scorer, judged(), run, judged())
         return nn.ModuleDict({"scorer": scorer, "columns": heads.columns, "scales": heads.scales})
     if method == "lora":
-        policy = adapted(folder.with_name("base"))
+        policy = adapted(folder.with_name("base")).to(device)
         sft.train(sft.Config(epochs=2, batch=8, **kept), policy, texts(), run, texts(4))
         return policy
     if method == "dpo":
@@ -172,8 +176,8 @@ def learn(method: str, folder: Path, shard: bool = False) -> nn.Module:
         kto.train(kto.Config(epochs=2, batch=8, **kept), policy, texts(), torch.arange(27) % 2 == 0, run)
         return policy
     actor = Policy(policy.model, critic=scorer) if method == "ppo" else policy
-    judge = Scorer(scorer_model(SETTINGS, WORDS, 5))
-    start = Policy(language_model(SETTINGS, WORDS, 1))
+    judge = Scorer(scorer_model(SETTINGS, WORDS, 5).to(device))
+    start = Policy(language_model(SETTINGS, WORDS, 1).to(device))
     encoder = Encoder(WORDS, EncoderSettings(limit=64, answer_limit=16))
     sampling = Sampling(max_tokens=12, count=3)
     world = TextWorld(encoder, prompts(), Sampler(policy.model), sampling, batch=5, seed=5, version="v")
