@@ -70,7 +70,8 @@ def weighed(found: Table) -> Table:
     """
     size, shrink = np.maximum(found.std(0), 1e-6), np.full(found.shape[1], SPREAD)
     size[-1], shrink[-1] = 1.0, SHRINK  # a length has the prior of words
-    return likeliest((found[::2] - found[1::2]) / size, shrink) / size
+    weight: Table = likeliest((found[::2] - found[1::2]) / size, shrink) / size
+    return weight
 
 
 @torch.no_grad()
