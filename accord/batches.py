@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from accord.sending import sent, together
+from accord.sending import moved, together
 
 S = TypeVar("S", bound="Segment")
 N = TypeVar("N")
@@ -283,11 +283,6 @@ class Rollout(Segment):
     def tensors(self) -> dict[str, Tensor]:
         """Fields that are set, by name, for a checkpoint."""
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-
-
-def moved(noun: Any, device: torch.device | str) -> dict[str, Any]:
-    """The tensors of a noun on another device, by name."""
-    return {f.name: sent(v, device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}
 
 
 def knowing(noun: N, **known: Any) -> N:

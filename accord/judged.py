@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accord.batches import Segment, filled, moved
+from accord.batches import Segment, filled
+from accord.sending import moved
 
 
 class Kind(NamedTuple):

@@ -7,6 +7,8 @@ swapped out (pinned) a copy is one more thing that it is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,3 +28,8 @@ def together(tables: Sequence[Tensor], device: torch.device | str) -> tuple[Tens
     whole = sent(torch.cat([table.flatten() for table in tables]), device)
     parts = torch.split(whole, [table.numel() for table in tables])
     return tuple(part.view(table.shape) for part, table in zip(parts, tables, strict=True))
+
+
+def moved(noun: Any, device: torch.device | str) -> dict[str, Any]:
+    """The tensors of a noun on another device, by name."""
+    return {f.name: sent(v, device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}

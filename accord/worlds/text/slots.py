@@ -18,8 +18,9 @@ from torch import Tensor
 
 from accord.worlds.text.attention import Rule, additive
 from accord.worlds.text.heap import Broad
+from accord.worlds.text.stretches import places
 from accord.worlds.text.tables import Tables
-from accord.worlds.text.tree import Block, Tree, places
+from accord.worlds.text.tree import Block, Tree
 
 CALL = 400
 """Places of padding that take as long as a further part of prompts: up to so many, prompts are read together."""

@@ -18,12 +18,8 @@ from accord.sending import together
 from accord.worlds.text import flex
 from accord.worlds.text.attention import Rule, additive, attended
 from accord.worlds.text.slices import WORTH, Slices, back, each_head, forth, slices
+from accord.worlds.text.stretches import buckets, places
 from accord.worlds.text.tails import Tails, tails
-
-SHRINK = 0.8
-"""Stretches down to this share of the longest are padded to it and computed together."""
-FLOOR = 16
-"""Stretches that are at most so long are computed together whatever their lengths."""
 
 
 @dataclass(frozen=True)
@@ -322,17 +318,3 @@ def _blocks(trunks: Tensor, branches: Tensor) -> list[Block]:
         own = places(start[i], length[i])
         blocks.append(Block(own, length[i], places(prompts, lengths), prompt_length[i], source))
     return blocks
-
-
-def buckets(length: Tensor, shrink: float = SHRINK) -> list[Tensor]:
-    """Numbers of the stretches, [n] int64 lengths, in parts of like length; within a part in their old order."""
-    if len(length) == 0:
-        return []
-    kind = torch.ceil(torch.log(length.clamp(min=FLOOR).double() / FLOOR) / -torch.log(torch.tensor(shrink)))
-    return [(kind == k).nonzero()[:, 0] for k in torch.unique(kind)]
-
-
-def places(start: Tensor, length: Tensor) -> Tensor:
-    """[n, longest] places of n stretches; a shorter one repeats its last place, so that padding brings nothing new."""
-    step = torch.arange(int(length.max()), device=start.device)
-    return start[:, None] + torch.minimum(step, length[:, None] - 1)

@@ -8,7 +8,7 @@ import torch
 from accord.worlds.text.attention import Rule
 from accord.worlds.text.pack import packed, plain
 from accord.worlds.text.policy import Policy
-from accord.worlds.text.tree import buckets
+from accord.worlds.text.stretches import buckets
 
 SEGMENT = [([10, 11, 12], [[20, 21], [30, 31, 32]]), ([13, 14], [[40, 41, 42]]), ([15], [[50]])]
 

@@ -40,7 +40,8 @@ def test_a_step_sees_prompt_and_answer_as_one_text(rule, lengths, answers, call,
     made = {n: torch.randn(1, heads, int(length.sum()), SIZE) for n, heads in (("q", HEADS), ("k", KEYS), ("v", KEYS))}
     slots, none = Slots(12, 7, length.device), length[:0]
     known = slots.admit(start, length, source, 0)
-    Reading(tree(int(length.sum()), start, length, none, none, none, none), known).attend(*made.values(), rule)
+    row = tree(int(length.sum()), start, length, none, none, none, none, length.device)
+    Reading(row, known).attend(*made.values(), rule)
     texts = [[made[n][0, :, start[g] : start[g] + length[g]].transpose(0, 1) for n in "kv"] for g in source.tolist()]
     spoken, count = torch.zeros(10, dtype=torch.long), 10
     slots.arrange(count)
