@@ -26,6 +26,10 @@ class Queue:
         self.stale = False
         """Whether the rollout in hand has answers of an earlier policy."""
 
+    def told(self, seen: dict[str, float]) -> dict[str, float]:
+        """What a look at the rollout found; where older answers are in it, their distance says nothing of the sampler."""
+        return {"waited_drift" if self.stale and name == "sampler_drift" else name: seen[name] for name in seen}
+
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
         kept = None if self.waiting is None else {f.name: getattr(self.waiting, f.name) for f in fields(Rollout)}

@@ -188,7 +188,7 @@ def train(
         with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run, beside)
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
-        figures = {**earned, **seen, **flat, "sampler_weight": weight, **learned}
+        figures = {**earned, **queue.told(seen), **flat, "sampler_weight": weight, **learned}
         figures |= {"kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()

@@ -12,6 +12,7 @@ from accord.algorithms import grpo, looking, ppo
 from accord.algorithms.gathering import Queue
 from accord.batches import Rollout, Segment
 from accord.protocols import Evaluated
+from accord.run import read_log
 from tests.algorithms.conftest import Speaker, told
 
 FREE = ppo.KL(place="none")
@@ -125,6 +126,12 @@ def test_answers_of_an_earlier_policy_are_always_looked_at(monkeypatch, new_run)
             pass
 
     config = grpo.Config(iterations=2, old="sampler", kl=FREE, minibatches=1)
-    figures = grpo.train(config, policy, World(), None, new_run())
+    run = new_run()
+    figures = grpo.train(config, policy, World(), None, run)
     assert asked == ["sampler", "trainer"]
     assert figures["first_ratio"] == pytest.approx(0, abs=1e-5)
+    first, second = read_log(run.folder / "log.jsonl")
+    assert "sampler_drift" in first
+    assert "waited_drift" not in first
+    assert "waited_drift" in second, "it is no fault of the sampler's"
+    assert "sampler_drift" not in second
