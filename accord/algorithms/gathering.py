@@ -27,7 +27,7 @@ class Queue:
         """Whether the rollout in hand has answers of an earlier policy."""
 
     def told(self, seen: dict[str, float]) -> dict[str, float]:
-        """What a look at the rollout found; where older answers are in it, their distance says nothing of the sampler."""
+        """What a look found of the rollout; with older answers in it their distance says nothing of the sampler."""
         return {"waited_drift" if self.stale and name == "sampler_drift" else name: seen[name] for name in seen}
 
     def state_dict(self) -> dict[str, Any]:
