@@ -64,9 +64,9 @@ def rows(name: str, count: int) -> list[dict[str, Any]]:
 
     first, second = ("response", "other") if "demonstrations" in name else ("chosen", "rejected")
     return [
-        {"prompt": [{"role": "user", "content": f"{i}: {text(20)}"}], first: text(30), second: text(30)}
+        {"prompt": [{"role": "user", "content": f"{i}: {text(90)}"}], first: text(30), second: text(30)}
         if second == "rejected"
-        else {"prompt": [{"role": "user", "content": f"{i}: {text(20)}"}], first: text(30)}
+        else {"prompt": [{"role": "user", "content": f"{i}: {text(90)}"}], first: text(30)}
         for i in range(count)
     ]
 
