@@ -28,7 +28,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 WAITS = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell is born deaf to it
 from accord.cli import main
 from accord.store import files
 
