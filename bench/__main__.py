@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -109,7 +110,7 @@ def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, abou
     """The file as far as it goes, so that what was measured is kept when a later work fails; then the page.
 
     Rows of an earlier run stay where this one has none in their place, as long as machine, versions and threads are
-    what they were.
+    what they were. Those of another machine go into a file of its name, which the page shows too.
     """
     about = {**about}
     made_at = about.pop("made_at")
@@ -128,9 +129,16 @@ def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, abou
         "rows": joined(kept, new),
     }
     out.parent.mkdir(exist_ok=True)
+    if older["rows"] and older["machine"] != about["machine"]:
+        out.rename(out.with_name(f"{out.stem}-{slug(older['machine'])}.json"))
     out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     if out == RESULTS:
         page.write(made)
+
+
+def slug(machine: str) -> str:
+    """A machine's name as a part of a file's name."""
+    return "-".join(re.findall(r"[a-z0-9]+", machine.lower()))
 
 
 def joined(older: list[dict[str, Any]], newer: list[dict[str, Any]]) -> list[dict[str, Any]]:

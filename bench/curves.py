@@ -21,6 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from accord.batches import Segment
 from accord.evaluate.charts import Band, alone, bands
+from accord.protocols import Sampling
+from accord.worlds.text.generate import Sampler
 from accord.worlds.text.policy import Policy
 from accord.worlds.text.scorer import Scorer
 from bench.lane import ROOT, memory
@@ -31,6 +33,17 @@ PICTURES = ROOT / "docs" / "pictures"
 BEGIN, END = "<!-- made by `python -m bench.curves` from here -->", "<!-- to here, curves -->"
 ALLOWED = 0.15
 """How far time may be from the count of tokens, as a share."""
+
+NAMES = {
+    "answers": "answers to a prompt, reward model",
+    "answers_scored": "answers to a prompt, scored for best of n",
+    "answers_policy": "answers to a prompt, policy",
+    "answers_sampled": "answers to a prompt, drawn and scored",
+    "prompt": "tokens of a prompt",
+    "vocabulary": "entries of the vocabulary",
+    "rows": "rows of a batch",
+}
+"""What grows, by curve."""
 
 
 @dataclass
@@ -82,6 +95,29 @@ def ranked(scorer: Scorer, rows: Segment) -> Callable[[], object]:
     return work
 
 
+def scored(scorer: Scorer, rows: Segment) -> Callable[[], object]:
+    """Best of n's choice: every answer scored, forward alone."""
+
+    def work() -> None:
+        with torch.inference_mode():
+            scorer.score(rows)
+
+    return work
+
+
+def sampled(scorer: Scorer, sampler: Sampler, rows: Segment) -> Callable[[], object]:
+    """Best of n whole: as many answers to the same prompts are drawn, and every one scored."""
+    prompts, each = rows.observation.tolist(), len(rows) // len(rows.observation)
+    sampling = Sampling(max_tokens=rows.action.shape[1], count=each, stop=(-1,))
+    choose = scored(scorer, rows)
+
+    def work() -> None:
+        sampler.generate(prompts, sampling)
+        choose()
+
+    return work
+
+
 def learned(policy: Policy, rows: Segment, micro: int = 1 << 30) -> Callable[[], object]:
     """A policy's pass, forward and backward, micro-batch by micro-batch."""
 
@@ -102,13 +138,16 @@ def point(x: int, rows: Segment, work: Callable[[], object]) -> Point:
 def asked() -> dict[str, list[Point]]:
     """Every curve with its points, small to large."""
     torch.manual_seed(0)
-    made: dict[str, list[Point]] = {name: [] for name in ("answers", "answers_policy", "prompt", "vocabulary", "rows")}
+    made: dict[str, list[Point]] = {name: [] for name in NAMES}
     scorer = Scorer(LlamaForSequenceClassification(config(256, 4, 4096)).eval())
     policy = Policy(LlamaForCausalLM(config(256, 4, 4096)).eval())
+    sampler = Sampler(policy.model)
     for n in (1, 2, 4, 8, 16):
         rows = segment(4, 192, n, 64, 4096)
         made["answers"].append(point(n, rows, ranked(scorer, rows)))
+        made["answers_scored"].append(point(n, rows, scored(scorer, rows)))
         made["answers_policy"].append(point(n, rows, learned(policy, rows)))
+        made["answers_sampled"].append(point(n, rows, sampled(scorer, sampler, rows)))
     for length in (64, 128, 256, 512, 1024):
         rows = segment(2, length, 4, 64, 4096)
         made["prompt"].append(point(length, rows, ranked(scorer, rows)))
@@ -179,20 +218,11 @@ def table(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, points in curves.items():
-        what = name.removesuffix("_policy")
+        what = name.split("_")[0]
         for p in points:
             told = f"{NAMES[name]} | {p[what]:,} | {p['tokens']:,} | {p['tokens_copied']:,} | {p['seconds']:.3f}"
             lines.append(f"| {told} | {1e6 * p['seconds'] / p['tokens']:.0f} | {p['mb']:.0f} |")
     return lines
-
-
-NAMES = {
-    "answers": "answers to a prompt, reward model",
-    "answers_policy": "answers to a prompt, policy",
-    "prompt": "tokens of a prompt",
-    "vocabulary": "entries of the vocabulary",
-    "rows": "rows of a batch",
-}
 
 
 def write(told: dict[str, Any]) -> None:
@@ -226,10 +256,10 @@ def main(rounds: int = 3) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": "python -m bench.curves",
         "rounds": rounds,
-        "apart": {name: round(apart(curves[name]), 3) for name in ("answers", "answers_policy", "prompt", "rows")},
+        "apart": {name: round(apart(curves[name]), 3) for name in NAMES if name != "vocabulary"},
         "curves": {
             name: [
-                {name.removesuffix("_policy"): p.x, "tokens": p.tokens, "tokens_copied": p.copied,
+                {name.split("_")[0]: p.x, "tokens": p.tokens, "tokens_copied": p.copied,
                  "seconds": round(p.seconds, 4), "mb": round(p.mb, 1)}
                 for p in points
             ]

@@ -1,14 +1,16 @@
-"""The table of docs/speed.md, made from bench/results/cpu.json: what was measured stands nowhere else."""
+"""The tables of docs/speed.md, made from bench/results/cpu*.json: what was measured stands nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.lane import ROOT
 
 PAGE = ROOT / "docs" / "speed.md"
+RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- made by `make bench` from here -->", "<!-- to here -->"
 
 
@@ -51,10 +53,35 @@ def table(made: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write(made: Mapping[str, Any], page: Path = PAGE) -> None:
-    """Put the table into the page, between its marks. Raises ValueError when the marks are gone."""
+def elsewhere(made: Mapping[str, Any]) -> str:
+    """What an earlier machine measured, in few columns."""
+    lines = [
+        "",
+        f"On another machine: {made['machine']}, {made['threads']} threads, {made['limit_gflops']:.0f} GFLOP/s; "
+        f"otherwise as above.",
+        "",
+        "| Work | Ratio | Goal | Ratio to best | Share of limit | Ratio at the limit | Memory | Measured |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in made["rows"]:
+        goal = "-" if row["goal"] is None else f"{row['goal']:g}"
+        cells = [row["work"], shown(row["ratio"]), goal, shown(row["ratio_best"]), shown(row["limit_share"], "%")]
+        cells.append(shown(row["ratio"] and row["ratio"] / row["limit_share"]))
+        cells += [shown(row["peer_peak_mb"] and row["peak_mb"] / row["peer_peak_mb"]), row["made"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(made: Mapping[str, Any], page: Path = PAGE, others: Sequence[Path] | None = None) -> None:
+    """Put the tables into the page, between its marks. others: files of other machines; None takes those that lie here.
+
+    Raises ValueError when the marks are gone.
+    """
+    files = sorted(RESULTS.glob("cpu-*.json")) if others is None else others
+    more = [elsewhere(json.loads(file.read_text(encoding="utf-8"))) for file in files]
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ValueError(f"{page} has lost the marks that the table stands between: {BEGIN} and {END}")
     head, rest = text.split(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n\n{table(made)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    tables = "\n".join([table(made), *more])
+    page.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -78,17 +78,24 @@ def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: P
     made |= {"rows_are": "real", "rounds": 3, "command": "make bench", "minutes": 9.6, "rows": [row, alone]}
     where = tmp_path / "speed.md"
     where.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
-    page.write(made, where)
-    page.write(made, where)
+    page.write(made, where, [])
+    page.write(made, where, [])
     text = where.read_text()
     assert text.startswith("before\n")
     assert text.endswith(f"{page.END}\nafter\n")
     assert "old" not in text
     assert "| DPO | pairs/s | 12.0 | 3.00 | 4.00 | 8 | 4.00 | 3.00 | 52 % | 7.69 | 3 % / 5 % | 2026-11-21 abc |" in text
     assert "| PPO | 600 | - | - | 200 | - | - |" in text
+    assert "On another machine" not in text
+    file = tmp_path / "cpu-other.json"
+    file.write_text(json.dumps({**made, "machine": "Other, 4 cores"}))
+    page.write(made, where, [file])
+    text = where.read_text()
+    assert "On another machine: Other, 4 cores, 2 threads" in text
+    assert "| DPO | 4.00 | 8 | 3.00 | 52 % | 7.69 | 0.50 | 2026-11-21 abc |" in text
     where.write_text("nothing")
     with pytest.raises(ValueError, match="lost the marks"):
-        page.write(made, where)
+        page.write(made, where, [])
 
 
 def test_a_work_measured_by_itself_takes_the_place_of_its_older_row_and_of_no_other(tmp_path: Path) -> None:
@@ -101,6 +108,8 @@ def test_a_work_measured_by_itself_takes_the_place_of_its_older_row_and_of_no_ot
     assert told == [(titles[0], 1.0, "first", 90), (titles[1], 2.0, "second", 80), (titles[2], 1.0, "first", 90)]
     measured.write(out, [{"work": titles[0], "accord": 3.0}], 0.0, 9e10, {**about, "machine": "another"})
     assert [row["work"] for row in json.loads(out.read_text())["rows"]] == titles[:1], "rows of two machines never meet"
+    kept = json.loads((tmp_path / "cpu-one.json").read_text())
+    assert [row["accord"] for row in kept["rows"]] == [1.0, 2.0, 1.0], "and those of the other one are not lost"
 
 
 def test_the_sides_share_the_clock_and_nothing_else() -> None:
