@@ -199,6 +199,67 @@ def test_every_command_can_be_given(line, monkeypatch, tmp_path):
     assert options <= known
 
 
+def programs():
+    """Every other program of the pages: `pytest ...`, `python FILE ...`, `python -m MODULE ...`; page and words."""
+    for page in TEXTS:
+        text = page.read_text()
+        plain = [line for language, code in blocks(text) if language != "python" for line in code.splitlines()]
+        plain += [line for line in text.splitlines() if line.startswith("    ")]
+        plain += [" ".join(found.split()) for found in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+        for line in plain:
+            words = line.split("  #")[0].split()
+            while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
+                words.pop(0)
+            name = words[0].rpartition("/")[2] if words else ""
+            if name == "pytest" and len(words) > 1:
+                yield pytest.param(["pytest", *words[1:]], id=f"{page.stem}-{' '.join(words)[:60]}")
+            elif name == "python" and words[1:2] != ["-c"]:
+                yield pytest.param(
+                    words[2:] if words[1] == "-m" else words[1:], id=f"{page.stem}-{' '.join(words)[:60]}"
+                )
+
+
+def wanted_of_pytest(options):
+    """What cannot be found of a call: places, marks, and the word of -k in the tests of these places."""
+    waiting, places, told = list(options), [], {}
+    while waiting:
+        word = waiting.pop(0)
+        if word in ("-k", "-m"):
+            told[word] = waiting.pop(0)
+        elif not word.startswith("-"):
+            places.append(ROOT / word)
+    missing = [str(place) for place in places if not place.exists()]
+    if "-m" in told and f'"{told["-m"]}: ' not in (ROOT / "pyproject.toml").read_text():
+        missing.append(told["-m"])
+    there = [place for place in places or [ROOT / "tests"] if place.exists()]
+    files = [file for place in there for file in ([place] if place.is_file() else place.rglob("test_*.py"))]
+    asked = told.get("-k", "")
+    return missing if any(asked in file.read_text() for file in files) else [*missing, asked]
+
+
+@pytest.mark.parametrize("words", programs())
+def test_every_program_is_there_with_its_options(words):
+    program, *options = words
+    if program == "pytest":
+        assert wanted_of_pytest(options) == []
+        return
+    file = ROOT / program if program.endswith(".py") else ROOT / Path(*program.split(".")).with_suffix(".py")
+    if not file.is_file():
+        file = ROOT / Path(*program.split(".")) / "__main__.py"
+    assert file.is_file(), f"no program {program}"
+    known = set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', file.read_text()))
+    assert [word for word in options if word.startswith("--") and word not in known] == []
+
+
+def test_a_program_that_is_not_there_is_missed():
+    assert wanted_of_pytest(["tests/shape", "-k", "outgrows", "-m", "gpu"]) == []
+    assert wanted_of_pytest(["tests/shape", "-k", "no_such_word", "-m", "nightly"]) == ["nightly", "no_such_word"]
+    assert wanted_of_pytest(["tests/nowhere.py"])[0].endswith("nowhere.py")
+    for words in (["bench.nothing"], ["docs/nothing.py"], ["bench.paths", "--nowhere"]):
+        with pytest.raises(AssertionError):
+            test_every_program_is_there_with_its_options(words)
+
+
 def test_every_make_verb_is_in_the_makefile():
     there = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {verb for page in TEXTS for verb in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
