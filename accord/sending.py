@@ -1,7 +1,7 @@
-"""From main memory to a GPU that is at work, without waiting for it.
+"""From main memory to a GPU that is at work without waiting for it, and back with one wait that may come late.
 
 A plain `tensor.to("cuda")` waits until the GPU has done all that it was asked for before. From memory that cannot be
-swapped out (pinned) a copy is one more thing that it is asked for.
+swapped out (pinned) a copy is one more thing that it is asked for, and so is one into such memory.
 """
 
 from __future__ import annotations
@@ -33,3 +33,22 @@ def together(tables: Sequence[Tensor], device: torch.device | str) -> tuple[Tens
 def moved(noun: Any, device: torch.device | str) -> dict[str, Any]:
     """The tensors of a noun on another device, by name."""
     return {f.name: sent(v, device) for f in fields(noun) if isinstance(v := getattr(noun, f.name), Tensor)}
+
+
+class Coming:
+    """A tensor on its way to main memory. What the GPU is asked for after it need not be waited for to have it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        """Asks for the copy."""
+        self._tensor, self._event = tensor, None
+        if tensor.device.type == "cuda":
+            self._tensor = tensor.to("cpu", non_blocking=True)  # torch takes pinned memory for it
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def here(self) -> Tensor:
+        """The tensor in main memory, once the copy is done."""
+        if self._event is not None:
+            self._event.synchronize()
+            self._event = None
+        return self._tensor

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as tree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 
@@ -143,25 +143,46 @@ class Device(TorchDispatchMode):
         """Tensors that go from main memory to the GPU."""
         self.asked = 0
         """All operations."""
+        self.since: list[int] = []
+        """Of each event that was waited for: how many operations had been asked for after it."""
         self.lent = False
         """Whether torch's own code works for a claimed tensor: what it makes on the way lies there too."""
         self.recording: list[Callable[[], None]] | None = None
         self.made: list[Tensor] = []
+        self.coming: list[tuple[Tensor, Tensor]] = []
+        """Copies to main memory that nobody waited for yet: to where, and what."""
+        self.arrived = 0
+        """Such copies that are there."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _done(self, func, args, kwargs or {})
 
-    def wait(self, what: str) -> None:
-        """Note that somebody waits."""
+    def wait(self, what: str, until: int | None = None) -> None:
+        """Note that somebody waits: for all that was asked, or for so many copies that nobody waited for."""
         if self.recording is not None:
             raise Broken(f"operation not permitted when stream is capturing: {what} at {where()}")
         self.waits[what, where()] += 1
+        count = len(self.coming) if until is None else max(0, until - self.arrived)
+        with _disable_current_modes(), torch.inference_mode():
+            for there, tensor in self.coming[:count]:
+                there.copy_(tensor)
+        self.arrived += len(self.coming[:count])
+        del self.coming[:count]
+
+    def come(self, tensor: Tensor) -> Tensor:
+        """A copy in pinned memory that nobody waits for yet: until then it holds what no tensor should."""
+        if self.recording is not None:
+            raise Broken(f"a copy to main memory inside a recording, at {where()}")
+        there = torch.empty_like(tensor)
+        there.fill_(torch.nan if tensor.is_floating_point() else torch.iinfo(tensor.dtype).min)
+        self.coming.append((there, tensor.clone()))
+        return there
 
     def forget(self) -> None:
         """Count from here on."""
         self.waits.clear()
         self.sent.clear()
-        self.asked = 0
+        self.since.clear()
 
 
 def _done(on: Device, func: Any, args: Any, kwargs: Any) -> Any:
@@ -214,7 +235,9 @@ def _waited(on: Device, base: str, given: list[Tensor], mine: list[Claimed], arg
         if isinstance(args[0], Claimed):
             _send(on, late)
         else:
-            _fetch(on, late)
+            if late:
+                raise Broken(f"a copy into memory that may be swapped out, at {where()}: who reads it may be early")
+            on.wait("copy to cpu")
     elif base in ("index", "index_put", "_index_put_impl"):
         for t in args[1]:
             if t is None:
@@ -232,13 +255,6 @@ def _send(on: Device, late: bool = False) -> None:
     on.sent["copy to gpu", where()] += 1
     if not late:
         on.wait("copy to gpu")
-
-
-def _fetch(on: Device, late: bool = False) -> None:
-    """A copy from the GPU."""
-    if late:
-        raise Broken(f"a copy to main memory that nobody waits for, at {where()}: who reads it may be early")
-    on.wait("copy to cpu")
 
 
 def _wrapped(args: Any, kwargs: Any, found: Any) -> Any:
@@ -350,7 +366,9 @@ class Moved(torch.autograd.Function):
         """A copy there."""
         ctx.on = on
         if isinstance(tensor, Claimed):
-            _fetch(on, late)
+            if late:
+                return on.come(tensor.held.detach())
+            on.wait("copy to cpu")
             return tensor.held.detach().clone()
         _send(on, late)
         return Claimed(tensor.detach().clone())

@@ -52,6 +52,16 @@ def claimed() -> Iterator[Device]:
                     t.fill_(torch.nan)
             on.recording, on.made = None, []
 
+    class Event:
+        """A moment after all that was asked for so far."""
+
+        def record(self, _: Any = None) -> None:
+            self.until, self.asked = on.arrived + len(on.coming), on.asked
+
+        def synchronize(self) -> None:
+            on.since.append(on.asked - self.asked)
+            on.wait("event", self.until)
+
     @contextlib.contextmanager
     def stream(_: Any) -> Iterator[None]:
         yield
@@ -66,7 +76,7 @@ def claimed() -> Iterator[Device]:
         "set_rng_state_all": lambda _s: None, "manual_seed_all": lambda _s: None, "manual_seed": lambda _s: None,
         "get_device_name": lambda _d=None: "claimed", "is_bf16_supported": lambda *_: True,
         "get_device_capability": lambda _d=None: (9, 0), "current_stream": lambda _d=None: Stream(),
-        "Stream": Stream, "CUDAGraph": Graph, "graph": graph, "stream": stream,
+        "Stream": Stream, "CUDAGraph": Graph, "graph": graph, "stream": stream, "Event": Event,
     }  # fmt: skip
     before = {name: getattr(torch.cuda, name) for name in doubles}
     grouped = clip_grad._group_tensors_by_device_and_dtype

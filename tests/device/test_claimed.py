@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from accord.batches import padded
+from accord.sending import Coming
 from tests.device.claimed import Broken, Claimed, Device, Mixed
 from tests.device.machine import claimed
 
@@ -96,6 +97,9 @@ def test_a_generator_of_the_cpu_draws_nothing_there(device):
         (lambda t: torch.ones(2).pin_memory().to(t.device, non_blocking=True), 0),
         (lambda t: t.copy_(torch.ones(4).pin_memory(), non_blocking=True), 0),
         (lambda t: torch.ones(2, device=t.device), 0),
+        (lambda t: t.to("cpu", non_blocking=True), 0),
+        (lambda t: Coming(t), 0),
+        (lambda t: Coming(t).here(), 1),
     ],
 )
 @pytest.mark.parametrize("inference", [False, True])
@@ -113,12 +117,26 @@ def test_uploads_are_counted_and_named(device):
     assert sum(device.sent.values()) == 2
 
 
-@pytest.mark.parametrize(
-    "early", [lambda t: t.to("cpu", non_blocking=True), lambda t: torch.ones(4).copy_(t, non_blocking=True)]
-)
-def test_a_copy_to_main_memory_that_nobody_waits_for_is_refused(device, early):
+def test_a_copy_into_memory_that_may_be_swapped_out_is_waited_for(device):
     with pytest.raises(Broken, match="may be early"):
-        early(torch.ones(4, device="cuda"))
+        torch.ones(4).copy_(torch.ones(4, device="cuda"), non_blocking=True)
+
+
+@pytest.mark.parametrize("kind", [torch.long, torch.float32])
+def test_a_copy_that_nobody_waits_for_holds_nothing_yet(device, kind):
+    there = torch.arange(3, dtype=kind, device="cuda")
+    first, moment = there.to("cpu", non_blocking=True), torch.cuda.Event()
+    moment.record()
+    there.add_(1)
+    second = there.to("cpu", non_blocking=True)
+    assert not (first == torch.arange(3)).any()
+    device.forget()
+    moment.synchronize()
+    assert first.tolist() == [0, 1, 2], "as it was when it was asked for"
+    assert not (second == torch.arange(1, 4)).any(), "asked for after that moment"
+    assert sum(device.waits.values()) == 1
+    float(there[0])
+    assert second.tolist() == [1, 2, 3], "whoever waits for the GPU waits for all that it was asked for before"
 
 
 def test_gradients_of_a_masked_scatter_are_waited_for(device):
@@ -172,7 +190,13 @@ def test_a_recording_is_played_and_holds_nothing_before(device):
 
 
 @pytest.mark.parametrize(
-    "breaks", [lambda t: t.sum().item(), lambda t: t[t > 0], lambda t: t + torch.ones(3).to("cuda")]
+    "breaks",
+    [
+        lambda t: t.sum().item(),
+        lambda t: t[t > 0],
+        lambda t: t + torch.ones(3).to("cuda"),
+        lambda t: t.to("cpu", non_blocking=True),
+    ],
 )
 def test_a_number_inside_a_recording_breaks_it(device, breaks):
     own = torch.ones(3, device="cuda")

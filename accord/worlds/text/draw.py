@@ -53,10 +53,10 @@ def check(sampling: Sampling) -> None:
         raise ValueError("; ".join(wrong))
 
 
-def draw(logits: Tensor, sampling: Sampling, chance: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+def draw(logits: Tensor, sampling: Sampling, chance: Tensor) -> tuple[Tensor, Tensor]:
     """A token for each row and its log-probability, [n] int64 and [n] fp32.
 
-    logits: [n, V]. chance: [n] uniform numbers; the token is where the cumulative distribution passes them.
+    logits: [n, V]. chance: [n] fp64 uniform numbers; the token is where the cumulative distribution passes them.
     The log-probability is that of softmax(logits / temperature) before anything is cut; at temperature 0, where the
     likeliest token is taken, it is that of temperature 1.
     """
@@ -72,7 +72,7 @@ def draw(logits: Tensor, sampling: Sampling, chance: NDArray[np.float64]) -> tup
     return token, table.gather(-1, token[:, None])[:, 0]
 
 
-def passed(share: Tensor, chance: NDArray[np.float64]) -> Tensor:
+def passed(share: Tensor, chance: Tensor) -> Tensor:
     """[n] int64: where the sums of each row [n, V], from its first number on, pass that share `chance` of the whole.
 
     In fp64, block by block first and then within one block, so that few additions wait for each other.
@@ -87,7 +87,7 @@ def passed(share: Tensor, chance: NDArray[np.float64]) -> Tensor:
     if whole * BLOCK < size:
         block = torch.cat([block, share[:, whole * BLOCK :].sum(-1, keepdim=True, dtype=torch.float64)], -1)
     through = block.cumsum(-1)
-    point = torch.as_tensor(chance, device=share.device) * through[:, -1]
+    point = chance * through[:, -1]
     number = _first(through, point)
     before = torch.where(number > 0, through.gather(-1, (number - 1).clamp(min=0)), 0)
     place = number * BLOCK + torch.arange(BLOCK, device=share.device)

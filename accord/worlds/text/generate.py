@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from accord.batches import padded
 from accord.protocols import Completion, Sampling
 from accord.run import dealing, ranks, shards
+from accord.sending import Coming, sent, together
 from accord.worlds.text.draw import check, draw, stream, uniform
 from accord.worlds.text.played import IDLE, Player
 from accord.worlds.text.prepared import prepared, worded
+from accord.worlds.text.said import NOBODY, Drawn, Said
 from accord.worlds.text.shape import count_sampling
 from accord.worlds.text.slots import Reading, Slots, widths
 from accord.worlds.text.tree import tree
@@ -102,13 +105,15 @@ class Sampler:
 
 
 class _Work:
-    """One call of `generate`: which request is in which slot, and what has been said so far."""
+    """One call of `generate`: which request is in which slot, and what has been said so far.
+
+    All of that is in main memory, and the device holds keys, values and newest tokens. A token is waited for once: on
+    a CPU when it is drawn, on a GPU after the next one has been asked for of all slots; what that draws for an answer
+    which turns out to have ended is thrown away.
+    """
 
     def __init__(self, sampler: Sampler, prompts: Sequence[Sequence[int]], sampling: Sampling, longest: int) -> None:
         self.trunk, self.sampling, self.prompts = sampler.trunk, sampling, prompts
-        self.spell = sampler.spell
-        self.tail = 4 + max((len(text.encode()) for text in sampling.stop_text), default=0)
-        """Newest tokens that a text which ends an answer can reach over: each spells a byte or more, mostly."""
         self.read = read = prepared(sampler.trunk)
         self.device = next(sampler.model.parameters()).device
         requests, width = len(prompts) * sampling.count, longest + sampling.max_tokens
@@ -131,23 +136,25 @@ class _Work:
         self.logits = logits = worded(self.trunk, self.limit, sampling.max_tokens)
         # Nothing here may point back at this object: its memory must go with the call, not when Python looks for rings.
         self.player = Player(self.memory, lambda i, p, to: logits(read(i, p, to, None)), self.device)
-        self.idle = torch.zeros(self.limit, dtype=torch.bool, device=self.device)
-        """Slots whose answers have ended and that were not closed up yet."""
-        self.idling = 0
-        self.stop = torch.tensor(sampling.stop, dtype=torch.long, device=self.device)
         self.streams: NDArray[np.uint64] = np.array(
             [stream(sampling.seed, p, a) for p in sampling.numbers or range(len(prompts)) for a in answers],
             dtype=np.uint64,
         )
-        self.said = torch.zeros(requests, sampling.max_tokens, dtype=torch.long, device=self.device)
-        self.logprob = torch.zeros(requests, sampling.max_tokens, device=self.device)
-        self.ended = torch.zeros(requests, dtype=torch.bool, device=self.device)
-        self.length = torch.zeros(requests, dtype=torch.long, device=self.device)
+        self.said = Said(requests, sampling, sampler.spell)
+        self.drawn: deque[Drawn] = deque()
+        """Tokens that were not waited for yet."""
+        self.ahead = int(self.trunk.shares and self.device.type == "cuda")
+        """For how many tokens of each answer nobody waits while the next one is asked for."""
         self.count = 0
-        self.request = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # of each slot
-        self.spoken = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # tokens of its answer
-        self.place = torch.zeros(self.limit, dtype=torch.long, device=self.device)  # of its newest token
-        self.text = torch.zeros(self.limit, width, dtype=torch.long, device=self.device)
+        self.request = np.zeros(self.limit, dtype=np.int64)  # of each slot
+        self.spoken = np.zeros(self.limit, dtype=np.int64)  # tokens of its answer
+        self.place = np.zeros(self.limit, dtype=np.int64)  # of its newest token
+        self.idle = np.zeros(self.limit, dtype=bool)
+        """Slots whose answers have ended and that were not closed up yet."""
+        self.idling = 0
+        self.newest = torch.zeros(self.limit, dtype=torch.long, device=self.device)
+        self.text = np.zeros((self.limit, 0 if self.trunk.shares else width), dtype=np.int64)
+        """Of each slot, where everything is read anew at each token."""
 
     def _bytes(self, sampler: Sampler) -> int:
         """Of the keys and values of one token."""
@@ -167,6 +174,7 @@ class _Work:
 
     def admit(self) -> None:
         """Read the prompts of as many requests as fit, and draw the first token of each answer."""
+        self._listen(0)
         taken: list[tuple[int, list[int]]] = []
         read = held = 0
         free, slots = self.free, self.limit - self.count
@@ -178,119 +186,132 @@ class _Work:
             taken.append((p, answers))
         for _ in taken:
             self.queue.popleft()
-        table, length = (t.to(self.device) for t in padded([self.prompts[p] for p, _ in taken]))
-        counts = torch.tensor([len(answers) for _, answers in taken], device=self.device)
-        source = torch.repeat_interleave(torch.arange(len(taken), device=self.device), counts)
+        prompts = [self.prompts[p] for p, _ in taken]
+        length = np.array([len(prompt) for prompt in prompts])
+        source = np.repeat(np.arange(len(taken)), [len(answers) for _, answers in taken])
         new = slice(self.count, self.count + len(source))
-        self.request[new] = torch.tensor(
-            [p * self.sampling.count + a for p, answers in taken for a in answers], device=self.device
-        )
+        self.request[new] = [p * self.sampling.count + a for p, answers in taken for a in answers]
         self.spoken[new] = 0
         self.place[new] = length[source] - 1
-        self.text[new, : table.shape[1]] = table[source]
-        state = self._read(table, length, source) if self.trunk.shares else self._plain(table, length - 1)
+        if self.trunk.shares:
+            state = self._read(prompts, length, source)
+        else:
+            table = padded(prompts)[0]
+            self.text[new, : table.shape[1]] = table.numpy()[source]
+            state = self._plain(table, length - 1)
         self.count += len(source)
         if self.trunk.shares:
             self.memory.arrange(self.count)
-        self._say(self.logits(state)[source], new)
+        of, chance = self._sent(source, self._chance(new))
+        self._say(self.logits(state)[of], new, chance)
 
-    def _read(self, table: Tensor, length: Tensor, source: Tensor) -> Tensor:
-        """[G, D] states at the last token of each prompt [G, P], which is known to the new slots from now on."""
-        start = length.cumsum(0) - length
-        step = torch.arange(table.shape[1], device=self.device)
-        row, at = (step < length[:, None]).nonzero(as_tuple=True)
+    def _sent(self, *tables: NDArray[np.int64] | NDArray[np.float64]) -> list[Tensor]:
+        """Tables of 8 bytes a number on the device, in one copy."""
+        there = together([torch.from_numpy(table.view(np.int64)) for table in tables], self.device)
+        return [t.view(torch.float64) if o.dtype == np.float64 else t for t, o in zip(there, tables, strict=True)]
+
+    def _chance(self, slots: slice) -> NDArray[np.float64]:
+        """[n]: the numbers that decide the next token of each slot."""
+        return uniform(self.streams[self.request[slots]], self.spoken[slots].astype(np.uint64))
+
+    def _read(self, prompts: Sequence[Sequence[int]], length: NDArray[np.int64], source: NDArray[np.int64]) -> Tensor:
+        """[G, D] states at the last token of each prompt, which is known to the new slots from now on."""
+        start = length.cumsum() - length
+        total = int(length.sum())
+        ids = np.fromiter(chain.from_iterable(prompts), dtype=np.int64, count=total)
+        row, at, last = self._sent(ids, np.arange(total) - start.repeat(length), start + length - 1)
         none = torch.zeros(0, dtype=torch.long)
+        begin, tall = torch.from_numpy(start), torch.from_numpy(length)
         layout = Reading(
-            tree(len(row), start.cpu(), length.cpu(), none, none, none, none, self.device),
+            tree(total, begin, tall, none, none, none, none, self.device),
             self.memory.admit(start, length, source, self.count),
         )
-        return self.read(table[row, at][None], at[None], layout, start + length - 1)
+        return self.read(row[None], at[None], layout, last)
 
     def step(self) -> None:
         """One token more for every answer under way."""
         now = slice(0, self.count)
-        place = self.place[now]
+        if self.drawn and not self._open(now).any():  # they all end with what is not heard yet
+            self._listen(0)
+            return
+        place, read = self.place[now], self.spoken[now] - 1
         if self.trunk.shares:
-            newest = self.text[now].gather(1, place[:, None])
-            logits = self.player.step(newest, place[:, None], self.spoken[now] - 1)
+            at, past, chance = self._sent(place, read, self._chance(now))
+            reach = int(read.min()), int(read.max())
+            logits = self.player.step(self.newest[now, None], at[:, None], past, reach)
         else:
-            logits = self.logits(self._plain(self.text[now, : int(place.max()) + 1], place))
-        self._say(logits, now)
+            (chance,) = self._sent(self._chance(now))
+            logits = self.logits(self._plain(torch.from_numpy(self.text[now, : place.max() + 1]), place))
+        self._say(logits, now, chance)
 
-    def _plain(self, table: Tensor, last: Tensor) -> Tensor:
+    def _open(self, slots: slice) -> NDArray[np.bool_]:
+        """[n]: slots whose answers may have one token more, as far as is known."""
+        return ~self.idle[slots] & (self.spoken[slots] < self.sampling.max_tokens)
+
+    def _plain(self, table: Tensor, last: NDArray[np.int64]) -> Tensor:
         """[n, D] states at one place of each row, everything read anew: for models without a layout."""
-        real = (torch.arange(table.shape[1], device=self.device) <= last[:, None]).long()
-        state = self.trunk.body(input_ids=table, attention_mask=real, use_cache=False).last_hidden_state
-        found: Tensor = state[torch.arange(len(last), device=self.device), last]
+        at, ids = torch.from_numpy(last), sent(table, self.device)
+        real = sent((torch.arange(table.shape[1]) <= at[:, None]).long(), self.device)
+        state = self.trunk.body(input_ids=ids, attention_mask=real, use_cache=False).last_hidden_state
+        found: Tensor = state[torch.arange(len(last), device=self.device), sent(at, self.device)]
         return found
 
-    def _say(self, logits: Tensor, slots: slice) -> None:
-        """Draw a token for each of those slots, note it, and let go of the answers that it ends."""
-        at = torch.arange(slots.start, slots.stop, device=self.device)
-        if self.idling:
-            at = at[~self.idle[slots]]
-            logits = logits[at - slots.start]
-        request, spoken = self.request[at], self.spoken[at]
-        chance = uniform(self.streams[request.cpu().numpy()], spoken.cpu().numpy().astype(np.uint64))
+    def _say(self, logits: Tensor, slots: slice, chance: Tensor) -> None:
+        """Draw a token for each of those slots; what earlier ones are is found out now."""
         token, logprob = draw(logits, self.sampling, chance)
-        self.said[request, spoken] = token
-        self.logprob[request, spoken] = logprob.to(self.logprob.dtype)
-        self.spoken[at] = spoken = spoken + 1
-        self.place[at] = place = self.place[at] + 1
-        self.text[at, place] = token
-        stopped = torch.isin(token, self.stop)
-        if self.sampling.stop_text:
-            stopped |= self._worded(request, spoken)
-        over = stopped | (spoken >= self.sampling.max_tokens)
-        if bool(over.any()):
-            self.ended[request[stopped]] = True
-            self.length[request[over]] = spoken[over]
-            alive = ~self.idle[: self.count]
-            alive[at] = ~over
-            self.idling = self.count - int(alive.sum())
-            if self.player.able and self.trunk.shares and self.idling * IDLE < self.count:
-                self.idle[: self.count] = ~alive
+        self.newest[slots] = token
+        more = self._open(slots)
+        request = np.where(more, self.request[slots], NOBODY)
+        self.drawn.append(Drawn(slots, request, self.spoken[slots].copy(), Coming(token), logprob))
+        self.spoken[slots] += more
+        self.place[slots] += more
+        self._listen(self.ahead)
+
+    def _listen(self, left: int) -> None:
+        """Hear tokens until so many of each answer are left unheard, and let go of the answers that they end."""
+        while len(self.drawn) > left:
+            drawn = self.drawn.popleft()
+            self.idle[drawn.slots] |= self.said.hear(drawn)
+            if not self.trunk.shares:
+                at = np.arange(drawn.slots.start, drawn.slots.stop)
+                self.text[at, self.place[at]] = drawn.token.here().numpy()
+        self.idling = int(self.idle[: self.count].sum())
+        if self.idling and not (self.player.able and self.trunk.shares and self.idling * IDLE < self.count):
+            if self.drawn:
+                self._listen(0)
             else:
-                self._close(alive)
+                self._close()
 
-    def _worded(self, request: Tensor, spoken: Tensor) -> Tensor:
-        """[n] bool: answers whose newest token completes a text that ends them."""
-        assert self.spell is not None
-        found = []
-        for row, length in zip(self.said[request].tolist(), spoken.tolist(), strict=True):
-            newest = self.spell(row[max(0, length - self.tail) : length])
-            found.append(any(text in newest for text in self.sampling.stop_text))
-        return torch.tensor(found, dtype=torch.bool, device=self.device)
-
-    def _close(self, alive: Tensor) -> None:
-        """Fill the holes that ended answers leave with the last of those still under way. alive: [count] bool."""
-        self.idle.zero_()
-        self.idling = 0
-        left = int(alive.sum())
-        hole, last = (~alive[:left]).nonzero()[:, 0], alive[left:].nonzero()[:, 0] + left
+    def _close(self) -> None:
+        """Fill the holes that ended answers leave with the last of those still under way."""
+        alive = ~self.idle[: self.count]
+        self.idle[:] = False
+        left, self.idling = self.count - self.idling, 0
+        hole, last = (~alive[:left]).nonzero()[0], alive[left:].nonzero()[0] + left
         if len(hole):
             for noted in (self.request, self.spoken, self.place, self.text):
                 noted[hole] = noted[last]
             self.memory.move(last, hole, int(self.spoken[:left].max()) - 1)
+            (self.newest[:left],) = self._sent(self.said.tokens[self.request[:left], self.spoken[:left] - 1])
         self.count = left
         if self.trunk.shares:
             self.memory.arrange(left)
 
     def answers(self) -> list[Completion]:
         """Everything said by all processes, in the order of the requests."""
-        length = self.length.tolist()
+        length = self.said.length.tolist()
         read = [len(self.prompts[p]) for p, _ in self.mine]
         drawn = [[length[p * self.sampling.count + a] for a in some] for p, some in self.mine]
         count_sampling(self.trunk.shape, read, drawn)
-        said, logprob = ranks.summed(self.said).tolist(), ranks.summed(self.logprob).tolist()
-        length, ended = ranks.summed(self.length).tolist(), ranks.summed(self.ended.long()).tolist()
+        tables = (self.said.tokens, self.said.logprobs(), self.said.length, self.said.ended.astype(np.int64))
+        told = [ranks.summed(torch.from_numpy(table).to(self.device)).tolist() for table in tables]
         return [
             Completion(
                 prompt=r // self.sampling.count,
                 index=r % self.sampling.count,
-                tokens=tuple(said[r][: length[r]]),
-                logprobs=tuple(logprob[r][: length[r]]),
-                finished=bool(ended[r]),
+                tokens=tuple(said[:length]),
+                logprobs=tuple(logprob[:length]),
+                finished=bool(ended),
             )
-            for r in range(len(said))
+            for r, (said, logprob, length, ended) in enumerate(zip(*told, strict=True))
         ]

@@ -34,13 +34,13 @@ class Player:
         self._of, self._since = -1, 0
         self._recorded: Recorded | None = None
 
-    def step(self, ids: Tensor, position: Tensor, spoken: Tensor) -> Tensor:
+    def step(self, ids: Tensor, position: Tensor, spoken: Tensor, reach: tuple[int, int]) -> Tensor:
         """[n, V] logits of one token for each slot. ids, position: [n, 1]; spoken: [n] tokens read before this one.
 
-        The answer is overwritten by the next step.
+        reach: the least and the most of `spoken`. The answer is overwritten by the next step.
         """
         if not self.able:
-            return self.read(ids, position, Writing(self.slots, spoken))
+            return self.read(ids, position, Writing(self.slots, spoken, reach))
         if self._of != self.slots.arranged:
             self._of, self._since, self._recorded = self.slots.arranged, 0, None
         self._since += 1
@@ -52,7 +52,7 @@ class Player:
             ):  # a model that asks the GPU for a number, or allocates outside: it is read step by step
                 self.able = False
         if self._recorded is None:
-            return self.read(ids, position, Writing(self.slots, spoken))
+            return self.read(ids, position, Writing(self.slots, spoken, reach))
         return self._recorded(ids, position, spoken)
 
 
@@ -65,7 +65,7 @@ class Recorded:
         own_ids, own_position, own_spoken = self.inputs
 
         def once() -> Tensor:
-            return read(own_ids, own_position, Writing(slots, own_spoken, steady=True))
+            return read(own_ids, own_position, Writing(slots, own_spoken))
 
         self.play, self.logits = recorded(once)
 

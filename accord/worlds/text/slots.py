@@ -13,9 +13,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.sending import sent, together
 from accord.worlds.text.attention import Rule, additive
 from accord.worlds.text.heap import Broad
 from accord.worlds.text.stretches import places
@@ -32,8 +35,10 @@ class Known:
 
     block: Block
     """Where they stand in the row from which they were read."""
+    tall: NDArray[np.int64]
+    """[g]: how many places of each are real, in main memory."""
     length: Tensor
-    """[g] int64: how many places of each are real."""
+    """The same where keys and values lie."""
     keys: dict[int, Tensor] = field(default_factory=dict)
     """Of each layer [g K, d, P]: transposed, as they are multiplied."""
     values: dict[int, Tensor] = field(default_factory=dict)
@@ -43,17 +48,18 @@ class Known:
     _mask: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.places = int(self.length.max())
+        self.places = int(self.tall.max())
         """Of the longest."""
-        self.even = int(self.length.min()) == self.places
+        self.even = int(self.tall.min()) == self.places
         """Whether all are as long."""
 
-    def keep(self, alive: Tensor) -> None:
+    def keep(self, alive: NDArray[np.bool_]) -> None:
         """Forget all prompts but those, [g] bool."""
+        left = sent(torch.from_numpy(alive.nonzero()[0]), self.length.device)
         for memory in (self.keys, self.values):
             for layer, held in memory.items():
-                memory[layer] = held.view(len(alive), -1, *held.shape[1:])[alive].flatten(0, 1)
-        self.length, self._mask = self.length[alive], None
+                memory[layer] = held.view(len(alive), -1, *held.shape[1:])[left].flatten(0, 1)
+        self.tall, self.length, self._mask = self.tall[alive], self.length[left], None
         self.__post_init__()
         for layer in self.keys:
             self.keys[layer] = self.keys[layer][:, :, : self.places].contiguous()
@@ -68,19 +74,22 @@ class Known:
 
 
 class Slots:
-    """Keys and values [slots, K, places, d] of each layer for the answers, and what is known of their prompts."""
+    """Keys and values [slots, K, places, d] of each layer for the answers, and what is known of their prompts.
+
+    Who asks which prompt is kept in main memory, so that nobody has to wait for a GPU to know it.
+    """
 
     def __init__(self, slots: int, places: int, device: torch.device) -> None:
         """places: tokens that an answer may have."""
-        self.slots, self.places = slots, places
+        self.slots, self.places, self.device = slots, places, device
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
         self.known: list[Known] = []
-        self.prompt = torch.zeros(slots, dtype=torch.long, device=device)
-        """[slots] int64: prompt of each slot, counted through all that are known."""
+        self.prompt = np.zeros(slots, dtype=np.int64)
+        """[slots]: prompt of each slot, counted through all that are known."""
         self.laid: Tensor | None = None
         """[l] int64: slots in the order in which prompts are asked, end to end; None where that is their own order."""
-        self.home = self.prompt
+        self.home = torch.zeros(0, dtype=torch.long, device=device)
         """[n] int64: where each slot stands in that order."""
         self.arranged = 0
         """How often it was found out who asks which prompt."""
@@ -88,7 +97,7 @@ class Slots:
     @property
     def held(self) -> int:
         """Places of all prompts that are known."""
-        return sum(k.length.numel() * k.places for k in self.known)
+        return sum(len(k.tall) * k.places for k in self.known)
 
     def layer(self, rule: Rule, key: Tensor, value: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The answers' memory of one layer beside what is new, keys and values [n, K, 1, d]; made at its first use."""
@@ -98,25 +107,33 @@ class Slots:
                 memory[rule.layer] = Broad(math.prod(shape), like).take(*shape)
         return (self.keys[rule.layer], key), (self.values[rule.layer], value)
 
-    def admit(self, start: Tensor, length: Tensor, source: Tensor, first: int) -> list[Known]:
+    def admit(
+        self, start: NDArray[np.int64], length: NDArray[np.int64], source: NDArray[np.int64], first: int
+    ) -> list[Known]:
         """Room for prompts that are about to be read, and who goes on from them.
 
-        start, length: [g] int64, where each prompt stands in the row. source: [n] int64, prompt of each new slot;
+        start, length: [g], where each prompt stands in the row. source: [n], prompt of each new slot;
         the new slots are first, first + 1, ..., first + n - 1.
         """
         parts = alike(length)
-        new = [Known(Block(places(start[i], length[i]), length[i]), length[i]) for i in parts]
-        number = torch.empty_like(length)
-        number[torch.cat(parts)] = torch.arange(len(length), device=length.device)
-        self.prompt[first : first + len(source)] = number[source] + sum(len(k.length) for k in self.known)
+        ends = [(torch.from_numpy(start[part]), torch.from_numpy(length[part])) for part in parts]
+        there = together([table for begin, tall in ends for table in (places(begin, tall), tall)], self.device)
+        new = [
+            Known(Block(place, tall), length[part], tall)
+            for part, place, tall in zip(parts, there[::2], there[1::2], strict=True)
+        ]
+        number = np.empty_like(length)
+        number[np.concatenate(parts)] = np.arange(len(length))
+        self.prompt[first : first + len(source)] = number[source] + sum(len(k.tall) for k in self.known)
         self.known += new
         return new
 
-    def move(self, source: Tensor, target: Tensor, used: int) -> None:
-        """The first `used` places of some slots into others, [n] int64 each."""
+    def move(self, source: NDArray[np.int64], target: NDArray[np.int64], used: int) -> None:
+        """The first `used` places of some slots into others, [n] each."""
         self.prompt[target] = self.prompt[source]
+        old, new = together([torch.from_numpy(source), torch.from_numpy(target)], self.device)
         for memory in (*self.keys.values(), *self.values.values()):
-            memory[target, :, :used] = memory[source, :, :used]
+            memory[new, :, :used] = memory[old, :, :used]
 
     def arrange(self, count: int) -> None:
         """Find out who asks which prompt, when the first `count` slots are under way; forget prompts of nobody."""
@@ -125,35 +142,39 @@ class Slots:
             self.known = []
             return
         owner = self.prompt[:count]
-        alive = torch.zeros(sum(len(k.length) for k in self.known), dtype=torch.bool, device=owner.device)
+        alive = np.zeros(sum(len(k.tall) for k in self.known), dtype=bool)
         alive[owner] = True
         kept, at = [], 0
         for known in self.known:
-            mine = alive[at : at + len(known.length)]
+            mine = alive[at : at + len(known.tall)]
             at += len(mine)
-            if bool(mine.any()):
+            if mine.any():
                 kept.append(known)
-                if not bool(mine.all()):
+                if not mine.all():
                     known.keep(mine)
         self.known = kept
-        owner.copy_((alive.cumsum(0) - 1)[owner])
-        self.home = torch.empty_like(owner)
-        order = torch.argsort(owner, stable=True)
+        owner[:] = (alive.cumsum() - 1)[owner]
+        order = owner.argsort(kind="stable")
         ranked = owner[order]
-        asking = torch.bincount(ranked, minlength=int(alive.sum()))
-        rank = torch.arange(count, device=owner.device) - (asking.cumsum(0) - asking)[ranked]
+        asking = np.bincount(ranked)
+        column = np.arange(count) - (asking.cumsum() - asking)[ranked]
+        home, tables = np.empty_like(owner), []
         at = laid = 0
         for known in self.known:
-            g = len(known.length)
-            some = (ranked >= at) & (ranked < at + g)
-            row, column, most = ranked[some] - at, rank[some], int(asking[at : at + g].max())
-            known.asked = torch.zeros(g, most, dtype=torch.long, device=owner.device)
-            known.asked[row, column] = order[some]
-            self.home[order[some]] = laid + row * most + column
+            g = len(known.tall)
+            most = int(asking[at : at + g].max())
+            some = slice(*np.searchsorted(ranked, (at, at + g)))
+            where = (ranked[some] - at) * most + column[some]
+            asked = np.zeros(g * most, dtype=np.int64)
+            asked[where] = order[some]
+            home[order[some]] = laid + where
+            tables.append(asked.reshape(g, most))
             at, laid = at + g, laid + g * most
-        self.laid = torch.cat([known.asked.flatten() for known in self.known if known.asked is not None])
-        if torch.equal(self.laid, torch.arange(count, device=owner.device)):
-            self.laid = None
+        self.home, *there = together([torch.from_numpy(t) for t in (home, *tables)], self.device)
+        for known, table in zip(self.known, there, strict=True):
+            known.asked = table
+        straight = laid == count and np.array_equal(home, np.arange(count))
+        self.laid = None if straight else torch.cat([table.flatten() for table in there])
 
 
 @dataclass(frozen=True)
@@ -177,13 +198,12 @@ class Reading:
 class Writing:
     """The layout of one step: each of the first n slots adds one token to its answer and reads what is known."""
 
-    def __init__(self, slots: Slots, spoken: Tensor, steady: bool = False) -> None:
-        """spoken: [n] int64, how many tokens of each answer were read before this one. steady: shapes are the same
-        whatever it holds, and no number is asked of the device, so that a step can be recorded (played.py)."""
+    def __init__(self, slots: Slots, spoken: Tensor, reach: tuple[int, int] | None = None) -> None:
+        """spoken: [n] int64, how many tokens of each answer were read before this one. reach: the least and the most
+        of them; without it shapes are the same whatever they are, so that a step can be recorded (played.py)."""
         self.slots, self.spoken = slots, spoken
-        self.steady = steady
-        self.span = slots.places if steady else int(spoken.max()) + 1
-        self.even = not steady and int(spoken.min()) + 1 == self.span
+        self.span = slots.places if reach is None else reach[1] + 1
+        self.even = reach is not None and reach[0] == reach[1]
         self._masks: dict[tuple[int | None, int], Tensor] = {}
         self._tables: dict[tuple[int, ...], Tables] = {}
 
@@ -265,14 +285,13 @@ class Writing:
         return self._masks[window, number]
 
 
-def alike(length: Tensor) -> list[Tensor]:
-    """Numbers of prompts, [n] int64 lengths, in parts that are read together: from the longest to the shortest."""
-    tall = length.tolist()
-    order = sorted(range(len(tall)), key=lambda i: -tall[i])
+def alike(length: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Numbers of prompts, [n] lengths, in parts that are read together: from the longest to the shortest."""
+    order = np.argsort(-length, kind="stable")
     parts: dict[int, list[int]] = {}
-    for width, number in zip(widths(tall[i] for i in order), order, strict=True):
+    for width, number in zip(widths(length[order].tolist()), order.tolist(), strict=True):
         parts.setdefault(width, []).append(number)
-    return [torch.tensor(part, device=length.device) for part in parts.values()]
+    return [np.array(part) for part in parts.values()]
 
 
 def widths(lengths: Iterable[int]) -> Iterator[int]:

@@ -138,7 +138,7 @@ def test_what_is_cut_is_what_transformers_cuts():
 
 def test_a_chance_at_either_end_draws_a_token_that_can_come():
     logits = torch.tensor([[0.0, 5.0, 1.0, -9.0]] * 2)
-    token, logprob = draw(logits, Sampling(top_k=2), np.array([0.0, 1 - 2.0**-53]))
+    token, logprob = draw(logits, Sampling(top_k=2), torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64))
     assert token.tolist() == [1, 2]
     assert torch.allclose(logprob, torch.log_softmax(logits, -1)[[0, 1], token])
 
@@ -155,7 +155,7 @@ def test_sums_by_blocks_are_passed_where_one_long_sum_is(size):
     chance[:4] = 0, 1 - 2.0**-53, 0, 1 - 2.0**-53
     sums = [np.cumsum(row) for row in share.double().numpy()]
     close = 0
-    for row, (found, plain) in enumerate(zip(passed(share, chance).tolist(), sums, strict=True)):
+    for row, (found, plain) in enumerate(zip(passed(share, torch.from_numpy(chance)).tolist(), sums, strict=True)):
         wanted = int(np.searchsorted(plain, chance[row] * plain[-1], side="right"))
         assert share[row, found] > 0
         if found != wanted:
@@ -164,13 +164,14 @@ def test_sums_by_blocks_are_passed_where_one_long_sum_is(size):
     assert close < 5
     # Chances right at the boundaries between tokens and between blocks.
     row = share[1:2].expand(size, -1)
-    found = passed(row, sums[1] / sums[1][-1] * (1 - 1e-11))
+    found = passed(row, torch.from_numpy(sums[1] / sums[1][-1] * (1 - 1e-11)))
     there = share[1].numpy() > 1e-6
     assert (found.numpy()[there] == np.arange(size)[there]).all()
 
 
 def test_in_how_many_stretches_sums_are_made_changes_no_token(monkeypatch):
-    share, chance = torch.softmax(torch.randn(23, 5 * BLOCK + 3), -1), np.random.default_rng(0).random(23)
+    share = torch.softmax(torch.randn(23, 5 * BLOCK + 3), -1)
+    chance = torch.from_numpy(np.random.default_rng(0).random(23))
     wanted = passed(share, chance)
     for stretch in (1, 2 * share.shape[1], 1 << 30):
         monkeypatch.setattr(drawing, "STRETCH", stretch)
@@ -179,7 +180,7 @@ def test_in_how_many_stretches_sums_are_made_changes_no_token(monkeypatch):
 
 def test_what_is_drawn_uncut_is_what_is_drawn_when_everything_is_let_through():
     torch.manual_seed(0)
-    logits, chance = torch.randn(3000, 300) * 2, np.random.default_rng(0).random(3000)
+    logits, chance = torch.randn(3000, 300) * 2, torch.from_numpy(np.random.default_rng(0).random(3000))
     for temperature in (1.0, 0.7):
         quick, likely = draw(logits, Sampling(temperature=temperature), chance)
         plain, wanted = draw(logits, Sampling(temperature=temperature, min_p=1e-30), chance)

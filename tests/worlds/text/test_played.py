@@ -58,9 +58,9 @@ def test_played_answers_are_those_of_every_step_as_it_comes(family, slots, recor
     idled: list[int] = []
     say = generate._Work._say
 
-    def watched(self, logits, some):
+    def watched(self, *given):
         idled.append(self.idling)
-        say(self, logits, some)
+        say(self, *given)
 
     monkeypatch.setattr(generate._Work, "_say", watched)
     found = Sampler(made, slots=slots).generate(PROMPTS, SAMPLING)
@@ -91,19 +91,17 @@ def test_nothing_of_a_steady_step_depends_on_numbers(monkeypatch):
     seen, attend = [], Writing.attend
 
     def watched(self, query, key, value, rule):
-        if self.steady:
-            with monkeypatch.context() as patch:
-                for name in ("item", "__bool__", "__int__", "tolist", "nonzero"):
-                    patch.setattr(torch.Tensor, name, lambda *_, name=name: pytest.fail(f"asked the device: {name}"))
-                seen.append(attend(self, query, key, value, rule).shape)
-                return attend(self, query, key, value, rule)
-        return attend(self, query, key, value, rule)
+        with monkeypatch.context() as patch:
+            for name in ("item", "__bool__", "__int__", "tolist", "nonzero"):
+                patch.setattr(torch.Tensor, name, lambda *_, name=name: pytest.fail(f"asked the device: {name}"))
+            seen.append(attend(self, query, key, value, rule).shape)
+            return attend(self, query, key, value, rule)
 
     monkeypatch.setattr(Writing, "attend", watched)
     monkeypatch.setattr(played, "recorded", lambda once: (lambda: None, once()))
     monkeypatch.setattr(played, "STEADY", 0)
     player = played.Player
-    monkeypatch.setattr(player, "step", lambda self, ids, position, spoken: played.Recorded(
+    monkeypatch.setattr(player, "step", lambda self, ids, position, spoken, _: played.Recorded(
         self.slots, self.read, ids, position, spoken).logits)  # fmt: skip
     Sampler(made).generate(PROMPTS, replace(SAMPLING, max_tokens=4, stop=()))
     assert len(set(seen)) == 1
