@@ -162,9 +162,10 @@ def kept(place: Place) -> None:
 @contextlib.contextmanager
 def settled(place: Place) -> Iterator[None]:
     """Settings that are refused before anything was made by them do not stay: they would spoil later commands too."""
-    from accord.config import SettingsError, as_yaml, write
+    from accord.config import SettingsError, as_yaml
     from accord.run import ranks
     from accord.verbs import say
+    from accord.whole import written
 
     file = place.folder / "project.yaml"
     before = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -174,7 +175,7 @@ def settled(place: Place) -> Iterator[None]:
     except SettingsError:
         mine = before is not None and file.read_text(encoding="utf-8") == as_yaml(place.recipe) != before
         if mine and ranks.leads() and sorted(place.folder.glob("versions/[!.]*")) == there:
-            write(str(before), file)
+            written(file, str(before))
             say(f"{file} is as it was before: what is refused does not stay with the project")
         raise
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from accord.whole import written
 
 S = TypeVar("S", bound="Settings")
 MOST = 100_000
@@ -133,39 +132,12 @@ def emptied(settings: S, options: Sequence[str]) -> tuple[S, list[str]]:
 
 def save(settings: Settings, path: str | Path) -> None:
     """Write settings as YAML, all of them, defaults too. The file is whole at every instant."""
-    write(as_yaml(settings), path)
+    written(path, as_yaml(settings))
 
 
 def as_yaml(settings: Settings) -> str:
     """Settings as the text that `save` writes."""
     return str(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-
-
-def write(text: str, path: str | Path) -> None:
-    """Put a text into a file, which is whole at every instant."""
-    target = Path(path)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    with naming(target), aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, target)
-
-
-@contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """An error of the disk while a file is written names the file: what Python says of a write alone does not.
-
-    Neither does safetensors, whose error is no OSError and has the number in its text. Others pass as they are.
-    """
-    try:
-        yield
-    except Exception as error:
-        hidden = re.search(r"\(os error (\d+)\)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(hidden[1]) if hidden else None
-        if number is None or getattr(error, "filename", None) is not None:
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _twice(text: str) -> str:

@@ -16,7 +16,6 @@ from accord.algorithms.best_of_n import best
 from accord.algorithms.best_of_n import kl as kl_of_best
 from accord.config import SettingsError
 from accord.evaluate.diversity import diversity
-from accord.evaluate.page import written
 from accord.evaluate.standing import SHARES, START, Row, all_better, joined, mean, safety, table
 from accord.guarded import guards, under
 from accord.judge import ANSWERS, Pairs, against, answers, kl, words
@@ -26,6 +25,7 @@ from accord.project import Project
 from accord.recipe import recipe
 from accord.records import Preference, Prompt, Question, Version, digest
 from accord.run import read_log
+from accord.whole import written
 
 Said = Callable[[str], None]
 DRAWN = 16

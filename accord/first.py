@@ -30,9 +30,9 @@ from accord.records import (
 )
 from accord.statistics import Interval, mean_interval, wilson
 from accord.store import Store
-from accord.store.files import replacing
 from accord.store.people import People
 from accord.web.lesson import Finding, Learned, Teacher
+from accord.whole import replacing
 
 QUEUE = "first"
 LEAST = 30

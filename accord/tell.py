@@ -10,7 +10,6 @@ from shlex import quote
 
 from accord import checked, dialogues
 from accord.added import figures_added
-from accord.config import write
 from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.findings import Finding
 from accord.evaluate.report import terminal_table, write_report
@@ -38,6 +37,7 @@ from accord.loop import Round, judged_by
 from accord.project import Project, text_of
 from accord.records import Comparison, Feedback, Prompt, Question, Sample, Version
 from accord.run import read_log, speed, where_time_went
+from accord.whole import written
 
 LOST = {
     "prompts_cut": "lost the oldest part of the prompt",
@@ -59,7 +59,7 @@ def tell(project: Project, before: Version, rounds: Sequence[Round], seconds: fl
     """Judge, write report.html and summary.json into the project, and show a table. Returns the story."""
     story = judge(project, before, rounds, seconds, command)
     write_report(story, project.folder / "report.html")
-    write(json.dumps(summary(story), indent=1, ensure_ascii=False), project.folder / "summary.json")
+    written(project.folder / "summary.json", json.dumps(summary(story), indent=1, ensure_ascii=False))
     from rich.console import Console
 
     console = Console()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
-from accord.config import Settings, SettingsError, emptied, naming, opened, read
+from accord.config import Settings, SettingsError, emptied, opened, read, save
 
 
 class Inner(Settings):
@@ -79,16 +80,14 @@ def test_what_a_reference_brings_may_be_named_again(tmp_path: Path) -> None:
     assert read(tmp_path / "once.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 1, "y": 2}, "x": 5}
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EDQUOT, "as it may be"), RuntimeError("I/O error: Disk quota exceeded (os error 122)")]
-)
-def test_a_disk_that_refuses_is_told_with_the_file(error: Exception) -> None:
-    with pytest.raises(OSError, match=r"\[Errno 122\] Disk quota exceeded: 'there/a.txt'$"), naming("there/a.txt"):
-        raise error
+def test_settings_that_do_not_fit_the_disk_leave_the_old_ones_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-
-def test_other_errors_pass_as_they_are() -> None:
-    for error in (PermissionError(errno.EACCES, "no", "b.txt"), OSError("no number"), ValueError("os error")):
-        with pytest.raises(type(error)) as met, naming("a.txt"):
-            raise error
-        assert met.value is error
+    save(Settings(), tmp_path / "project.yaml")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*project\.yaml"):
+        save(Settings(), tmp_path / "project.yaml")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("project.yaml", "{}\n")]

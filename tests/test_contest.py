@@ -15,11 +15,11 @@ from accord import contest
 from accord.algorithms import grpo, kto, online_dpo, reward_model, sft
 from accord.config import SettingsError
 from accord.contest import BEST, DRAWN, Entrant, best_of, prove_methods, together
-from accord.evaluate.page import written
 from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
 from accord.project import Project
 from accord.recipe import recipe
+from accord.whole import written
 from tests.flow.circle import TINY
 
 SMALL: dict[str, Any] = {

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from accord.algorithms.reward_model import Normaliser
 from accord.algorithms.scales import Columns
+from accord.whole import replacing
 
 
 def write_heads(columns: Columns, normalisers: Mapping[str, Normaliser], path: str | Path) -> None:
@@ -20,13 +20,9 @@ def write_heads(columns: Columns, normalisers: Mapping[str, Normaliser], path: s
         "criteria": list(columns.criteria),
         "normalisers": {name: [one.mean, one.std] for name, one in normalisers.items()},
     }
-    target = Path(path)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in columns.state_dict().items()}
-    save_file(tensors, str(aside), {"accord": json.dumps(facts)})
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, target)
+    with replacing(Path(path)) as file:
+        file.write(save(tensors, {"accord": json.dumps(facts)}))
 
 
 def read_heads(path: str | Path, width: int) -> tuple[Columns, dict[str, Normaliser]]:

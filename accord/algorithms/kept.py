@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from accord.algorithms.referred import Actor, Reference, whole_of
 from accord.batches import Segment
 from accord.run import Run, ranks
 from accord.run.account import HERE
+from accord.whole import replacing
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,5 @@ def read(file: Path, key: str) -> Tensor | None:
 
 def write(file: Path, key: str, found: Tensor) -> None:
     """Whole or not at all; a full disk only means that it will be asked again."""
-    aside = file.with_suffix(".aside")
-    with contextlib.suppress(OSError, SafetensorError):
-        save_file({"logprob": found.cpu().contiguous()}, str(aside), {"key": key})
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(aside, file)
+    with contextlib.suppress(OSError), replacing(file) as handle:
+        handle.write(save({"logprob": found.cpu().contiguous()}, {"key": key}))

@@ -11,8 +11,8 @@ from typing import Any
 
 from accord.config import SettingsError
 from accord.run.online import asking_the_hub
-from accord.store.files import replacing
 from accord.store.trees import LEAF, grown
+from accord.whole import replacing
 
 PREFIX = "hub:"
 """What a name begins with that is no file: `hub:OWNER/NAME`, with `:SPLIT` and `:CONFIG` behind it where wanted."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.config import naming
 from accord.statistics import Interval
 
 
@@ -53,17 +51,6 @@ def render(title: str, lead: str, parts: Sequence[Part], command: str) -> str:
     return room.get_template("page.html").render(
         title=title, lead=lead, parts=list(zip(parts, drawn, strict=True)), command=command
     )
-
-
-def written(path: Path, text: str) -> None:
-    """A file that is whole at every instant, and on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming(path), aside.open("w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def shown(found: Interval, digits: int = 3) -> str:

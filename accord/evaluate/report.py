@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.config import naming
 from accord.evaluate import charts
 from accord.evaluate.charts import column, curves
 from accord.evaluate.story import Figure, Judged, Lineage, Side, Stage, Story, summary
 from accord.statistics import Interval
+from accord.whole import written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,19 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write_report(story: Story, path: str | Path) -> None:
     """Write the story as one HTML file, all of it or nothing: no scripts, no network, light and dark."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with naming(target), os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(render(story))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    written(path, render(story))
 
 
 def render(story: Story) -> str:

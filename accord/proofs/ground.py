@@ -17,7 +17,6 @@ from torch import Tensor
 from accord.algorithms import reward_model
 from accord.batches import Comparisons, Rollout
 from accord.config import SettingsError
-from accord.evaluate.page import written
 from accord.lab import Gold, crowd
 from accord.loop import start
 from accord.project import Project, named, scores, text_of
@@ -28,6 +27,7 @@ from accord.rewards.ensemble import Rule, together
 from accord.rewards.learned import Answers
 from accord.run import Run, RunConfig, seed_of
 from accord.run.order import Order
+from accord.whole import written
 from accord.worlds.text import models
 from accord.worlds.text.encode import Encoder
 from accord.worlds.text.generate import Sampler

@@ -17,7 +17,6 @@ from pydantic import Field
 from accord import methods
 from accord.algorithms import reward_model
 from accord.config import Settings, SettingsError, laid
-from accord.evaluate.page import written
 from accord.project import Project
 from accord.proofs import real_data, real_frozen, real_models, real_words
 from accord.proofs.ground import Kept, Said
@@ -25,6 +24,7 @@ from accord.proofs.real_models import Found, Lesson
 from accord.proofs.real_told import told
 from accord.recipe import recipe
 from accord.run import OptimiserConfig
+from accord.whole import written
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
 

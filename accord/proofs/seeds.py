@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.config import Settings, SettingsError
-from accord.evaluate.page import written
 from accord.proofs.ground import Ground, Kept, Said, lab
+from accord.whole import written
 
 Rows = Mapping[int, Any]
 """By seed: what was measured."""

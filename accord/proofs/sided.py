@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accord.evaluate.charts import Band, bands
-from accord.evaluate.page import Part, render, shown, written
+from accord.evaluate.page import Part, render, shown
 from accord.statistics import Interval, mean_interval, paired_difference
+from accord.whole import written
 
 
 class Cell(NamedTuple):

@@ -12,12 +12,13 @@ import torch
 
 from accord.config import SettingsError
 from accord.evaluate.overoptimisation import COLUMNS, Fit, Track, both, cells, fit, less, picture, plain
-from accord.evaluate.page import Part, Table, render, shown, written
+from accord.evaluate.page import Part, Table, render, shown
 from accord.lab import Gold
 from accord.project import Project
 from accord.proofs.pressed import Press, along, by_gold
 from accord.run import seed_of
 from accord.statistics import Interval, mean_interval
+from accord.whole import written
 
 
 class Condition(NamedTuple):

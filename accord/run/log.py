@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.config import SettingsError, naming
+from accord.config import SettingsError
 from accord.run.checkpoint import FULL
+from accord.whole import written
 
 Tracker = Literal["tensorboard", "wandb"]
 
@@ -25,12 +26,7 @@ class Log:
         """Open the log and drop the lines of steps from `since` on: they are about to be made again."""
         self.path = folder / "log.jsonl"
         rows = [row for row in read_log(self.path) if row["step"] < since]
-        aside = self.path.with_suffix(".aside")
-        with naming(self.path), aside.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self.path)
+        written(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.waiting = ""
         self.sinks = [_sink(tracker, folder, since, config) for tracker in trackers]
 

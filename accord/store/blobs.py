@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from accord.store.errors import Missing, Refused, StoreError
-from accord.store.files import replacing
+from accord.whole import replacing
 
 
 class Blobs:

@@ -1,4 +1,4 @@
-"""Rows of files that may be hostile, and files that appear whole or not at all."""
+"""Rows of files, which may be hostile, and rows into files."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import glob
 import gzip
 import io
 import json
-import os
-import secrets
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import Field
 
-from accord.config import Settings, naming
+from accord.config import Settings
 from accord.store.errors import Refused, StoreError
+from accord.whole import replacing
 
 _BLOCK = 1 << 20
 _MEMORY = 1 << 26
@@ -175,54 +173,6 @@ def _rows_at_once(metadata: Any) -> int:
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     sizes = [group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns)]
     return max(1, min(256, _MEMORY // max([1, *sizes])))
-
-
-@contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """A file to write into that takes its name when all of it is on disk, and leaves nothing when it fails.
-
-    Where the disk can do it, what is written has no name until then, so that `kill -9` leaves nothing either.
-    mode: who may read it in the end.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    nameless = _nameless(path.parent, aside)
-    how = os.O_TMPFILE if nameless else os.O_CREAT | os.O_EXCL
-    try:
-        with naming(path), open(os.open(path.parent if nameless else aside, os.O_WRONLY | how, 0o600), "wb") as raw:
-            yield raw
-            raw.flush()
-            os.fsync(raw.fileno())
-            if nameless:
-                _name(raw.fileno(), aside)
-        os.chmod(aside, mode)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def _nameless(folder: Path, trial: Path) -> bool:
-    """Whether a file can be begun without a name and be given one: on Linux, by most disks. Tried with an empty one."""
-    try:
-        handle = os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600)
-        try:
-            _name(handle, trial)
-        finally:
-            os.close(handle)
-    except (OSError, AttributeError):
-        return False
-    trial.unlink()
-    return True
-
-
-def _name(handle: int, path: Path) -> None:
-    """Give a file without a name one. The folder's handle only makes Python follow the link of the system."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=folder)
-    finally:
-        os.close(folder)
 
 
 def write(path: Path, written: Iterator[dict[str, Any]]) -> int:

@@ -15,6 +15,7 @@ from accord.store.files import Limits
 from accord.store.people import People
 from accord.store.scrub import Finder, scrub
 from accord.store.store import Store
+from accord.whole import replacing
 
 WHO = ("annotator_id", "annotator", "judge", "worker_id", "user_id")
 """Names under which a row says whose word it is."""
@@ -53,7 +54,7 @@ class Wash:
         """
         name = path.name.removesuffix(".gz").removesuffix(".parquet").removesuffix(".jsonl")
         made, self.bad = folder / f"{name}.jsonl", {}
-        with files.replacing(made) as out:
+        with replacing(made) as out:
             for row in self._rows(path):
                 out.write(b"\n" if row is None else json.dumps(row).encode() + b"\n")
         return made

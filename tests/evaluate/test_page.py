@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from accord.evaluate.charts import Band, bands
-from accord.evaluate.page import Part, Table, render, shown, written
+from accord.evaluate.page import Part, Table, render, shown
 from accord.statistics import Interval
 
 HOSTILE = "<script>alert(1)</script> & | more"
@@ -47,10 +47,3 @@ def test_a_bar_in_a_cell_does_not_end_it():
 )
 def test_an_interval_is_shown_as_it_is_known(interval, text):
     assert shown(interval) == text
-
-
-def test_a_file_is_whole_and_nothing_lies_beside_it(tmp_path):
-    written(tmp_path / "a" / "x.md", "one")
-    written(tmp_path / "a" / "x.md", "two")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["x.md"]
-    assert (tmp_path / "a" / "x.md").read_text() == "two"

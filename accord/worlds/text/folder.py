@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from safetensors.torch import save_file
 from torch import nn
 
-from accord.config import naming
+from accord.whole import naming
 from accord.worlds.text.adapters import has_adapter
 
 HEAD = "head.safetensors"
