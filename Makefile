@@ -11,7 +11,7 @@ quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; t
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
 
 test: $(VENV)/test ## every test (about 13 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 check: $(VENV)/check ## style, types, and who may import whom
 	$(BIN)/ruff check .

