@@ -23,7 +23,7 @@ from accord.worlds.text.trunk import unwrapped
 
 SPREAD = 300.0
 """Variance of a weight of a state is 1 over it. From 190 and 640, which were tried in five folds of the prompts that
-PKU-SafeRLHF's pairs are learned from (.662 and .655 right); no test pair was seen."""
+PKU-SafeRLHF's pairs are learned from (.662 and .655 right, LOG.md); no test pair was seen."""
 LAYER = -2
 """Whose states are read: those below the last layer, by the same folds (.662; of the last .642, two below it .658)."""
 Table = NDArray[np.float64]
