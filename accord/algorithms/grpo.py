@@ -22,7 +22,7 @@ from accord.algorithms import ppo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, group_spread, kl, mean, whiten
 from accord.algorithms.gathering import Queue, flat_groups, gather
-from accord.algorithms.prices import Prices
+from accord.algorithms.prices import KL, Prices
 from accord.batches import Rollout, at_end, minibatches
 from accord.config import Settings, build
 from accord.protocols import Reward, World
@@ -68,7 +68,7 @@ class Config(Settings):
     """Tokens beyond which reward is lost, in a line down to 1 at `hard_length` (DAPO); None loses none."""
     hard_length: int = Field(default=64, ge=1)
     """Tokens at which all of that one point is lost."""
-    kl: ppo.KL = ppo.KL(place="loss", estimator="k3", coefficient=0.04)
+    kl: KL = KL(place="loss", estimator="k3", coefficient=0.04)
     """Drift from the reference, in the loss or in the reward."""
     entropy: float = Field(default=0.0, ge=0)
     """Weight of the entropy bonus; with a target, its first value."""

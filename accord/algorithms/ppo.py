@@ -17,28 +17,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
-from accord.algorithms.functional import Estimator, clipped, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.functional import clipped, explained_variance, gae, kl, mean, whiten
 from accord.algorithms.looking import look_again as look_again
+from accord.algorithms.prices import KL as KL
 from accord.algorithms.prices import Prices
 from accord.batches import Rollout, Segment, minibatches
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
 from accord.run import OptimiserConfig, Run
-
-
-class KL(Settings):
-    """What drift from the reference costs."""
-
-    place: Literal["reward", "loss", "none"] = "reward"
-    """In each token's reward (Ziegler et al. 2019), as a term of the loss, or nowhere."""
-    estimator: Estimator = "k1"
-    """k1, k2 or k3 of Schulman's note. In the loss choose k2 or k3: the gradient of k1 is zero on average."""
-    coefficient: float = Field(default=0.05, ge=0)
-    """Price of one nat. Higher stays nearer to the reference."""
-    target: float | None = Field(default=None, gt=0)
-    """Nats per answer that an adaptive price aims at; None keeps the price fixed."""
-    horizon: int = Field(default=1000, ge=1)
-    """Answers over which an adaptive price moves by a fifth at most; smaller reacts faster."""
 
 
 class Config(Settings):

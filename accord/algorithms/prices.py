@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from accord.algorithms.functional import Estimator
+from accord.config import Settings
 
 
-class Drift(Protocol):
-    """Settings of what drift costs."""
+class KL(Settings):
+    """What drift from the reference costs."""
 
-    @property
-    def coefficient(self) -> float: ...
-
-    @property
-    def target(self) -> float | None: ...
-
-    @property
-    def horizon(self) -> int: ...
+    place: Literal["reward", "loss", "none"] = "reward"
+    """In each token's reward (Ziegler et al. 2019), as a term of the loss, or nowhere."""
+    estimator: Estimator = "k1"
+    """k1, k2 or k3 of Schulman's note. In the loss choose k2 or k3: the gradient of k1 is zero on average."""
+    coefficient: float = Field(default=0.05, ge=0)
+    """Price of one nat. Higher stays nearer to the reference."""
+    target: float | None = Field(default=None, gt=0)
+    """Nats per answer that an adaptive price aims at; None keeps the price fixed."""
+    horizon: int = Field(default=1000, ge=1)
+    """Answers over which an adaptive price moves by a fifth at most; smaller reacts faster."""
 
 
 class Priced(Protocol):
     """Settings of a method that pays for drift and earns by entropy."""
 
     @property
-    def kl(self) -> Drift: ...
+    def kl(self) -> KL: ...
 
     @property
     def entropy(self) -> float: ...

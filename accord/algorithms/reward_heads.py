@@ -15,31 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms.consistency import Config as ConsistencyConfig
-from accord.algorithms.judgements import centred, correlation
+from accord.algorithms.judgements import centred
+from accord.algorithms.odin import Odin, added, away_from_length, crossing
 from accord.algorithms.pseudo import Config as PseudoConfig
 from accord.algorithms.reward_model import NORMALISED, Beside, Normaliser, correct, normaliser, nothing, steps
-from accord.algorithms.scales import FORMS, Columns, Scales
+from accord.algorithms.scales import FORMS, Columns, Scales, Trunk, looked
 from accord.batches import Segment, pack
 from accord.config import Settings, SettingsError
 from accord.judged import Judged
 from accord.run import OptimiserConfig, Run, ranks
-
-
-class Odin(Settings):
-    """A head of its own for length (Chen et al. 2024, eq. 4 and 5)."""
-
-    correlation: float = Field(default=0.0, ge=0)
-    """Weight of |correlation of the quality with length| less that of the length head; 0 for no length head. The
-    paper takes 1."""
-    orthogonality: float = Field(default=1.0, ge=0)
-    """Weight of the absolute product of both heads' weights."""
 
 
 class Config(Settings):
@@ -99,14 +90,6 @@ class Config(Settings):
     """How the parameters move."""
 
 
-class Trunk(Protocol):
-    """A scorer in its two parts, an nn.Module: what was read of each row, and the score that its own head reads off."""
-
-    def states(self, segment: Segment) -> Tensor: ...
-
-    def read(self, states: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class Heads:
     """What was learnt beside the scorer itself."""
@@ -139,7 +122,10 @@ def train(
         dealt = torch.cat([groups[g] for g in run.deal(len(groups), config.batch).tolist()])
         chosen, times = torch.unique(dealt, return_counts=True)  # one round may end and the next begin with a prompt
         batch = replace(judged.of(chosen), weight=judged.weight[chosen] * times)
-        push = away_from_length(config, scorer, columns, batch) if columns.length is not None else None
+        push = None
+        if columns.length is not None:
+            now, by_length = scores_of(scorer, columns, batch.segment, config.micro_tokens)
+            push = away_from_length(config.odin, now[:, 0], by_length, batch.segment.mask.sum(1))
         parts = list(run.parts(batch, config.micro_tokens))
         count = run.total(sum((counts * batch.weight[part].sum() for part, counts in parts), torch.zeros(())))
         each, tokens = torch.zeros(len(batch), device=run.device), 0
@@ -207,44 +193,10 @@ def heads_for(config: Config, scorer: Trunk, judged: Judged, held: Judged | None
 # --- inside the loop -------------------------------------------------------------------------------------------
 
 
-def looked(scorer: Trunk, columns: Columns, segment: Segment) -> tuple[Tensor, Tensor]:
-    """([B, C] scores by criterion, [B] what length adds to the main one); the trunk reads each row once."""
-    states = scorer.states(segment)
-    found: tuple[Tensor, Tensor] = columns(states, scorer.read(states))
-    return found
-
-
-def added(scores: Tensor, longer: Tensor) -> Tensor:
-    """[B, C] scores with what length adds to the main one: what the judgements are explained by."""
-    return torch.cat([scores[:, :1] + longer[:, None], scores[:, 1:]], 1)
-
-
 def said_of(scores: Tensor, scales: Scales, judged: Judged) -> tuple[Tensor, Tensor]:
     """[J, K] scores of each judgement's answers in its criterion, and which places are filled."""
     row, _ = judged.table()
     return scores[row.clamp_min(0), scales.column[judged.kind][:, None]], row >= 0
-
-
-def away_from_length(config: Config, scorer: Trunk, columns: Columns, batch: Judged) -> Tensor:
-    """[2, B] slope of ODIN's |corr(quality, length)| - corr(length head, length) in both scores of each row.
-
-    A correlation is of a whole batch, so its slope is found first, on scores without gradient, and then handed to
-    whatever micro-batch a row is in.
-    """
-    scores, longer = scores_of(scorer, columns, batch.segment, config.micro_tokens)
-    size = batch.segment.mask.sum(1).to(scores.dtype)
-    both = torch.stack([scores[:, 0], longer]).requires_grad_()
-    with torch.enable_grad():
-        apart = correlation(both[0], size).abs() - correlation(both[1], size)
-        (slope,) = torch.autograd.grad(config.odin.correlation * apart, both)
-    return slope
-
-
-def crossing(scorer: Trunk, columns: Columns) -> Tensor:
-    """|w_quality . w_length|: the scorer's own head is linear, so it reads its product off the other's weights."""
-    assert columns.length is not None
-    weight = columns.length.weight
-    return (scorer.read(weight) - scorer.read(torch.zeros_like(weight))).abs().sum()
 
 
 def by_kind(each: Tensor, judged: Judged) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from accord.algorithms.judgements import (
     rao_kupper,
     rising,
 )
+from accord.batches import Segment
 from accord.config import SettingsError
 from accord.judged import Judged, Kind
 from accord.run import seed_of
@@ -57,6 +58,21 @@ class Columns(nn.Module):
         plain = states.to(main.dtype)
         columns = [main, *(head(plain)[:, 0] for head in self.others)]
         return torch.stack(columns, 1), torch.zeros_like(main) if self.length is None else self.length(plain)[:, 0]
+
+
+class Trunk(Protocol):
+    """A scorer in its two parts, an nn.Module: what was read of each row, and the score that its own head reads off."""
+
+    def states(self, segment: Segment) -> Tensor: ...
+
+    def read(self, states: Tensor) -> Tensor: ...
+
+
+def looked(scorer: Trunk, columns: Columns, segment: Segment) -> tuple[Tensor, Tensor]:
+    """([B, C] scores by criterion, [B] what length adds to the main one); the trunk reads each row once."""
+    states = scorer.states(segment)
+    found: tuple[Tensor, Tensor] = columns(states, scorer.read(states))
+    return found
 
 
 class Scale(nn.Module):
