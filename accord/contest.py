@@ -61,7 +61,7 @@ ONLINE: dict[str, Any] = {
     "online_dpo": {"iterations": 25, "updates": 8, "pairs": "all", "labels": "soft", "objective": {"beta": 0.2}}
 }
 """Online DPO, tuned on seed 0 (docs/methods.md)."""
-ENTRANTS: Mapping[str, Entrant] = {
+CLAIMED: Mapping[str, Entrant] = {
     **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
     "online_dpo": Entrant("online_dpo", ONLINE),
     BEST: Entrant(""),
@@ -70,7 +70,13 @@ ENTRANTS: Mapping[str, Entrant] = {
     "ppo-gate": Entrant("ppo", GATE, guarded=True),
     "ppo-lagrangian": Entrant("ppo", PRICE, guarded=True),
 }
-"""By name, as on the command line and in the table; the version is called `round1-NAME`."""
+"""Those who take part when nobody is named."""
+ENTRANTS: Mapping[str, Entrant] = {
+    **CLAIMED,
+    **{name: Entrant(name) for name, one in methods.METHODS.items() if one.section in ("grpo", "dpo")},
+}
+"""By name, as on the command line and in the table; the version is called `round1-NAME`. The relatives of GRPO and DPO
+have the settings of these, but for what makes them relatives; nobody has tuned them."""
 SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "collect": {"prompts": 2000},
@@ -91,7 +97,7 @@ def prove_methods(
     folder: Path,
     say: Said,
     changes: Mapping[str, Any] | None = None,
-    entrants: Sequence[str] = tuple(ENTRANTS),
+    entrants: Sequence[str] = tuple(CLAIMED),
     first: int = 1,
 ) -> int:
     """The contest over `seeds` seeds from `first` on. Returns 0 when each method surely beats fine-tuning, else 1.

@@ -75,7 +75,8 @@ def prove(
         source: For `transfer`: file with preferences of the old domain, not the lab's. For `real`: folder of the files.
         target: For `transfer`: file with preferences of the new domain.
         first: The first seed. Not for `lab`, `overoptimisation`, `transfer` and `real`.
-        entrants: For `methods` and `real`: those that take part (rows), with commas between them; without it all.
+        entrants: For `methods` and `real`: those that take part (rows), with commas between them. Without it all,
+            but of GRPO's and DPO's relatives only `rloo`.
     """
     from accord.proofs.named import prove as run
 

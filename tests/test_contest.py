@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from accord.config import SettingsError
 from accord.contest import BEST, DRAWN, Entrant, best_of, prove_methods, together
 from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
+from accord.methods import METHODS
 from accord.project import Project
 from accord.recipe import recipe
 from accord.whole import written
@@ -63,7 +65,7 @@ def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     for one in (sft, kto, grpo, online_dpo, reward_model):
         monkeypatch.setattr(one, "train", never)
     # More entrants go on from the same start, one that is there is neither made nor judged again, and its row stays.
-    assert prove_methods(1, tmp_path, said.append, SMALL, ("kto", "ppo-texts")) == 1
+    assert prove_methods(1, tmp_path, said.append, SMALL, ("kto", "ppo-texts", "simpo")) == 1
     more = {one["method"]: one for one in json.loads((tmp_path / "methods.json").read_text())}
     assert [repr(more[one["method"]]) for one in rows] == [repr(one) for one in rows]
     kept = project.version("round1-ppo-texts")
@@ -71,8 +73,28 @@ def test_a_small_contest_is_run_from_one_start_and_not_run_again(
     assert kept.config["ptx"]["weight"] == 1.0  # type: ignore[index,call-overload]
     assert kept.parent == made["sft"].id
     assert "weight" not in str(made["round1-kto"].config.get("ptx"))
+    related = project.version("round1-simpo")
+    assert related is not None
+    assert related.config["loss"] == "simpo"
     monkeypatch.setattr(contest, "stood_on", never)
     assert prove_methods(1, tmp_path, said.append, SMALL, ("ppo-texts",)) == 1
+
+
+def test_every_method_that_makes_a_policy_better_can_take_part_and_the_tuned_ones_do_unasked() -> None:
+    able = {
+        name for name, one in METHODS.items() if one.section in ("ppo", "grpo", "dpo", "kto", "best_of_n", "online_dpo")
+    }
+    assert able <= set(contest.ENTRANTS)
+    assert set(contest.ENTRANTS) - set(contest.CLAIMED) == able - {
+        "ppo",
+        "grpo",
+        "rloo",
+        "dpo",
+        "kto",
+        "best_of_n",
+        "online_dpo",
+    }
+    assert signature(prove_methods).parameters["entrants"].default == tuple(contest.CLAIMED)
 
 
 def test_one_that_nobody_knows_is_named_before_anything_is_made(tmp_path: Path) -> None:
