@@ -23,6 +23,7 @@ from accord.evaluate.rates import share
 from accord.evaluate.report import change as signed
 from accord.evaluate.report import percent, shown
 from accord.evaluate.story import Figure
+from accord.evaluate.winrate import WinRate
 from accord.judge import Pairs, answers
 from accord.loop import Round
 from accord.project import Project
@@ -166,6 +167,17 @@ def moved(table: Ledger, k: int) -> Moved:
     if line is None or line.before is None or line.change is None:
         raise ValueError(f"the ledger has no pass@{k} before and after; it has {[one.name for one in table.lines]}")
     return Moved(line.verdict, line.before, line.after, line.change)
+
+
+def paired(rate: WinRate, table: Ledger) -> WinRate:
+    """The win rate with the interval of the change of pass@1, so that both say the same.
+
+    Of answers that pass or do not, the win rate is 1/2 + change / 2 for each prompt, ties half. Its own interval knows
+    only each prompt's win or loss, and is wider than what is known of the same figure.
+    """
+    found = moved(table, 1).change
+    low, high = (min(1.0, max(0.0, (1 + end) / 2)) for end in (found.low, found.high))
+    return rate.model_copy(update={"rate": Interval(rate.rate.estimate, low, high, found.level, found.n)})
 
 
 def findings(table: Ledger, before: str, after: str, of: int) -> list[Finding]:

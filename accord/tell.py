@@ -101,6 +101,7 @@ def judge(project: Project, before: Version, rounds: Sequence[Round], seconds: f
     table = compare(old, new, gold, spread, read_by(project))
     further += consequences(table, before.name, after.name)
     seen = checked.told(project, rules, before, rounds, (old, new), score, table)
+    rate = checked.paired(rate, seen.table) if rules else rate
     logs = {name: tuple(read_log(project.folder / "runs" / name / "log.jsonl")) for name in _runs(project)}
     figures = Figures(
         vocabulary=len(project.tokenizer()),

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accord.checked import Rules, findings, lines, pass_at, rules, tries, verdict
+from accord.checked import Rules, findings, lines, moved, paired, pass_at, rules, tries, verdict
 from accord.config import SettingsError
 from accord.earned import must, unseen
+from accord.evaluate.diagnosis import Figures, diagnose
 from accord.evaluate.ledger import Ledger, entry, ledger
+from accord.evaluate.winrate import win_rate
 from accord.project import Project
 from accord.recipe import Recipe, recipe
 from accord.records import Message, Prompt, Sample, Text
@@ -96,6 +98,35 @@ def test_gains_losses_and_a_full_start_are_told_apart() -> None:
     assert told["up"] == [("new", "passing answers", "ok")]
     assert ("new", "passing answers", "fault") in told["down"]
     assert told["full"] == [("new", "passing answers", "watch")]
+
+
+def test_the_win_rate_and_the_passes_say_the_same() -> None:
+    """A gain of a few points, alike on many prompts, is sure by its pairs; 200 wins and losses alone could not tell."""
+    draw = np.random.default_rng(2)
+    chance = np.repeat(draw.random(200) * 0.9, 8)
+    before, after = ((draw.random(1600) < chance + more).astype(float).tolist() for more in (0.0, 0.06))
+    prompts = [f"p{i // 8}" for i in range(1600)]
+    sides = [{p: v[8 * i : 8 * i + 8] for i, p in enumerate(dict.fromkeys(prompts))} for v in (before, after)]
+    counted, told = win_rate(sides[1], sides[0]), table(before, after, 8)
+    rate = paired(counted, told)
+    change = moved(told, 1).change
+    assert counted.rate.low < 0.5 < rate.rate.low
+    assert rate.rate.estimate == counted.rate.estimate == pytest.approx(0.5 + change.estimate / 2)
+    assert (rate.rate.low, rate.rate.high) == pytest.approx((0.5 + change.low / 2, 0.5 + change.high / 2))
+    assert (rate.wins, rate.ties, rate.by_tag) == (counted.wins, counted.ties, counted.by_tag)
+    log = [{"clip_fraction": 0.1, "reward": 0.2}, {"clip_fraction": 0.1, "reward": 0.3}]
+    every = diagnose({"new": log}, Figures(win_rate={"new": rate.rate}))
+    (truth,) = (f for f in every if f.check == "reward against truth")
+    (once,) = (f for f in findings(told, "sft", "new", 8) if f.check == "passing answers")
+    assert (truth.level, once.level) == ("ok", "ok")
+    assert "got better" in truth.text
+
+
+def test_a_win_rate_stays_between_none_and_all() -> None:
+    before, after = [0.0] * 32, [1.0] * 31 + [0.0]
+    sides = [{f"p{i}": [v] for i, v in enumerate(side)} for side in (before, after)]
+    rate = paired(win_rate(sides[1], sides[0]), ledger([entry("pass@1", before, after, None, "higher")]))
+    assert 0.9 < rate.rate.low < rate.rate.estimate < rate.rate.high == 1.0
 
 
 def test_answers_that_became_alike_are_told_where_single_ones_got_better() -> None:
