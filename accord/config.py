@@ -78,7 +78,14 @@ def build(kind: type[S], values: dict[str, Any], where: str = "settings") -> S:
                 known = ", ".join(owner.model_fields) if owner else "none"
                 lines.append(f"  {name}: no such setting; there are: {known}")
             else:
-                lines.append(f"  {name}: {problem['msg']} (got {problem.get('input')!r})")
+                said, given = problem["msg"].removeprefix("Value error, "), problem.get("input")
+                # A rule over a whole section names its numbers itself; the section would hide them.
+                got = (
+                    ""
+                    if isinstance(given, dict | BaseModel) and problem["type"] == "value_error"
+                    else f" (got {given!r})"
+                )
+                lines.append(f"  {name}: {said}{got}" if name else f"  {said}{got}")
         raise SettingsError(f"{where}: {len(lines)} setting(s) cannot be used\n" + "\n".join(lines)) from error
 
 

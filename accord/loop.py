@@ -45,6 +45,8 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
     ranks.alone("the circle")
     for other in project.recipe.beside.values():
         located(other.model.name or "")  # a package that is missing is told now, not after the stages before it
+    if project.recipe.collect.source == "simulated":
+        simulated(project)  # who does not exist is missed now, and not when the first answers are there
     project.prepare()
     judged_by(project)
     before = policy = start(project, say)
@@ -161,10 +163,11 @@ def respond(project: Project, questions: Sequence[Question], say: Said) -> None:
 
 
 def simulated(project: Project) -> list[FeedbackSource]:
-    """The people of the lab. Raises ValueError when the project's data are not the lab's."""
+    """The people of the lab. Raises SettingsError when the project's data are not the lab's."""
     if project.lab is None:
-        raise ValueError(
-            "collect.source=simulated needs the lab's data: only there is a true preference to simulate from"
+        raise SettingsError(
+            "collect.source=simulated needs the lab's data: only there is a true preference to simulate from. With "
+            "data from files set collect.source to people (docs/loop.md), or to none and learn from what is there"
         )
     return list(crowd(project.lab, project.recipe.collect.people, project.recipe.seed))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accord.algorithms.beside import Config as BesideConfig
 from accord.algorithms.best_of_n import Config as BestConfig
@@ -24,10 +24,10 @@ from accord.algorithms.sft import Config as SftConfig
 from accord.config import Settings, SettingsError, build, laid, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
-from accord.rewards.rules import length, safe, written
 from accord.run import OptimiserConfig, RunConfig
-from accord.terms import Cost, Draw, Engine, Judging, Members, Orders, PolicyMethod, Steps
+from accord.terms import Collect, Cost, Draw, Engine, Judging, Members, Orders, PolicyMethod, Steps
 from accord.terms import FileData as FileData
+from accord.terms import Worth as Worth
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
@@ -47,23 +47,6 @@ class LabData(Settings):
     """Prompts, in phrasings never trained on, that everything is judged by."""
 
 
-class Collect(Settings):
-    """Which answers are drawn and what is asked about them."""
-
-    prompts: int = Field(default=1000, ge=1)
-    """Prompts per round."""
-    answers: int = Field(default=4, ge=1)
-    """Answers per prompt."""
-    form: Literal["comparison", "ranking"] = "ranking"
-    """Compare two of them at a time, or rank all."""
-    wanted: int = Field(default=1, ge=1)
-    """How many people answer each question."""
-    source: Literal["simulated", "people", "none"] = "simulated"
-    """Simulated people of the lab; real ones (through the store, docs/loop.md); or nobody: learn from what is there."""
-    people: int = Field(default=20, ge=1)
-    """How many simulated people there are."""
-
-
 class Beside(Settings):
     """A further reward model, trained on the same beliefs and judged beside the one that PPO asks."""
 
@@ -71,67 +54,6 @@ class Beside(Settings):
     """What it starts from; needs a `name`."""
     learning: RewardConfig = RewardConfig()
     """How it learns."""
-
-
-class Worth(Settings):
-    """What answers earn in PPO, GRPO with its kin and best of n: the weights of a sum."""
-
-    learned: float = 1.0
-    """Weight of the reward model's normalised score; with 0 no reward model is needed."""
-    exact: float = 0.0
-    """Weight of the right final answer, 1 or 0, for prompts with a reference answer (`Prompt.checks`)."""
-    loose: bool = True
-    """Take the last number of an answer without the mark ####."""
-    follows: float = 0.0
-    """Weight of the share of checkable instructions that are followed, for prompts that bring such (IFEval)."""
-    length: float = 0.0
-    """Weight of having `least` to `most` words, 1 or 0."""
-    least: int = Field(default=1, ge=0)
-    """Fewest words for `length`."""
-    most: int = Field(default=100, ge=0)
-    """Most words for `length`."""
-    form: float = 0.0
-    """Weight of fitting `pattern` as a whole, 1 or 0."""
-    pattern: str = ".*"
-    """Regular expression for `form`."""
-    script: float = 0.0
-    """Weight of being written in the script of `language`, 1 or 0."""
-    language: str = "en"
-    """Language for `script`, as `en` or `zh`."""
-
-    @field_validator("language")
-    @classmethod
-    def _is_known(cls, language: str) -> str:
-        written(language)
-        return language
-
-    @field_validator("pattern")
-    @classmethod
-    def _is_quick(cls, pattern: str) -> str:
-        return safe(pattern)
-
-    @model_validator(mode="after")
-    def _can_be_had(self) -> Worth:
-        """A rule that no answer can keep is refused here, and not when a policy is to learn by it."""
-        length(self.least, self.most)
-        return self
-
-    @property
-    def rules(self) -> bool:
-        """Whether anything but the reward model counts."""
-        return any((self.exact, self.follows, self.length, self.form, self.script))
-
-    @property
-    def own(self) -> bool:
-        """Whether something counts that only prompts with checks have."""
-        return bool(self.exact or self.follows)
-
-    @model_validator(mode="after")
-    def _worth_something(self) -> Worth:
-        """An answer that can earn nothing teaches nothing."""
-        if not self.learned and not self.rules:
-            raise ValueError("every weight is 0, so no answer is better than another; give one of them a weight")
-        return self
 
 
 class Recipe(Settings):
@@ -258,8 +180,47 @@ class Recipe(Settings):
             raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
         if self.judging.by == "rules" and not (self.judging.must or self.worth.rules):
             raise ValueError("judging.by=rules needs rules: name them in judging.must, or give one a weight in worth")
-        if self.ptx.weight and self.method not in ("ppo", "best_of_n", "online_dpo", *KIN):
+        return self
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Recipe:
+        """What would take long and come to nothing is refused too, and what would never be heard of."""
+        acts, compares = self.method in ("ppo", "best_of_n", "online_dpo", *KIN), self.method in ("online_dpo", *KIN)
+        alone = self.method == "reinforce_pp" or (self.method in KIN and self.grpo.baseline == "global")
+        if compares and not alone and self.rollout_answers < 2:
+            raise ValueError(f"method={self.method} compares answers to one prompt, and rollout_answers=1; take 4")
+        if self.ppo.critic_warmup >= self.ppo.iterations:
+            raise ValueError(
+                f"ppo.critic_warmup={self.ppo.critic_warmup} leaves none of ppo.iterations={self.ppo.iterations} in "
+                "which the policy learns; use less of the former or more of the latter"
+            )
+        for name, kl in (("ppo.kl", self.ppo.kl), ("grpo.kl", self.grpo.kl)):
+            if kl.place == "loss" and kl.estimator == "k1" and kl.coefficient:
+                raise ValueError(
+                    f"{name}: place=loss with estimator=k1 holds nothing, for its gradient is zero on average; take "
+                    "estimator=k2 or k3, or place=reward"
+                )
+            if kl.target is not None and not kl.coefficient:
+                raise ValueError(f"{name}: coefficient=0 cannot grow towards target={kl.target:g}; set a first price")
+        if self.grpo.soft_length is not None and self.grpo.soft_length > self.grpo.hard_length:
+            raise ValueError(
+                f"reward is lost from grpo.soft_length={self.grpo.soft_length} tokens on until all is lost at "
+                f"grpo.hard_length={self.grpo.hard_length}, which comes before it; raise the latter"
+            )
+        if self.collect.source != "none" and (self.draw.top_k == 1 or self.draw.min_p == 1):
+            raise ValueError(
+                f"with draw.top_k={self.draw.top_k} and draw.min_p={self.draw.min_p:g} only the likeliest token is "
+                f"drawn: all {self.collect.answers} answers to a prompt would be the same, and nothing could be asked"
+            )
+        if self.ptx.weight and not acts:
             raise ValueError(f"method={self.method} learns nothing beside, so `ptx` would do nothing; set ptx.weight=0")
+        if self.costs and not acts:
+            raise ValueError(
+                f"method={self.method} is not paid while it learns, so {', '.join(self.costs)} in `costs` would bound "
+                "nothing; take ppo, GRPO or one of its kin, best_of_n or online_dpo"
+            )
+        if self.beside and self.judging.by == "rules" and not self.worth.learned:
+            raise ValueError("rules alone pay and judge, so no reward model is made, and none of `beside` either")
         return self
 
 

@@ -1,11 +1,11 @@
-"""On which terms: what files there are, who draws answers and how, how rewards are one, what may cost, orders."""
+"""On which terms: what files there are, who is asked, who draws answers and how, what these earn and cost, orders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from accord.algorithms.curriculum import Config as CurriculumConfig
@@ -13,6 +13,7 @@ from accord.config import Settings
 from accord.engines.vllm import Vllm
 from accord.protocols import Generator, Sampling
 from accord.rewards.lagrange import Constraint
+from accord.rewards.rules import length, safe, written
 from accord.rewards.steps import Join
 from accord.worlds.text.generate import Sampler
 
@@ -23,6 +24,38 @@ PolicyMethod = Literal[
 """Methods that make a policy better than fine-tuning did; `accord methods` tells them apart."""
 RuleName = Literal["exact", "follows", "length", "form", "script"]
 """Rules that `worth` can give a weight, and that answers can be judged by."""
+
+
+class Collect(Settings):
+    """Which answers are drawn and what is asked about them."""
+
+    prompts: int = Field(default=1000, ge=1)
+    """Prompts per round."""
+    answers: int = Field(default=4, ge=1)
+    """Answers per prompt; at least 2 where something is to be asked about them."""
+    form: Literal["comparison", "ranking"] = "ranking"
+    """Compare two of them at a time, or rank all."""
+    wanted: int = Field(default=1, ge=1)
+    """How many people answer each question."""
+    source: Literal["simulated", "people", "none"] = "simulated"
+    """Simulated people of the lab; real ones (through the store, docs/loop.md); or nobody: learn from what is there."""
+    people: int = Field(default=20, ge=1)
+    """How many simulated people there are."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Collect:
+        """A question is about two answers at least, and each of those who answer it is another one."""
+        if self.source != "none" and self.answers < 2:
+            raise ValueError(
+                f"answers={self.answers} to a prompt leave nothing to compare; take 2 or more, or source=none to learn "
+                "from what is there"
+            )
+        if self.source == "simulated" and self.wanted > self.people:
+            raise ValueError(
+                f"wanted={self.wanted} people are to answer each question, and there are people={self.people}; "
+                "fewer of the former, or more of the latter"
+            )
+        return self
 
 
 class Draw(Settings):
@@ -119,6 +152,67 @@ class Steps(Settings):
     """What the chances of all steps to be right are together, for a process reward model of steps."""
     price: float = Field(default=1.0, ge=0)
     """What each marked span costs, for a process reward model of tokens."""
+
+
+class Worth(Settings):
+    """What answers earn in PPO, GRPO with its kin and best of n: the weights of a sum."""
+
+    learned: float = 1.0
+    """Weight of the reward model's normalised score; with 0 no reward model is needed."""
+    exact: float = 0.0
+    """Weight of the right final answer, 1 or 0, for prompts with a reference answer (`Prompt.checks`)."""
+    loose: bool = True
+    """Take the last number of an answer without the mark ####."""
+    follows: float = 0.0
+    """Weight of the share of checkable instructions that are followed, for prompts that bring such (IFEval)."""
+    length: float = 0.0
+    """Weight of having `least` to `most` words, 1 or 0."""
+    least: int = Field(default=1, ge=0)
+    """Fewest words for `length`."""
+    most: int = Field(default=100, ge=0)
+    """Most words for `length`."""
+    form: float = 0.0
+    """Weight of fitting `pattern` as a whole, 1 or 0."""
+    pattern: str = ".*"
+    """Regular expression for `form`."""
+    script: float = 0.0
+    """Weight of being written in the script of `language`, 1 or 0."""
+    language: str = "en"
+    """Language for `script`, as `en` or `zh`."""
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, language: str) -> str:
+        written(language)
+        return language
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_quick(cls, pattern: str) -> str:
+        return safe(pattern)
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Worth:
+        """A rule that no answer can keep is refused here, and not when a policy is to learn by it."""
+        length(self.least, self.most)
+        return self
+
+    @property
+    def rules(self) -> bool:
+        """Whether anything but the reward model counts."""
+        return any((self.exact, self.follows, self.length, self.form, self.script))
+
+    @property
+    def own(self) -> bool:
+        """Whether something counts that only prompts with checks have."""
+        return bool(self.exact or self.follows)
+
+    @model_validator(mode="after")
+    def _worth_something(self) -> Worth:
+        """An answer that can earn nothing teaches nothing."""
+        if not self.learned and not self.rules:
+            raise ValueError("every weight is 0, so no answer is better than another; give one of them a weight")
+        return self
 
 
 class Judging(Settings):

@@ -26,6 +26,48 @@ def test_what_would_fail_in_a_late_stage_is_refused_at_once(changes: dict[str, A
         recipe(None, changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"collect": {"answers": 1}}, "answers=1 to a prompt leave nothing to compare; take 2 or more, or source=none"),
+        ({"collect": {"wanted": 5, "people": 4}}, "wanted=5 .* people=4"),
+        ({"draw": {"top_k": 1}}, "draw.top_k=1 .* all 4 answers to a prompt would be the same"),
+        ({"draw": {"min_p": 1.0}}, "draw.min_p=1 only the likeliest"),
+        ({"method": "rloo", "rollout_answers": 1}, "method=rloo compares answers .* rollout_answers=1; take 4"),
+        ({"method": "online_dpo", "rollout_answers": 1}, "method=online_dpo compares"),
+        ({"grpo": {"soft_length": 65}}, "soft_length=65 .* grpo.hard_length=64, which comes before"),
+        ({"ppo": {"critic_warmup": 15}}, "critic_warmup=15 leaves none of ppo.iterations=15"),
+        ({"ppo": {"kl": {"place": "loss"}}}, "ppo.kl: place=loss with estimator=k1 holds nothing"),
+        ({"grpo": {"kl": {"coefficient": 0, "target": 2}}}, "grpo.kl: coefficient=0 cannot grow towards target=2"),
+        ({"method": "dpo", "costs": {"safer": {}}}, "method=dpo is not paid .* safer in `costs` would bound nothing"),
+        ({"judging": {"by": "rules"}, "worth": {"learned": 0, "length": 1}, "beside": {"b": {"model": {"name": "b"}}}},
+         "none of `beside`"),
+    ],
+)  # fmt: skip
+def test_what_would_come_to_nothing_is_refused_at_once(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=named) as found:
+        recipe(None, changes)
+    assert len(str(found.value)) < 400, "the numbers are not buried under all other settings"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"collect": {"answers": 1, "source": "none"}, "draw": {"top_k": 1}},
+        {"collect": {"wanted": 30, "source": "people"}},
+        {"method": "reinforce_pp", "rollout_answers": 1},
+        {"method": "grpo", "grpo": {"baseline": "global"}, "rollout_answers": 1},
+        {"method": "ppo", "rollout_answers": 1},
+        {"method": "best_of_n", "rollout_answers": 1},
+        {"grpo": {"soft_length": 64}},
+        {"ppo": {"kl": {"place": "loss", "coefficient": 0}}},
+        {"method": "rloo", "costs": {"safer": {}}},
+    ],
+)
+def test_what_only_looks_like_it_is_not(changes: dict[str, Any]) -> None:
+    assert recipe(None, changes) != recipe(None)
+
+
 def test_no_text_is_read_beyond_the_context_of_a_new_model() -> None:
     assert recipe(None).reading.limit == recipe(None).model.context < recipe(None).encode.limit
     assert recipe(None, {"encode": {"limit": 90}}).reading.limit == 90

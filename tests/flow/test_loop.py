@@ -111,6 +111,16 @@ def test_it_waits_for_people_and_goes_on_when_they_have_answered(
     assert weights(quick_folder / "p") == weights(calm)
 
 
+def test_people_who_do_not_exist_are_missed_before_any_work(
+    quick_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, project = quick_folder / "files.yaml", quick_folder / "p"
+    file.write_text("data: {kind: files}\n")
+    assert main(["loop", str(file), "--project", str(project)]) == 2
+    assert "collect.source=simulated needs the lab's data" in capsys.readouterr().err
+    assert not (project / "runs").exists()
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_killed_stage_ends_bit_identical(name: str, calm: Path, quick_folder: Path) -> None:
     smooth, rough = quick_folder / "smooth", quick_folder / "rough"

@@ -149,7 +149,7 @@ def test_a_language_is_a_code_that_is_known():
     for wrong in ("xx", "chinese", ""):
         with pytest.raises(ValueError, match=f"language='{wrong}' is no code that is known; there are: af, ar"):
             rules.written(wrong)
-    with pytest.raises(SettingsError, match=r"worth\.language: Value error, language='chinese' is no code"):
+    with pytest.raises(SettingsError, match=r"worth\.language: language='chinese' is no code"):
         build(Recipe, {"worth": {"language": "chinese"}})
 
 
