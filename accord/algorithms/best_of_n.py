@@ -177,7 +177,7 @@ def train(
         earned = fresh.reward.sum(1)
         if len(fresh):
             chosen.add(fresh, earned, step)
-        figures = {"found": float(len(fresh)), "best_reward": float(earned.mean()) if len(fresh) else 0.0}
+        figures = {"found": float(len(fresh))} | ({"best_reward": float(earned.mean())} if len(fresh) else {})
         if chosen.kept is not None:
             figures |= {"chosen": float(len(chosen.kept)), "chosen_reward": float(chosen.earned.mean())}
             with run.time("update"):

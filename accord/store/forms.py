@@ -107,6 +107,8 @@ def records_of(row: Mapping[str, Any], form: RowForm, origin: Origin, voters: Ma
     if form == "accord":
         return [_accord(row)]
     row = {name: value for name, value in row.items() if value is not None}  # many writers put a null for what is not
+    if isinstance(row.get("rating"), float):
+        _number(row, "rating")  # also where it is no more than a note on an answer to imitate
     match form:
         case "preference":
             return _preference(row, origin)

@@ -130,5 +130,5 @@ def test_nothing_is_learned_from_answers_that_earned_too_little(new_run):
     config = best_of_n.Config(iterations=2, least=99.0, optimiser=OptimiserConfig())
     with pytest.warns(UserWarning, match="in 2 rounds no answer earned best_of_n.least=99.0"):
         figures = best_of_n.train(config, policy, world, world.reward, new_run())
-    assert figures["found"] == 0
+    assert figures == {"found": 0.0}, "a best of nothing earns nothing, and not 0"
     assert torch.equal(policy.actor[0].weight, before)

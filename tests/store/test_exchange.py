@@ -117,6 +117,8 @@ def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path
         ({**good, "score_chosen": float("nan"), "score_rejected": 1}, "finite number"),
         ({**good, "score_chosen": 1, "score_rejected": 2}, "lower than score_rejected"),
         ({"prompt": "q", "completion": "a", "label": "yes"}, "true or false"),
+        ({"prompt": "q", "completion": "a", "rating": float("nan")}, "rating should be a finite number, not 'nan'"),
+        ({"prompt": "q", "response": "a", "rating": float("-inf")}, "rating should be a finite number, not '-inf'"),
         ({"nothing": 1}, "no known form"),
         ({"kind": "prompt", "id": "p", "content": 1}, "content"),
         ({"kind": "preference", "id": "p", "prompt": "p", "chosen": "a", "rejected": "a"}, "preferred to itself"),
