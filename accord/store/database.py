@@ -9,16 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError
 
 from accord.store import migrations, schema
-from accord.store.errors import OF_THE_DATABASE, StoreError, closed
+from accord.store.errors import OF_THE_DATABASE, StoreError, busy, closed
 from accord.store.group_commit import Turns
 from accord.store.prepared import bare
 
 _PATIENCE = 60.0
+_WAITING = f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}"
 
 
 class Database:
@@ -118,6 +119,8 @@ class Database:
         """Make the tables where there are none. Several processes may open a new store at once."""
         if self.sqlite:
             _patiently(self._keep_a_log)
+            if self._stands():
+                return
         with self.writing() as connection:
             if not self.sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8272341)")
@@ -128,6 +131,30 @@ class Database:
                 connection.execute(insert(schema.meta), rows)
             else:
                 migrations.climb(connection, int(found))
+
+    def _stands(self) -> bool:
+        """Whether a file has today's tables. Who only opens it does not wait for who writes into it at the moment.
+
+        Raises what SQLite says of a file that may not be written.
+        """
+        with self.reading() as connection:
+            if not set(schema.metadata.tables) <= set(inspect(connection).get_table_names()):
+                return False
+            if connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == "schema")) != schema.SCHEMA:
+                return False
+        raw = self.engine.raw_connection()
+        cursor = raw.cursor()
+        try:
+            cursor.execute("PRAGMA busy_timeout = 0")
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        except OF_THE_DATABASE as error:
+            if not busy(error):
+                raise
+        finally:
+            cursor.execute(_WAITING)
+            raw.close()
+        return True
 
     def _keep_a_log(self) -> None:
         """Write-ahead log: readers do not wait for the writer. It is a property of the file."""
@@ -142,7 +169,7 @@ def _settle(raw: Any, _: object) -> None:
     """Every connection: no hidden transactions, wait for others, and acknowledged means on disk."""
     raw.isolation_level = None
     cursor = raw.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+    cursor.execute(_WAITING)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

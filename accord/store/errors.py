@@ -64,6 +64,11 @@ def closed(error: BaseException) -> bool:
     return _named(error, "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
+def busy(error: BaseException) -> bool:
+    """Whether somebody else was writing into SQLite's file for longer than was waited."""
+    return _named(error, "SQLITE_BUSY")
+
+
 def trouble(error: BaseException) -> str:
     """What a data base met, in a sentence with the way out; of several errors in a row, the first is the cause."""
     first: BaseException = error
@@ -71,6 +76,8 @@ def trouble(error: BaseException) -> str:
         first = first.__context__
     why = str(getattr(first, "orig", None) or first).splitlines()[0][:200]
     way = "free some space" if is_full(first) else "look at the file or the server"
+    if busy(first):
+        way = "another command has been writing into it for a minute, a long import perhaps; wait until that has ended"
     if _named(first, "SQLITE_IOERR_WRITE"):
         way = "look whether a quota or a limit of files' sizes (ulimit -f) is used up, or the disk fails,"
     if _named(first, "SQLITE_CORRUPT"):
