@@ -45,8 +45,7 @@ def loop(project: Project, say: Said = lambda _: None) -> tuple[Version, list[Ro
     ranks.alone("the circle")
     for other in project.recipe.beside.values():
         located(other.model.name or "")  # a package that is missing is told now, not after the stages before it
-    if project.recipe.collect.source == "simulated":
-        simulated(project)  # who does not exist is missed now, and not when the first answers are there
+    askable(project)
     project.prepare()
     judged_by(project)
     before = policy = start(project, say)
@@ -85,6 +84,18 @@ def judged_by(project: Project) -> list[Prompt]:
             "both are needed: give more preferences (data.preferences) or another data.test_share" + heard
         )
     return judged
+
+
+def askable(project: Project) -> None:
+    """Raises SettingsError where nothing could be asked about the answers of a round, or nobody is there to say it."""
+    collect, draw = project.recipe.collect, project.recipe.draw
+    if collect.source != "none" and (draw.top_k == 1 or draw.min_p == 1):
+        raise SettingsError(
+            f"with draw.top_k={draw.top_k} and draw.min_p={draw.min_p:g} only the likeliest token is drawn: all "
+            f"{collect.answers} answers to a prompt would be the same, and nothing could be asked about them"
+        )
+    if collect.source == "simulated":
+        simulated(project)
 
 
 def learn_worth(

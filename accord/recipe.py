@@ -207,11 +207,6 @@ class Recipe(Settings):
                 f"reward is lost from grpo.soft_length={self.grpo.soft_length} tokens on until all is lost at "
                 f"grpo.hard_length={self.grpo.hard_length}, which comes before it; raise the latter"
             )
-        if self.collect.source != "none" and (self.draw.top_k == 1 or self.draw.min_p == 1):
-            raise ValueError(
-                f"with draw.top_k={self.draw.top_k} and draw.min_p={self.draw.min_p:g} only the likeliest token is "
-                f"drawn: all {self.collect.answers} answers to a prompt would be the same, and nothing could be asked"
-            )
         if self.ptx.weight and not acts:
             raise ValueError(f"method={self.method} learns nothing beside, so `ptx` would do nothing; set ptx.weight=0")
         if self.costs and not acts:

@@ -31,8 +31,6 @@ def test_what_would_fail_in_a_late_stage_is_refused_at_once(changes: dict[str, A
     [
         ({"collect": {"answers": 1}}, "answers=1 to a prompt leave nothing to compare; take 2 or more, or source=none"),
         ({"collect": {"wanted": 5, "people": 4}}, "wanted=5 .* people=4"),
-        ({"draw": {"top_k": 1}}, "draw.top_k=1 .* all 4 answers to a prompt would be the same"),
-        ({"draw": {"min_p": 1.0}}, "draw.min_p=1 only the likeliest"),
         ({"method": "rloo", "rollout_answers": 1}, "method=rloo compares answers .* rollout_answers=1; take 4"),
         ({"method": "online_dpo", "rollout_answers": 1}, "method=online_dpo compares"),
         ({"grpo": {"soft_length": 65}}, "soft_length=65 .* grpo.hard_length=64, which comes before"),
@@ -53,7 +51,7 @@ def test_what_would_come_to_nothing_is_refused_at_once(changes: dict[str, Any], 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"collect": {"answers": 1, "source": "none"}, "draw": {"top_k": 1}},
+        {"collect": {"answers": 1, "source": "none"}},
         {"collect": {"wanted": 30, "source": "people"}},
         {"method": "reinforce_pp", "rollout_answers": 1},
         {"method": "grpo", "grpo": {"baseline": "global"}, "rollout_answers": 1},

@@ -111,13 +111,21 @@ def test_it_waits_for_people_and_goes_on_when_they_have_answered(
     assert weights(quick_folder / "p") == weights(calm)
 
 
-def test_people_who_do_not_exist_are_missed_before_any_work(
-    quick_folder: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("data: {kind: files}", "collect.source=simulated needs the lab's data"),
+        ("draw: {top_k: 1}", "draw.top_k=1 and draw.min_p=0 only the likeliest token is drawn: all 4 answers"),
+        ("draw: {min_p: 1}", "draw.min_p=1 only the likeliest token is drawn"),
+    ],
+)
+def test_what_nobody_could_be_asked_is_missed_before_any_work(
+    given: str, told: str, quick_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, project = quick_folder / "files.yaml", quick_folder / "p"
-    file.write_text("data: {kind: files}\n")
+    file, project = quick_folder / "some.yaml", quick_folder / "p"
+    file.write_text(given)
     assert main(["loop", str(file), "--project", str(project)]) == 2
-    assert "collect.source=simulated needs the lab's data" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
     assert not (project / "runs").exists()
 
 
