@@ -72,7 +72,7 @@ class ModelSettings(Settings):
     """Which attention transformers starts with; `auto` for the best that the family has."""
     compile: bool = False
     """Let torch compile the layers at their first use, for rows of any length: that costs ten seconds and more, and
-    gains a tenth of the time after it (docs/pass.md). Needs a compiler of C++."""
+    gains a few hundredths of the time after it (docs/pass.md). Needs a compiler of C++."""
 
 
 def located(name: str) -> str:
