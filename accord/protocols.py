@@ -56,7 +56,10 @@ class World(Protocol):
 
 
 class Reward(Protocol):
-    """What actions are worth: [B, T], zero but at the last step when only the outcome counts."""
+    """What actions are worth: [B, T], zero but at the last step when only the outcome counts.
+
+    The rollout may lie in main memory (GRPO, best of n) or on the learner's device (PPO), and so may the answer.
+    """
 
     def __call__(self, rollout: Rollout) -> Tensor: ...
 

@@ -51,4 +51,4 @@ class Coming:
         if self._event is not None:
             self._event.synchronize()
             self._event = None
-        return self._tensor
+        return self._tensor.cpu()

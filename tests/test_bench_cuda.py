@@ -100,11 +100,21 @@ def test_without_the_peer_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, t
         cuda.main(["--tiny", "--beside", "sft"])
 
 
-def test_a_row_beside_the_peer_can_be_tried_without_a_card(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "tokens"), [("generate", 4 * 16), ("grpo", None)])
+def test_a_row_beside_the_peer_can_be_tried_without_a_card(
+    kind: str, tokens: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not cuda.PEER.is_file():
         pytest.skip("no peer here: `make bench` makes its environment, and the row needs both sides")
-    (row,) = cuda.beside("tiny", True, ("generate",), 1, str(cuda.PEER))
-    assert row["tokens"] == 4 * 16
+    seen: list[dict[str, list[dict[str, Any]]]] = []
+    same = compare.same
+    monkeypatch.setattr(
+        compare, "same", lambda work, sides, first=False: seen.append(sides) or same(work, sides, first)
+    )
+    (row,) = cuda.beside("tiny", True, (kind,), 1, str(cuda.PEER))
+    assert row["tokens"] == (tokens or row["tokens"]) > 0
     assert row["accord"] > 0
     assert row["peer"] > 0
     assert json.dumps(row)
+    for side in ("accord", "peer"):
+        assert kind == "generate" or all(norm > 0 for norm in seen[0][side][0]["norms"]), "a gradient was compared"

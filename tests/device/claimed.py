@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -189,12 +190,12 @@ def _done(on: Device, func: Any, args: Any, kwargs: Any) -> Any:
     """One operation: the device it belongs to, what is refused, what is waited for, and its result."""
     name = func._schema.name.removeprefix("aten::")
     base = name.removesuffix("_")
-    given = [t for t in tree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    given = tensors((args, kwargs))
     mine = [t for t in given if isinstance(t, Claimed)]
     if not mine:
         found = func(*args, **kwargs)
         return Claimed(found) if on.lent and not given and isinstance(found, Tensor) else found
-    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+    if composite(func):
         before, on.lent = on.lent, True  # without autograd torch hands composite operations on as they are
         try:
             with on:
@@ -205,11 +206,37 @@ def _done(on: Device, func: Any, args: Any, kwargs: Any) -> Any:
     if base != "copy":
         _refuse(name, base, given, mine, args)
     _waited(on, base, given, mine, args)
-    plain_args, plain_named = tree.tree_map_only(Claimed, lambda t: t.held, (args, kwargs))
+    plain_args, plain_named = held((args, kwargs))
     if on.recording is not None:
         return _recorded(on, func, args, plain_args, plain_named)
     found = func(*plain_args, **plain_named)
     return args[0] if base == "copy" else _wrapped(args, kwargs, found)
+
+
+def tensors(given: Any) -> list[Tensor]:
+    """All tensors in tuples, lists and dicts; torch's own walk takes a third of the time of all that is claimed."""
+    if isinstance(given, Tensor):
+        return [given]
+    if isinstance(given, dict):
+        given = given.values()
+    elif not isinstance(given, tuple | list):
+        return []
+    return [t for part in given for t in tensors(part)]
+
+
+def held(given: Any) -> Any:
+    """The same with the tensors of the CPU that claimed ones hold."""
+    if isinstance(given, Claimed):
+        return given.held
+    if isinstance(given, dict):
+        return {name: held(part) for name, part in given.items()}
+    return type(given)(map(held, given)) if type(given) in (tuple, list) else given
+
+
+@cache
+def composite(func: Any) -> bool:
+    """Whether an operation is made of others."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
 def _refuse(name: str, base: str, given: list[Tensor], mine: list[Claimed], args: Any) -> None:
@@ -259,14 +286,14 @@ def _send(on: Device, late: bool = False) -> None:
 
 def _wrapped(args: Any, kwargs: Any, found: Any) -> Any:
     """The result as claimed tensors; what was changed in place is the very tensor that was given."""
-    own = {id(t.held): t for t in tree.tree_leaves((args, kwargs)) if isinstance(t, Claimed)}
+    own = {id(t.held): t for t in tensors((args, kwargs)) if isinstance(t, Claimed)}
 
     def one(t: Any) -> Any:
         if not isinstance(t, Tensor) or isinstance(t, Claimed):
             return t
         return own.get(id(t)) if id(t) in own else Claimed(t)
 
-    return tree.tree_map(one, found)
+    return one(found) if isinstance(found, Tensor) else tree.tree_map(one, found)
 
 
 def _recorded(on: Device, func: Any, args: Any, run_args: Any, run_kwargs: Any) -> Any:
@@ -309,11 +336,12 @@ class Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = dict(kwargs or {})
         name = getattr(func, "__name__", "")
-        mine = any(isinstance(t, Claimed) for t in tree.tree_leaves((args, named)))
+        mine = any(isinstance(t, Claimed) for t in tensors((args, named)))
         before, self.on.lent = self.on.lent, mine
         try:
-            if name == "new_tensor" and mine:
-                _send(self.on)
+            if name == "new_tensor" and mine and named.get("device") is None:
+                self.on.lent = False
+                return self._there(torch.tensor(*args[1:], **{"dtype": args[0].dtype, **named}), "tensor")
             if name == "pin_memory" and isinstance(args[0], Tensor):
                 return args[0].clone()
             if name in ("to", "cpu", "cuda") and args and isinstance(args[0], Tensor):

@@ -10,6 +10,7 @@ import torch
 from torch.nn.utils import clip_grad
 from torch.utils._python_dispatch import _disable_current_modes
 
+from accord.run import ranks
 from tests.device.claimed import CUDA, Calls, Claimed, Device
 
 
@@ -86,13 +87,16 @@ def claimed() -> Iterator[Device]:
         there = isinstance(tensors[0][0], Claimed)
         return {(CUDA if there else kind[0], kind[1]): part for kind, part in grouped(tensors, **named).items()}
 
+    rate = ranks.machine_rate
     try:
         for name, double in doubles.items():
             setattr(torch.cuda, name, double)
+        ranks.machine_rate = lambda *_: 1e12  # products as large as are measured on a GPU take a CPU half a minute
         clip_grad._group_tensors_by_device_and_dtype = parted
         with on, Calls(on):
             yield on
     finally:
+        ranks.machine_rate = rate
         clip_grad._group_tensors_by_device_and_dtype = grouped
         for name, double in before.items():
             setattr(torch.cuda, name, double)

@@ -62,6 +62,9 @@ def test_what_a_gpu_allows_is_allowed(device):
     here.copy_(there)
     assert here.tolist() == there.tolist()
     assert torch.zeros_like(there, device="cpu").device.type == "cpu"
+    made = there.new_tensor([2, 3])
+    assert (made.device, made.dtype, made.tolist()) == (there.device, there.dtype, [2, 3])
+    assert there.new_tensor([2], dtype=torch.long).dtype == torch.long
     assert there.new_zeros(2).device == torch.zeros(1).to(there).device == torch.device("cuda:0")
 
 

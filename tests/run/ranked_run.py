@@ -184,7 +184,8 @@ def learn(method: str, folder: Path, shard: bool = False, device: str = "cpu") -
 
     @torch.no_grad()
     def worth(rollout: Rollout) -> torch.Tensor:
-        return at_end(judge.score(rollout), rollout.length, rollout.action.shape[1])
+        there = rollout.to(device)  # answers are collected in main memory
+        return at_end(judge.score(there), there.length, there.action.shape[1])
 
     def reference(segment: Segment) -> torch.Tensor:
         return start.evaluate(segment).logprob
