@@ -73,6 +73,8 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
         raise SystemExit(f"no peer: {PEER} is missing. `make bench` makes it; or ACCORD_PEERS=PYTHON, or --alone")
     about = {"versions": versions(peer), "machine": machine(), "threads": asked.threads, "rounds": asked.rounds}
     about |= {"made_at": commit()}
+    if not asked.tiny:
+        brought(asked.out, about["machine"])
     if asked.only and not asked.tiny and (other := differs(asked.out, about)):
         raise SystemExit(
             f"{asked.out} holds rows measured under other settings ({other}), and they would be lost. "
@@ -117,6 +119,7 @@ def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, abou
     date, gflops = datetime.datetime.now(datetime.UTC).date().isoformat(), round(rate / 1e9, 1)
     rows_are = "real dialogues" if material.real() else "made-up words of the same lengths"
     same = {**about, "rows_are": rows_are}
+    brought(out, about["machine"])
     older = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"rows": []}
     kept = older["rows"] if all(older.get(name) == value for name, value in same.items()) else []
     new = [{**row, "made": f"{date} {made_at}", "limit_gflops": gflops} for row in rows]
@@ -129,16 +132,21 @@ def write(out: Path, rows: list[dict[str, Any]], begun: float, rate: float, abou
         "rows": joined(kept, new),
     }
     out.parent.mkdir(exist_ok=True)
-    if older["rows"] and older["machine"] != about["machine"]:
-        out.rename(out.with_name(f"{out.stem}-{slug(older['machine'])}.json"))
     out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     if out == RESULTS:
         page.write(made)
 
 
-def slug(machine: str) -> str:
-    """A machine's name as a part of a file's name."""
-    return "-".join(re.findall(r"[a-z0-9]+", machine.lower()))
+def brought(out: Path, machine: str) -> None:
+    """Another machine's rows are set aside under its name; this one's, where they were set aside, come back."""
+
+    def aside(name: str) -> Path:
+        return out.with_name(f"{out.stem}-{'-'.join(re.findall(r'[a-z0-9]+', name.lower()))}.json")
+
+    if out.is_file() and (there := json.loads(out.read_text(encoding="utf-8"))["machine"]) != machine:
+        out.rename(aside(there))
+    if not out.exists() and aside(machine).is_file():
+        aside(machine).rename(out)
 
 
 def joined(older: list[dict[str, Any]], newer: list[dict[str, Any]]) -> list[dict[str, Any]]:

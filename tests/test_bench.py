@@ -110,6 +110,9 @@ def test_a_work_measured_by_itself_takes_the_place_of_its_older_row_and_of_no_ot
     assert [row["work"] for row in json.loads(out.read_text())["rows"]] == titles[:1], "rows of two machines never meet"
     kept = json.loads((tmp_path / "cpu-one.json").read_text())
     assert [row["accord"] for row in kept["rows"]] == [1.0, 2.0, 1.0], "and those of the other one are not lost"
+    measured.write(out, [{"work": titles[2], "accord": 4.0}], 0.0, 9e10, {**about, "made_at": "third"})
+    assert [row["accord"] for row in json.loads(out.read_text())["rows"]] == [1.0, 2.0, 4.0], "and come back with it"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cpu-another.json", "cpu.json"]
 
 
 def test_the_sides_share_the_clock_and_nothing_else() -> None:
