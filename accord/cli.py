@@ -303,7 +303,7 @@ def _by_parameters(name: str, place: str = "accord.verbs", word: str = "") -> Ca
     return verb
 
 
-LONG = ("quickstart", "loop", "train", "prove", "evaluate")
+LONG = ("quickstart", "loop", "train", "prove")
 """Verbs that keep checkpoints."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "quickstart": quickstart,

@@ -241,14 +241,18 @@ def test_files_go_in_and_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "slip.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [("loop", "goes on from the last checkpoint"), ("evaluate", "the same command goes on; nothing is left half done")],
+)
 def test_control_c_ends_with_130_and_a_word(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(_: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.VERBS, "loop", stopped)
-    assert "goes on from the last checkpoint" in said(capsys, ["loop"], 130)
+    monkeypatch.setitem(cli.VERBS, verb, stopped)
+    assert told in said(capsys, [verb], 130)
 
 
 @pytest.mark.parametrize(("start", "reward"), [("round1-reward", "round1-reward"), ("sft", "sft")])
