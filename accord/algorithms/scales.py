@@ -124,8 +124,9 @@ class Scale(nn.Module):
         """Two answers: whether both are bad where that was ever said, and else which is better."""
         tie, wins = value[:, 0] == value[:, 1], value[:, 0] > value[:, 1]
         won = torch.where(wins, probability, 1 - probability)
-        decided = torch.stack([won, torch.zeros_like(won), 1 - won], 1)
-        outcome = torch.where(tie[:, None], decided.new_tensor([0.0, 1.0, 0.0]), decided)
+        # Where they tie a scalar stands in: a tensor made of numbers here would be sent to the device at every batch.
+        first_better, second_better = torch.where(tie, 0.0, won), torch.where(tie, 0.0, 1 - won)
+        outcome = torch.stack([first_better, tie.to(won.dtype), second_better], 1)
         if self.tie is None:
             loss = bradley_terry(first, second, outcome, margin)
         elif self.ties == "davidson":
