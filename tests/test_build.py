@@ -459,7 +459,8 @@ def test_data_without_a_side_to_judge_by_are_refused_before_any_work(
     lines = (files / "preferences.jsonl").read_text().splitlines()
     (tmp_path / "data" / "preferences.jsonl").write_text(lines[0] + "\n")
     data = chosen.data.model_copy(update={"root": str(tmp_path / "data")})
-    project = Project(tmp_path / "p", chosen.model_copy(update={"data": data}))
+    none = chosen.collect.model_copy(update={"source": "none"})
+    project = Project(tmp_path / "p", chosen.model_copy(update={"data": data, "collect": none}))
     with pytest.raises(SettingsError, match=r"hold [01] prompts to learn by and [01] to judge by \(test_share=0.25\)"):
         loop(project)
     assert not project.names()
@@ -471,8 +472,9 @@ def test_ratings_alone_are_no_pairs_and_the_way_on_is_told(files: Path, chosen: 
     rows = [json.dumps({"prompt": f"question {n}", **row}) for n in range(12)]
     (tmp_path / "data" / "preferences.jsonl").write_text("\n".join(rows))
     data = chosen.data.model_copy(update={"root": str(tmp_path / "data")})
+    none = chosen.collect.model_copy(update={"source": "none"})
     with pytest.raises(SettingsError, match=r"hold 0 prompts .* What came were 12 answers of people .* reward_heads"):
-        loop(Project(tmp_path / "p", chosen.model_copy(update={"data": data})))
+        loop(Project(tmp_path / "p", chosen.model_copy(update={"data": data, "collect": none})))
 
 
 def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:

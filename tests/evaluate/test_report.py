@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
+from accord import whole
 from accord.evaluate import report
 from accord.evaluate.report import clean, number, render, spent, summary, terminal_table, write_report
 from accord.evaluate.story import Story
@@ -141,7 +142,7 @@ def test_writing_is_all_or_nothing(told, tmp_path, monkeypatch):
     def fails(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(report.os, "fsync", fails)
+    monkeypatch.setattr(whole.os, "fsync", fails)
     with pytest.raises(OSError, match="disk full"):
         write_report(told, target)
     assert target.read_text() == "old"
