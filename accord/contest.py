@@ -61,7 +61,7 @@ ONLINE: dict[str, Any] = {
     "online_dpo": {"iterations": 25, "updates": 8, "pairs": "all", "labels": "soft", "objective": {"beta": 0.2}}
 }
 """Online DPO, tuned on seed 0 (docs/methods.md)."""
-CLAIMED: Mapping[str, Entrant] = {
+USUAL: Mapping[str, Entrant] = {
     **{method: Entrant(method) for method in ("ppo", "grpo", "rloo", "dpo", "kto", "best_of_n")},
     "online_dpo": Entrant("online_dpo", ONLINE),
     BEST: Entrant(""),
@@ -72,7 +72,7 @@ CLAIMED: Mapping[str, Entrant] = {
 }
 """Those who take part when nobody is named."""
 ENTRANTS: Mapping[str, Entrant] = {
-    **CLAIMED,
+    **USUAL,
     **{name: Entrant(name) for name, one in methods.METHODS.items() if one.section in ("grpo", "dpo")},
 }
 """By name, as on the command line and in the table; the version is called `round1-NAME`. The relatives of GRPO and DPO
@@ -97,7 +97,7 @@ def prove_methods(
     folder: Path,
     say: Said,
     changes: Mapping[str, Any] | None = None,
-    entrants: Sequence[str] = tuple(CLAIMED),
+    entrants: Sequence[str] = tuple(USUAL),
     first: int = 1,
 ) -> int:
     """The contest over `seeds` seeds from `first` on. Returns 0 when each method surely beats fine-tuning, else 1.

@@ -85,7 +85,7 @@ def test_every_method_that_makes_a_policy_better_can_take_part_and_the_tuned_one
         name for name, one in METHODS.items() if one.section in ("ppo", "grpo", "dpo", "kto", "best_of_n", "online_dpo")
     }
     assert able <= set(contest.ENTRANTS)
-    assert set(contest.ENTRANTS) - set(contest.CLAIMED) == able - {
+    assert set(contest.ENTRANTS) - set(contest.USUAL) == able - {
         "ppo",
         "grpo",
         "rloo",
@@ -94,7 +94,7 @@ def test_every_method_that_makes_a_policy_better_can_take_part_and_the_tuned_one
         "best_of_n",
         "online_dpo",
     }
-    assert signature(prove_methods).parameters["entrants"].default == tuple(contest.CLAIMED)
+    assert signature(prove_methods).parameters["entrants"].default == tuple(contest.USUAL)
 
 
 def test_one_that_nobody_knows_is_named_before_anything_is_made(tmp_path: Path) -> None:
