@@ -343,7 +343,7 @@ class Feedback(Record):
     """What was said; None when the question was skipped (the reason is in `note`)."""
     shown: tuple[str, ...] = ()
     """Sample ids in the order shown, left or top first."""
-    seconds: float = Field(default=0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Time from showing to answering."""
     note: str = ""
     """Free words, or the reason of a skip or a flag."""
@@ -351,7 +351,7 @@ class Feedback(Record):
     """Version of the guideline that stood beside the question; empty when there was none."""
     replaces: str | None = None
     """Id of an earlier feedback that this one takes back."""
-    made: float = Field(default_factory=time.time)
+    made: float = Field(default_factory=time.time, allow_inf_nan=False)
     """Seconds since 1970, by the client's clock."""
 
 
@@ -371,9 +371,9 @@ class Preference(Record):
     """Id of the other sample."""
     probability: float = Field(default=1.0, ge=0.5, le=1)
     """How sure we are that `chosen` is the better one; a tie is 0.5."""
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """How much this one counts; six pairs of one ranking share the weight of the ranking."""
-    margin: float = Field(default=0.0, ge=0)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """By how much, in steps of strength; 0 when nobody said."""
     criterion: str = ""
     """In what respect; empty for overall."""
@@ -398,7 +398,7 @@ class Demonstration(Record):
     """Id of the prompt."""
     sample: str
     """Id of the sample to imitate."""
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """How much this one counts."""
     feedback: tuple[str, ...] = ()
     """Ids of the feedback it rests on."""

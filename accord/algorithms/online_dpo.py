@@ -7,6 +7,7 @@ Ours: pairs are soft where wanted, as sure as the rewards' difference makes them
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from itertools import combinations
 from typing import Literal
@@ -23,7 +24,7 @@ from accord.algorithms.referred import Actor, whole, whole_of, with_reference
 from accord.batches import Comparisons, Rollout, at_end
 from accord.config import Settings
 from accord.protocols import Policy, Reward, World
-from accord.run import OptimiserConfig, Run
+from accord.run import OptimiserConfig, Run, read_log
 
 
 class Config(Settings):
@@ -124,6 +125,13 @@ def train(
         else:
             run.forgo(config.updates)
         run.log(**figures)
+    if not any(row.get("pairs") for row in read_log(run.folder / "log.jsonl")):
+        warnings.warn(
+            f"{run.folder.name}: in {config.iterations} rounds no two answers to a prompt differed in reward by more "
+            f"than online_dpo.least={config.least}, so nothing was learned; lower it, draw more answers, or look at "
+            "the reward",
+            stacklevel=2,
+        )
     return figures or run.last_figures()
 
 

@@ -85,7 +85,9 @@ def test_nothing_moves_where_all_answers_earn_the_same(new_run):
     world, policy = Bandit(BanditConfig(contexts=8)), ToyPolicy(4, 5, "categorical")
     before, start = policy.actor[0].weight.clone(), ToyPolicy(4, 5, "categorical")
     config = online_dpo.Config(iterations=2, least=99.0)
-    figures = online_dpo.train(config, policy, world, world.reward, new_run(), lambda s: start.evaluate(s).logprob)
+    told = "in 2 rounds no two answers to a prompt differed in reward by more than online_dpo.least=99.0"
+    with pytest.warns(UserWarning, match=told):
+        figures = online_dpo.train(config, policy, world, world.reward, new_run(), lambda s: start.evaluate(s).logprob)
     assert figures["pairs"] == 0
     assert torch.equal(policy.actor[0].weight, before)
 

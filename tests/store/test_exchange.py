@@ -103,6 +103,7 @@ def test_completions_thumbs_and_votes(store, tmp_path):
 
 def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path):
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    kept = {"kind": "preference", "id": "p", "prompt": "p", "chosen": "a", "rejected": "b"}
     bad = [
         (b"{broken\n", "not JSON"),
         (b'"a string"\n', "a mapping"),
@@ -122,6 +123,9 @@ def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path
         ({"nothing": 1}, "no known form"),
         ({"kind": "prompt", "id": "p", "content": 1}, "content"),
         ({"kind": "preference", "id": "p", "prompt": "p", "chosen": "a", "rejected": "a"}, "preferred to itself"),
+        ({**kept, "weight": float("inf")}, "weight: Input should be a finite number"),
+        ({**kept, "margin": float("inf")}, "margin: Input should be a finite number"),
+        ({"kind": "demonstration", "id": "d", "prompt": "p", "sample": "a", "weight": float("inf")}, "finite number"),
         (b'{"prompt": "' + b"x" * 3000 + b'"}\n', "longer than 2500"),
     ]
     # Deep nesting is also longer than a line may be, unless that is allowed.
