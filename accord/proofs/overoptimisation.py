@@ -96,21 +96,25 @@ def prove(
     small: bool = False,
     settings: Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
+    first: int = 1,
 ) -> int:
-    """The proof over seeds 1 to `seeds`. Writes overoptimisation.md, .html and .json into the folder; returns 0.
+    """The proof over `seeds` seeds from `first` on. Writes overoptimisation.md, .html and .json into the folder, of
+    these seeds; returns 0.
 
     settings: over `Config`. changes: over the lab's recipe. Nothing was promised here, so nothing can be missed.
-    Killed and started again it goes on after the last whole condition, and in the middle of PPO. What there is of the
-    first seed is told as it grows: best of n of everything first, then PPO by price.
+    Killed and started again it goes on after the last whole condition, and in the middle of PPO; so one command over
+    all seeds tells together what several made of one each. What there is of the first seed is told as it grows: best
+    of n of everything first, then PPO by price.
     """
     config = Config(**{**(SMALL if small else {}), **(settings or {})})
     runs: Runs = {}
     accuracy: dict[str, list[float]] = {}
-    text, command = "", f"accord prove overoptimisation --seeds {seeds}{' --small' if small else ''}"
-    for seed in range(1, seeds + 1):
-        say(f"seed {seed} of {seeds}")
+    since = f" --first {first}" if first != 1 else ""
+    text, command = "", f"accord prove overoptimisation{since} --seeds {seeds}{' --small' if small else ''}"
+    for number, seed in enumerate(range(first, first + seeds), 1):
+        say(f"seed {seed} ({number} of {seeds})")
         ground = grounded(config, folder / f"overoptimisation-{seed}", seed, changes or {}, small, say)
-        grows = partial(growing, folder, command) if seed == 1 else None
+        grows = partial(growing, folder, command) if number == 1 else None
         tracks, share = measured(ground, config, say, grows)
         for name, track in tracks.items():
             runs.setdefault(name, []).append(track)

@@ -64,6 +64,28 @@ def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, caps
         proof.prove(1, tmp_path, lambda _: None, False, {**config, "members": 3}, CHANGES)
 
 
+def test_a_seed_made_by_itself_is_the_one_that_a_proof_of_several_takes(tmp_path, monkeypatch):
+    config = {**TOY, "labels": (12,), "rules": (), "prices": (0.5,)}
+
+    def tracks():
+        rows = json.loads((tmp_path / "overoptimisation.json").read_text())["tracks"]
+        return {row["how"]: row["seeds"] for row in rows}
+
+    said = []
+    assert proof.prove(1, tmp_path, said.append, False, config, CHANGES, first=2) == 0
+    alone = tracks()
+    assert said[0] == "seed 2 (1 of 1)"
+    assert all(len(seeds) == 1 for seeds in alone.values())
+    assert "accord prove overoptimisation --first 2 --seeds 1" in (tmp_path / "overoptimisation.html").read_text()
+    learn, taught = ppo.train, []
+    monkeypatch.setattr(ppo, "train", lambda *given, **more: taught.append(1) or learn(*given, **more))
+    assert proof.prove(2, tmp_path, lambda _: None, False, config, CHANGES) == 0
+    both = tracks()
+    assert len(taught) == 1
+    assert {how: seeds[1:] for how, seeds in both.items()} == alone
+    assert all(seeds[0] != seeds[1] for seeds in both.values())
+
+
 def test_one_model_is_measured_without_its_ensemble_and_stays_as_it_is_when_rules_are_added(tmp_path, monkeypatch):
     taught, learn = [], reward_model.train
     monkeypatch.setattr(reward_model, "train", lambda *given, **more: taught.append(1) or learn(*given, **more))
