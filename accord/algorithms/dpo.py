@@ -46,7 +46,7 @@ class Config(Settings):
     offset: float = Field(default=0.0, ge=0)
     """How far apart, per step of strength, two rewards should be at least (ODPO)."""
     gap: float = Field(default=0.0, ge=0)
-    """How far apart every two rewards should be at least; the gamma of SimPO."""
+    """How far apart every two rewards should be at least, but for ties; the gamma of SimPO. Not read by orpo."""
     imitation: float | None = Field(default=None, ge=0)
     """Weight of the loss per token of the better answer; None takes the papers': 1 for orpo and cpo, else 0."""
     epochs: float = Field(default=1.0, gt=0)
@@ -74,7 +74,7 @@ class Pairs:
     probability: Tensor
     """How sure the belief is, smoothed."""
     gap: Tensor
-    """How far apart the rewards should be at least."""
+    """How far apart the rewards should be at least; 0 of a tie."""
 
 
 def dpo(pairs: Pairs, config: Config) -> Tensor:
@@ -153,7 +153,7 @@ def pairs_of(comparisons: Comparisons, logprob: Tensor, config: Config) -> Pairs
         better_mean=(logprob / length)[better],
         worse_mean=(logprob / length)[worse],
         probability=p if config.loss == "robust" else p * (1 - e) + (1 - p) * e,
-        gap=config.gap + config.offset * comparisons.margin,
+        gap=torch.where(p > 0.5, config.gap + config.offset * comparisons.margin, 0.0),  # of a tie no side is ahead
     )
 
 

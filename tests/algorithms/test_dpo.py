@@ -109,6 +109,18 @@ def test_a_belief_is_the_mean_over_both_orders(name):
     assert_close(of(batch), 0.7 * of(one) + 0.3 * of(other))
 
 
+@pytest.mark.parametrize("name", list(dpo.LOSSES))
+def test_a_tie_asks_for_no_distance(name):
+    """Which answer of a tie is called the better one is chance, so turning it round changes nothing."""
+    config = dpo.Config(loss=name, beta=0.4, gap=1.0, offset=0.5)
+    batch = pairs(probability=0.5, margin=2.0)
+    batch = replace(batch, segment=with_reference(batch.segment, whole_of(start, batch.segment, 10_000)))
+    logprob = whole(Speaker(seed=2).evaluate(batch.segment).logprob.detach(), batch.segment.mask)
+    turned = replace(batch, better=batch.worse, worse=batch.better)
+    one, other = (dpo.loss_of(dpo.pairs_of(belief, logprob, config), config) for belief in (batch, turned))
+    assert_close(one, other)
+
+
 def test_robust_is_unbiased_under_flipped_labels():
     """Its mean over labels that are flipped with the rate it was told is DPO's loss under the right ones."""
     batch = pairs()
