@@ -92,11 +92,15 @@ def judges(
     worth = project.recipe.worth
 
     def right(prompt: Prompt) -> Rule | None:
-        return exact(str(prompt.checks["answer"]), loose=worth.loose) if "answer" in prompt.checks else None
+        answer = str(prompt.checks.get("answer", ""))
+        return exact(answer, loose=worth.loose) if answer.strip() else None
 
     def obedient(prompt: Prompt) -> Rule | None:
         names, given = prompt.checks.get("instructions"), prompt.checks.get("arguments")
-        return follows(names, given) if names else None  # type: ignore[arg-type]
+        try:
+            return follows(names, given) if names else None  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ValueError(f"prompt {prompt.id}: {error}") from error
 
     own = {"exact": right, "follows": obedient}
     alike = {

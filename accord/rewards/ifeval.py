@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accord.rewards.rules import LONGEST, Rule, script, words
+from accord.rewards.rules import ALONE, LONGEST, Rule, script, words
 
 Check = Callable[..., bool]
 
@@ -26,8 +26,13 @@ def compare(count: int, relation: str | None, limit: int) -> bool:
 
 
 def occurrences(text: str, keyword: str) -> int:
-    """How often a keyword stands in the text as words of its own, whatever its case."""
-    return len(re.findall(rf"(?<!\w){re.escape(keyword)}(?!\w)", text, re.IGNORECASE))
+    """How often a keyword stands in the text as words of its own, whatever its case; Chinese and Japanese leave no
+    blanks between words, so there it may stand anywhere.
+    """
+    inside = f"[{ALONE}]"
+    before = "" if re.match(inside, keyword[:1]) else r"(?<!\w)"
+    after = "" if re.match(inside, keyword[-1:]) else r"(?!\w)"
+    return len(re.findall(before + re.escape(keyword) + after, text, re.IGNORECASE))
 
 
 def paragraphs(text: str) -> list[str]:
@@ -142,16 +147,24 @@ def followed(text: str, instructions: Sequence[str], arguments: Sequence[Mapping
 
     Raises ValueError when there is no check of that name, or its arguments do not fit.
     """
+    if not (isinstance(instructions, Sequence) and isinstance(arguments, Sequence)) or isinstance(instructions, str):
+        raise ValueError(f"instructions {instructions!r:.40}, arguments {arguments!r:.40}: both should be lists")
+    if odd := [one for one in arguments if not isinstance(one, Mapping)]:
+        raise ValueError(f"arguments {odd[0]!r:.40}: each instruction has its own by name, such as {{}}")
     if unknown := [name for name in instructions if name not in CHECKS]:
         raise ValueError(f"no check for {', '.join(map(repr, unknown))}; there are {', '.join(CHECKS)}")
-    if len(instructions) != len(arguments):
+    if not instructions or len(instructions) != len(arguments):
         raise ValueError(
-            f"{len(arguments)} arguments for {len(instructions)} instructions; give one (or {{}}) for each"
+            f"{len(arguments)} arguments for {len(instructions)} instructions; give one (or {{}}) for each, and at "
+            "least one instruction"
         )
     if not text.strip():
         return [False] * len(instructions)
     found = []
     for name, given in zip(instructions, arguments, strict=True):
+        lists = [key for key in ("keywords", "forbidden_words") if isinstance(given.get(key), str)]
+        if lists:
+            raise ValueError(f"{name}: {lists[0]} is {given[lists[0]]!r:.40}, and a list of words is needed")
         try:
             found.append(bool(CHECKS[name](text[:LONGEST], **{k: v for k, v in given.items() if v is not None})))
         except TypeError as error:

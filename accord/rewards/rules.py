@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -24,7 +24,18 @@ LONGEST = 100_000
 """Characters of an answer that rules look at."""
 FITTED, WAYS = 4000, 20_000_000
 """The longest answer that is fitted to a pattern, and in how many ways the pattern may read it."""
-NUMBER = re.compile(r"[-+]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\$?\.\d+")
+GROUPS = r"\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)"
+"""Digits with commas between thousands, or as in India between lakhs; 3,5 is none: to half of the world it is 3.5."""
+NUMBER = re.compile(rf"(?:(?<![\w)\]])[-+])?\$?(?:(?:{GROUPS}|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?")
+"""A number in a text. A minus behind a letter, a digit or a bracket is a hyphen or takes away: 15-3 holds 15 and 3."""
+MINUS = dict.fromkeys(map(ord, "\u2212\u2013\ufe63\uff0d"), "-")
+"""Other signs that are written for a minus."""
+ALONE = (
+    r"\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Letters of which each counts as a word, for no blanks stand between words: Chinese and Japanese."""
+WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
 Rule = Callable[[str], float]
 """What an answer's text is worth."""
 
@@ -68,11 +79,17 @@ def by_prompt(rules: Mapping[str, Rule], otherwise: Rule | None = None) -> Calla
 
 
 def number(text: str) -> Decimal | None:
-    """A number as people write it: commas, a currency sign, a full stop after it. None when it is none."""
-    plain = text.strip().rstrip(".").replace(",", "").replace("$", "").removesuffix("%").strip()
+    """A number as people write it: commas between thousands, a currency or percent sign, a fraction, a full stop after
+    it. None when it is none; `3,5` is none.
+    """
+    plain = text.translate(MINUS).strip().rstrip(".").replace("$", "").removesuffix("%").strip()
+    top, bar, below = plain.partition("/")
+    if any("," in part and not re.fullmatch(rf"[-+]?{GROUPS}(?:\.\d+)?", part.strip()) for part in (top, below)):
+        return None
     try:
-        found = Decimal(plain)
-    except InvalidOperation:
+        found = Decimal(top.replace(",", ""))
+        found = found / Decimal(below.replace(",", "")) if bar else found
+    except ArithmeticError:  # no number, nothing divided by 0, or one too large
         return None
     return found if found.is_finite() else None
 
@@ -85,12 +102,17 @@ def final_answer(text: str, marker: str = "####", loose: bool = False) -> str | 
     _, there, after = text.rpartition(marker)
     if there:
         return after.strip().split("\n", 1)[0].strip()
-    found = NUMBER.findall(text[-2000:]) if loose else []
+    found = NUMBER.findall(text[-2000:].translate(MINUS)) if loose else []
     return found[-1] if found else None
 
 
 def exact(answer: str, marker: str = "####", loose: bool = False) -> Rule:
-    """1 when the final answer is the right one, as a number when both are numbers, else as text; 0 when not."""
+    """1 when the final answer is the right one, as a number when both are numbers, else as text; 0 when not.
+
+    Raises ValueError for a right answer of nothing, which every empty answer would give.
+    """
+    if not answer.strip():
+        raise ValueError("the right answer is empty; leave out what has none")
     wanted = number(answer)
 
     def rule(text: str) -> float:
@@ -98,18 +120,28 @@ def exact(answer: str, marker: str = "####", loose: bool = False) -> Rule:
         if given is None:
             return 0.0
         read = number(given)
-        if read is None and wanted is not None and len(there := NUMBER.findall(given[:200])) == 1:
+        if read is None and wanted is not None and len(there := NUMBER.findall(given[:200].translate(MINUS))) == 1:
             read = number(there[0])  # "42 apples"
         if wanted is not None or read is not None:
             return float(wanted is not None and read is not None and wanted == read)
-        return float(given.casefold().split() == answer.casefold().split())
+        return float(spelt(given) == spelt(answer))
 
     return rule
 
 
+def spelt(text: str) -> list[str]:
+    """Words whatever their case, without a full stop at the end."""
+    return text.casefold().rstrip(". ").split()
+
+
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores."""
-    return re.findall(r"\w+", text)
+    """Runs of letters, digits and underscores, without the marks on them; each Chinese or Japanese letter by itself.
+
+    Thai and others that leave no blanks between words are counted by their runs.
+    """
+    if not text.isascii():
+        text = "".join(c for c in text if unicodedata.category(c)[0] != "M")
+    return WORD.findall(text)
 
 
 def length(least: int = 0, most: int = 10**9, soft: int = 0) -> Rule:
@@ -191,7 +223,8 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "uk": ("CYRILLIC",), "el": ("GREEK",), "he": ("HEBREW",), "hi": ("DEVANAGARI",), "mr": ("DEVANAGARI",),
     "ne": ("DEVANAGARI",), "bn": ("BENGALI",), "gu": ("GUJARATI",), "pa": ("GURMUKHI",), "kn": ("KANNADA",),
     "ml": ("MALAYALAM",), "ta": ("TAMIL",), "te": ("TELUGU",), "th": ("THAI",), "ko": ("HANGUL",),
-    "ja": ("HIRAGANA", "KATAKANA", "CJK"), "zh": ("CJK",), "hy": ("ARMENIAN",), "ka": ("GEORGIAN",),
+    "ja": ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "CJK", "IDEOGRAPHIC"), "zh": ("CJK",), "hy": ("ARMENIAN",),
+    "ka": ("GEORGIAN",),
 }  # fmt: skip
 """Script, as the first word of its letters' Unicode names, by language."""
 LATIN = frozenset(
@@ -215,12 +248,13 @@ def written(language: str) -> tuple[str, ...]:
 def script(language: str, share: float = 0.8) -> Rule:
     """1 when at least this share of the letters is of the language's script.
 
-    It cannot tell apart two languages of one script: English passes as German, Hindi as Marathi.
+    It cannot tell apart two languages of one script: English passes as German, Hindi as Marathi. Letters of half or
+    full width, bold and the like count as the plain ones. Raises ValueError for a language that is not known.
     """
-    wanted = SCRIPTS.get(language.split("-")[0].lower(), ("LATIN",))
+    wanted = written(language)
 
     def rule(text: str) -> float:
-        letters = [unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()]
+        letters = [unicodedata.name(c, "").split(" ")[0] for c in unicodedata.normalize("NFKC", text) if c.isalpha()]
         return float(bool(letters) and sum(name in wanted for name in letters) >= share * len(letters))
 
     return rule

@@ -301,8 +301,8 @@ def _prompt(given: Any, row: Mapping[str, Any], origin: Origin) -> Prompt:
 
 def _checks(row: Mapping[str, Any]) -> dict[str, JsonValue]:
     """The right final answer, and instructions with their arguments (as IFEval has them), where a row brings any."""
-    answer = row.get("answer")
-    found: dict[str, JsonValue] = {"answer": str(answer)} if isinstance(answer, str | int | float) else {}
+    answer = str(said).strip() if isinstance(said := row.get("answer"), str | int | float) else ""
+    found: dict[str, JsonValue] = {"answer": str(said)} if answer else {}
     if isinstance(names := row.get("instruction_id_list"), list):
         given = row.get("kwargs") or json.loads(row.get("kwargs_json") or "[]")
         if len(names) != len(given) or not all(isinstance(one, Mapping) for one in given):

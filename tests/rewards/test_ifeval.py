@@ -105,6 +105,13 @@ def test_an_answer_made_to_follow_a_real_request_follows_it():
     assert follows(names, arguments, strict=True)(text.replace("word ", "word, ")) == 0
 
 
+def test_a_chinese_word_is_found_inside_a_line():
+    """No blanks stand around it; a Latin word is still one of its own."""
+    assert follows(["keywords:existence"], [{"keywords": ["天气", "GDP"]}])("今天天气很好, GDP上") == 0.0
+    assert follows(["keywords:existence"], [{"keywords": ["天气", "gdp"]}])("今天天气很好, GDP.") == 1
+    assert follows(["keywords:existence"], [{"keywords": ["cat"]}])("concatenate") == 0
+
+
 def test_hostile_answers_are_read_quickly():
     for text in (
         "!" * 100_000 + "x",
@@ -118,6 +125,7 @@ def test_hostile_answers_are_read_quickly():
         "a" * 100_000,
         "-\n" * 50_000,
         "P.S" * 30_000,
+        "你好。" * 33_000,
     ):
         begun = time.perf_counter()
         for name, arguments, *_ in CASES:
@@ -130,6 +138,17 @@ def test_what_cannot_be_checked_is_said():
         follows(["length:haiku"], [{}])
     with pytest.raises(ValueError, match="1 arguments for 2 instructions"):
         follows(["startend:quotation"] * 2, [{}])
+    with pytest.raises(ValueError, match="at least one instruction"):
+        follows([], [])
+    for names, given in (("abc", [{}]), (["startend:quotation"], None)):
+        with pytest.raises(ValueError, match="both should be lists"):
+            follows(names, given)
+    with pytest.raises(ValueError, match="arguments None: each instruction has its own"):
+        follows(["startend:quotation"], [None])
+    with pytest.raises(ValueError, match="keywords is 'cat', and a list of words is needed"):
+        follows(["keywords:existence"], [{"keywords": "cat"}])
+    with pytest.raises(ValueError, match="language='xx' is no code"):
+        follows(["language:response_language"], [{"language": "xx"}])
     with pytest.raises(ValueError, match="cannot be checked with"):
         follows(["keywords:existence"], [{"words": 3}])
     with pytest.raises(ValueError, match="relation 'around'"):

@@ -16,6 +16,7 @@ from accord.recipe import Recipe
 from accord.records import Message, Prompt, Sample, Text
 from accord.rewards import rules
 from accord.rewards.rules import Rules, by_prompt, exact, final_answer, form, length, number, safe, script
+from accord.store import forms
 from tests.algorithms.conftest import Speaker, told
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -57,6 +58,49 @@ def test_model_solutions_are_judged_as_their_authors_judged_them():
 )  # fmt: skip
 def test_numbers_are_read_as_people_write_them(text, right):
     assert exact("1234")(text) == right
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "right"),
+    [
+        ("12", "#### 1,2", 0), ("35", "#### 3,5", 0), ("3.5", "#### 3,5", 0), ("3,5", "#### 3,5", 1),
+        ("1000", "#### 1,00,0", 0), ("1234567", "#### 12,34,567", 1), ("1234567", "so 12,34,567", 1),
+        ("5", "#### \u22125", 0), ("-5", "#### \u22125", 1), ("-5", "#### \u20135 apples", 1), ("-5", "so \u22125", 1),
+        ("3", "so 5-3", 1), ("-3", "so 5-3", 0), ("12", "on pages 10-12", 1), ("-3", "so -3", 1), ("-3", "(-3)", 1),
+        ("0.5", "#### 1/2", 1), ("1/2", "#### .5", 1), ("2", "so 1/2", 0), ("1/2", "so 1/2", 1), ("1", "#### 1/0", 0),
+        ("2/3", "#### 4/6", 1), ("1", "#### 1/1e-999999999999999999", 0), ("Paris", "#### Paris.", 1),
+    ],
+)  # fmt: skip
+def test_a_list_a_minus_and_a_fraction_are_what_they_are(wanted, said, right):
+    """A list of two was paid as one number, a typographer's minus as none, and 1/2 as 2."""
+    assert exact(wanted, loose=True)(said) == right
+
+
+def test_a_right_answer_of_nothing_is_no_right_answer():
+    """Every answer that ends in the mark alone would have been paid for it."""
+    with pytest.raises(ValueError, match="right answer is empty"):
+        exact(" ")
+    assert forms._checks({"answer": " "}) == {}
+    assert forms._checks({"answer": 7}) == {"answer": "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("今天天气很好。你好!", 8), ("日本語のテキスト・ABC", 9), ("हिन्दी भाषा", 2), ("مَرْحَبًا بك", 2), ("สวัสดีครับ", 1),
+        ("don't stop", 3), ("👍👍 ok 👩‍👩‍👧", 1), ("한국어 문장", 2), ("", 0),
+    ],
+)  # fmt: skip
+def test_words_are_counted_in_every_script(text, count):
+    """A page of Chinese was one word, and one word of Hindi three."""
+    assert length(count, count)(text) == 1
+    assert length(count + 1)(text) == 0
+
+
+def test_a_script_is_told_in_every_width_and_no_unknown_language_passes():
+    assert script("ja")("ｶﾀｶﾅ") == script("ja")("ーーー人々") == script("en")("Ｈｅｌｌｏ") == 1
+    with pytest.raises(ValueError, match="no code that is known"):
+        script("xx")
 
 
 def test_a_word_is_an_answer_too_and_a_loose_rule_takes_the_last_number():
