@@ -137,6 +137,15 @@ def loss_is_no_number() -> None:
     Run(folder("loss"), QUIET).backward(torch.tensor(math.nan), ["answer-1", "answer-2"])
 
 
+def gradient_is_nothing() -> None:
+    """Each step has a gradient of 0."""
+    run, model = Run(folder("still"), QUIET), torch.nn.Linear(1, 1)
+    run.optimise(OptimiserConfig(), 2, model=model)
+    for _ in run.steps(2):
+        run.backward((model.weight * 0).sum())
+        run.log(**run.step())
+
+
 def gradient_is_no_number() -> object:
     """A finite loss with an infinite gradient."""
     run, model = Run(folder("gradient"), QUIET), torch.nn.Linear(1, 1, bias=False)
@@ -307,6 +316,19 @@ GUARDS: tuple[Guard, ...] = (
         gradient_is_no_number,
         "The loss was finite and its gradient is not. The parameters have not been moved.",
         "As above.",
+    ),
+    Guard(
+        "The gradient was 0 throughout (warning)",
+        gradient_is_nothing,
+        (
+            "The run went through and its weights are those that it began with, whatever its method: there was nothing "
+            "to tell better from worse."
+        ),
+        (
+            "Where answers are judged by each other look at `flat_groups`, `finished` and `reward_std` in the log: "
+            "longer answers (`draw.max_tokens`), more of them (`rollout_answers`) or a finer reward. Where beliefs are "
+            "learned, `accord agree` tells whether people prefer anything."
+        ),
     ),
     Guard(
         "Answers longer than the encoder keeps",

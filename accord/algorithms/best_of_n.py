@@ -19,10 +19,10 @@ from pydantic import Field
 from torch import Tensor
 
 from accord.algorithms.beside import Beside, nothing
-from accord.algorithms.gathering import worth_of
+from accord.algorithms.gathering import ended, worth_of
 from accord.algorithms.joined import joined
 from accord.algorithms.sft import negative_log_likelihood
-from accord.batches import Rollout, Segment, at_end
+from accord.batches import Rollout, Segment
 from accord.config import Settings
 from accord.protocols import Evaluated, Reward, World
 from accord.run import OptimiserConfig, Run
@@ -149,10 +149,7 @@ class Chosen:
 def choose(world: World, policy: Actor, reward: Reward, config: Config) -> Rollout:
     """The best of each prompt of one collection, with rewards; none where even the best earned too little."""
     rollout = world.collect(policy)
-    worth = worth_of(rollout, reward)
-    if config.missing_end_penalty is not None:
-        cut = torch.full_like(worth[:, 0], config.missing_end_penalty)
-        worth = torch.where(rollout.finished[:, None], worth, at_end(cut, rollout.length, worth.shape[1]))
+    worth = ended(rollout, worth_of(rollout, reward), config.missing_end_penalty)
     outcome = worth.sum(1)
     rows = best(outcome, rollout.group, len(rollout.observation_length))
     least = -math.inf if config.least is None else config.least

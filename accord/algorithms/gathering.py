@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from accord.algorithms.functional import group_spread
+from accord.algorithms.functional import group_spread, group_sum
 from accord.algorithms.joined import joined
-from accord.batches import Rollout
+from accord.batches import Rollout, at_end
 from accord.protocols import Policy, Reward, World
 from accord.run.account import HERE
 
 FLAT = 1e-8
 """Spread of the rewards of a prompt's answers up to which they earned the same."""
+
+
+class Long(Protocol):
+    """Settings of what length costs."""
+
+    @property
+    def soft_length(self) -> int | None: ...
+
+    @property
+    def hard_length(self) -> int: ...
+
+
+class Cut(Protocol):
+    """Settings of what becomes of answers that were cut."""
+
+    @property
+    def missing_end_penalty(self) -> float | None: ...
+
+    @property
+    def mask_unfinished(self) -> bool: ...
 
 
 class Queue:
@@ -42,14 +63,45 @@ class Queue:
         self.stale = bool(state["stale"])
 
 
-def flat_groups(rollout: Rollout) -> float:
-    """Share of prompts whose answers all earned the same: judged by each other, they teach nothing.
+def worth(rollout: Rollout, config: Long) -> Tensor:
+    """[B, T] reward, less what length beyond `soft_length` costs: eq. 13 of Yu et al. 2025 (DAPO)."""
+    assert rollout.reward is not None
+    if config.soft_length is None:
+        return rollout.reward
+    over = (rollout.mask.sum(1) - config.soft_length) / max(1, config.hard_length - config.soft_length)
+    return rollout.reward - at_end(over.clamp(0, 1), rollout.length, rollout.action.shape[1])
+
+
+def ended(rollout: Rollout, worth: Tensor, penalty: float | None) -> Tensor:
+    """[B, T] worth, where an answer that was cut has the penalty at its last step instead; None leaves it its worth."""
+    if penalty is None:
+        return worth
+    cut = at_end(torch.full_like(worth[:, 0], penalty), rollout.length, worth.shape[1])
+    return torch.where(rollout.finished[:, None], worth, cut)
+
+
+def teaching(rollout: Rollout, config: Cut | None = None) -> Tensor:
+    """[G] bool: prompts whose answers, judged by each other, teach something, for some earned more than others.
+
+    config: what becomes of answers that were cut; None counts them like all others.
+    """
+    assert rollout.reward is not None
+    paid = ended(rollout, rollout.reward, config.missing_end_penalty) if config else rollout.reward
+    groups, learned = len(rollout.observation_length), torch.ones_like(rollout.finished)
+    if config is not None and config.mask_unfinished:
+        learned = rollout.finished
+    _, _, spread = group_spread(paid.sum(1), rollout.group, groups)
+    return (spread > FLAT) & (group_sum(learned.float(), rollout.group, groups) > 0)
+
+
+def flat_groups(rollout: Rollout, config: Cut | None = None) -> float:
+    """Share of prompts whose answers do not teach (see `teaching`).
 
     Counted are prompts of two answers or more; without any it is 0.
     """
-    assert rollout.reward is not None
-    size, _, spread = group_spread(rollout.reward.sum(1), rollout.group, len(rollout.observation_length))
-    return float((spread[size > 1] <= FLAT).float().mean()) if bool((size > 1).any()) else 0.0
+    several = torch.bincount(rollout.group, minlength=len(rollout.observation_length)) > 1
+    taught = teaching(rollout, config)[several]
+    return float((~taught).float().mean()) if len(taught) else 0.0
 
 
 def worth_of(rollout: Rollout, reward: Reward) -> Tensor:
@@ -58,10 +110,17 @@ def worth_of(rollout: Rollout, reward: Reward) -> Tensor:
         return reward(rollout).to(rollout.logprob)
 
 
-def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered: int = 0) -> Rollout:
+def gather(
+    policy: Policy,
+    world: World,
+    reward: Reward,
+    queue: Queue,
+    filtered: int = 0,
+    teaches: Callable[[Rollout], Tensor] = teaching,
+) -> Rollout:
     """As many prompts as one collection has, with rewards; with `filtered`, prompts that can teach something.
 
-    filtered: at most so many collections until enough prompts have answers that earned differently; 0 takes them all.
+    filtered: at most so many collections until enough prompts teach; 0 takes them all. teaches: [G] bool, which do.
     What waited comes first; what is too much waits. When nothing can teach, the last collection as it is.
     """
     parts = [queue.waiting] if queue.waiting is not None else []
@@ -69,11 +128,9 @@ def gather(policy: Policy, world: World, reward: Reward, queue: Queue, filtered:
     for _ in range(filtered or 1):
         fresh = world.collect(policy)
         fresh = replace(fresh, reward=worth_of(fresh, reward))
-        assert fresh.reward is not None
         wanted = len(fresh.observation_length)
-        spread = group_spread(fresh.reward.sum(1), fresh.group, wanted)[2][fresh.group]
-        teaching = (spread > FLAT) | torch.tensor(not filtered)
-        parts += [fresh.rows(teaching.nonzero()[:, 0])] if teaching.any() else []
+        taken = teaches(fresh)[fresh.group] if filtered else torch.ones(len(fresh), dtype=torch.bool)
+        parts += [fresh.rows(taken.nonzero()[:, 0])] if taken.any() else []
         if sum(len(part.observation_length) for part in parts) >= wanted:
             break
     together = joined(parts or [fresh])

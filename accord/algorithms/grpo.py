@@ -21,9 +21,10 @@ from torch import Tensor
 from accord.algorithms import ppo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, group_spread, kl, mean, whiten
-from accord.algorithms.gathering import Queue, flat_groups, gather
+from accord.algorithms.gathering import Queue, flat_groups, gather, teaching
+from accord.algorithms.gathering import worth as worth
 from accord.algorithms.prices import KL, Prices
-from accord.batches import Rollout, at_end, minibatches
+from accord.batches import Rollout, minibatches
 from accord.config import Settings, build
 from accord.protocols import Reward, World
 from accord.run import OptimiserConfig, Run
@@ -176,12 +177,14 @@ def train(
     figures: dict[str, float] = {}
     for _ in run.steps(config.iterations):
         with run.time("generate"):
-            collect = partial(gather, policy, world, reward, queue, config.collects if config.filter else 0)
+            most, teaches = config.collects if config.filter else 0, partial(teaching, config=config)
+            collect = partial(gather, policy, world, reward, queue, most, teaches)
             rollout = run.hold("rollout", Rollout, collect).to(run.device)
         with run.time("score"):
             looser = shared.model_copy(update={"drift_limit": math.inf, "old": "trainer"}) if queue.stale else shared
             sampled = rollout.logprob
-            flat = {} if config.baseline == "global" else {"flat_groups": flat_groups(rollout)}
+            shorter = replace(rollout, reward=worth(rollout, config))
+            flat = {} if config.baseline == "global" else {"flat_groups": flat_groups(shorter, config)}
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)
             rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
@@ -192,15 +195,6 @@ def train(
         figures |= {"kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
     return figures or run.last_figures()
-
-
-def worth(rollout: Rollout, config: Config) -> Tensor:
-    """[B, T] reward, less what length beyond `soft_length` costs: eq. 13 of Yu et al. 2025 (DAPO)."""
-    assert rollout.reward is not None
-    if config.soft_length is None:
-        return rollout.reward
-    over = (rollout.mask.sum(1) - config.soft_length) / max(1, config.hard_length - config.soft_length)
-    return rollout.reward - at_end(over.clamp(0, 1), rollout.length, rollout.action.shape[1])
 
 
 def with_advantage(rollout: Rollout, sampled: Tensor, config: Config) -> tuple[Rollout, float]:

@@ -18,10 +18,10 @@ from pydantic import Field
 from accord.algorithms import dpo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import group_spread
-from accord.algorithms.gathering import worth_of
+from accord.algorithms.gathering import ended, worth_of
 from accord.algorithms.ppo import Reference
 from accord.algorithms.referred import Actor, whole, whole_of, with_reference
-from accord.batches import Comparisons, Rollout, at_end
+from accord.batches import Comparisons, Rollout
 from accord.config import Settings
 from accord.protocols import Policy, Reward, World
 from accord.run import OptimiserConfig, Run, read_log
@@ -83,11 +83,7 @@ def paired(rollout: Rollout, config: Config) -> Comparisons:
 def collect(world: World, policy: Policy, reward: Reward, config: Config) -> Rollout:
     """Answers with what they earned."""
     rollout = world.collect(policy)
-    worth = worth_of(rollout, reward)
-    if config.missing_end_penalty is not None:
-        cut = torch.full_like(worth[:, 0], config.missing_end_penalty)
-        worth = torch.where(rollout.finished[:, None], worth, at_end(cut, rollout.length, worth.shape[1]))
-    return replace(rollout, reward=worth)
+    return replace(rollout, reward=ended(rollout, worth_of(rollout, reward), config.missing_end_penalty))
 
 
 def train(
@@ -99,7 +95,7 @@ def train(
     reference: Reference | None = None,
     beside: Beside = nothing,
 ) -> dict[str, float]:
-    """Make likelier what earned more. Returns the last figures (docs/dpo.md explains each).
+    """Make likelier what earned more. Returns the last figures (docs/online_dpo.md explains each).
 
     reference: what drift is measured from; needed unless the loss is free of it. beside: a loss that joins each update.
     """

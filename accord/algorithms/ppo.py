@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.gathering import ended
 from accord.algorithms.looking import look_again as look_again
 from accord.algorithms.prices import KL as KL
 from accord.algorithms.prices import Prices
@@ -158,11 +159,7 @@ def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) 
     earned = worth.sum(1)
     if config.reward_clip is not None:
         worth = worth.clamp(-config.reward_clip, config.reward_clip)
-    if config.missing_end_penalty is not None:
-        last = torch.arange(worth.shape[1], device=worth.device) == rollout.length[:, None] - 1
-        cut = torch.where(last, config.missing_end_penalty, 0.0)
-        worth = torch.where(rollout.finished[:, None], worth, cut)
-    total = worth
+    total = worth = ended(rollout, worth, config.missing_end_penalty)
     if config.kl.place == "reward":
         assert rollout.reference is not None
         drift = kl(rollout.logprob, rollout.reference, config.kl.estimator)

@@ -79,6 +79,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def still(folder: Path, leads: bool = True) -> None:
+    """Warn when a run that is whole had a gradient of 0 in all its steps. leads: of several processes one says it."""
+    norms = [row["gradient_norm"] for row in read_log(folder / "log.jsonl") if "gradient_norm" in row] if leads else []
+    if norms and all(norm == 0 for norm in norms):
+        warnings.warn(
+            f"{folder.name}: the gradient was 0 in all {len(norms)} steps, so nothing was learned. Answers to a prompt "
+            "that all earn the same teach nothing (flat_groups in the log; finished is 0 where all were cut: raise "
+            "draw.max_tokens), nor do beliefs that are all ties, nor rows that all weigh 0",
+            stacklevel=3,
+        )
+
+
 def _sink(tracker: Tracker, folder: Path, since: int, config: Mapping[str, Any]) -> Any:
     """A function (step, figures) for one tracker; step -1 closes it."""
     if tracker == "tensorboard":

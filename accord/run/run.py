@@ -28,7 +28,7 @@ from accord.run.account import HERE, MEASURED
 from accord.run.alone import alone
 from accord.run.average import follow
 from accord.run.checkpoint import generator_states, newest, restore_generators
-from accord.run.log import Log, read_log
+from accord.run.log import Log, read_log, still
 from accord.run.optimiser import OptimiserConfig, make_optimiser, pace
 from accord.run.order import Order, dealt, shuffled
 from accord.run.progress import steps_shown
@@ -122,6 +122,7 @@ class Run:
                 self._held.clear()
                 self.at = step + 1
                 self._save(force=self.at == total)
+            still(self.folder, leads)
         finally:
             if self._log is not None:
                 self._log.close()

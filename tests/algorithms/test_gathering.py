@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from accord.algorithms.gathering import flat_groups
+from accord.algorithms import grpo
+from accord.algorithms.gathering import Queue, flat_groups, gather, teaching
+from accord.batches import Rollout, at_end
+from accord.run import read_log
 from tests.algorithms.conftest import Speaker, told
+
+PENALISED = grpo.Config(missing_end_penalty=-2.0)
 
 
 @pytest.mark.parametrize(
@@ -23,14 +29,72 @@ from tests.algorithms.conftest import Speaker, told
 )
 def test_prompts_whose_answers_all_earned_the_same_are_counted(groups, earned, flat):
     """One answer alone is compared with nothing, so it does not count."""
-    base, count = told(Speaker(), rows=8, steps=2), max(groups) + 1
-    reward = torch.zeros(len(groups), 2)
-    reward[:, 1] = torch.tensor(earned)
-    rollout = replace(
-        base.rows(torch.arange(len(groups))),
+    assert flat_groups(paid(groups, earned)) == flat
+
+
+@pytest.mark.parametrize(
+    ("finished", "config", "flat"),
+    [
+        ([1, 1, 1, 1], PENALISED, 0.0),
+        ([0, 0, 1, 1], PENALISED, 0.5),
+        ([0, 0, 0, 0], PENALISED, 1.0),
+        ([0, 0, 0, 0], grpo.Config(), 0.0),
+        ([0, 0, 0, 1], grpo.Config(mask_unfinished=True), 0.5),
+        ([0, 0, 0, 0], grpo.kin("dapo"), 1.0),
+    ],
+)
+def test_answers_that_were_all_cut_earned_the_same_penalty_or_are_masked(finished, config, flat):
+    """Two prompts whose answers would earn differently had they ended."""
+    rollout = paid([0, 0, 1, 1], [1.0, 2.0, 3.0, 4.0], finished)
+    assert flat_groups(rollout, config) == flat
+
+
+@pytest.mark.parametrize("method", ["grpo", "dapo"])
+def test_a_run_in_which_no_answer_ends_logs_that_no_prompt_teaches(method, new_run):
+    world, run = Cut(), new_run()
+    config = grpo.kin(method, iterations=2, minibatches=2, missing_end_penalty=-2.0, kl={"place": "none"})
+    grpo.train(config, Speaker(), world, lambda rollout: rollout.reward, run)
+    rows = read_log(run.folder / "log.jsonl")
+    assert [row["flat_groups"] for row in rows] == [1.0, 1.0]
+    assert [row["gradient_norm"] for row in rows] == [0.0, 0.0]
+    assert world.turn == 2 * (config.collects if config.filter else 1), "the filter looks for prompts that teach"
+
+
+def test_the_filter_takes_no_prompt_whose_answers_were_all_cut():
+    config = grpo.kin("dapo", missing_end_penalty=-2.0)
+    taken = gather(
+        Speaker(), Cut([1, 0, 0, 0]), lambda rollout: rollout.reward, Queue(), 2, partial(teaching, config=config)
+    )
+    assert len(taken.observation_length) == 2, "one of each of two collections"
+    assert taken.finished.tolist() == [True, False, True, False]
+
+
+class Cut:
+    """A world of two prompts; which of the four answers end is said, and none does unless it is."""
+
+    def __init__(self, finished=(0, 0, 0, 0)):
+        self.finished, self.turn = finished, 0
+
+    def collect(self, policy):
+        self.turn += 1
+        return paid([0, 0, 1, 1], [1.0, 2.0, 3.0, 4.0], self.finished)
+
+    def state_dict(self):
+        return {"turn": self.turn}
+
+    def load_state_dict(self, state):
+        self.turn = state["turn"]
+
+
+def paid(groups, earned, finished=None) -> Rollout:
+    """Answers of two tokens that earn so much at their end."""
+    base, count = told(Speaker(), rows=8, steps=2, gaps=False), max(groups) + 1
+    rows = base.rows(torch.arange(len(groups)))
+    return replace(
+        rows,
         group=torch.tensor(groups),
         observation=base.observation[:count],
         observation_length=base.observation_length[:count],
-        reward=reward,
+        reward=at_end(torch.tensor(earned), rows.length, rows.action.shape[1]),
+        finished=rows.finished if finished is None else torch.tensor(finished) > 0,
     )
-    assert flat_groups(rollout) == flat

@@ -111,7 +111,7 @@ def test_answers_of_an_earlier_policy_are_always_looked_at(monkeypatch, new_run)
 
     policy, stale = Actor(), iter([False, True])
 
-    def gather(_policy, _world, _reward, queue: Queue, _collects) -> Rollout:
+    def gather(_policy, _world, _reward, queue: Queue, *_filter) -> Rollout:
         queue.stale = next(stale)
         return replace(drawn(policy), reward=torch.rand(20, 6, generator=torch.Generator().manual_seed(1)))
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+import warnings
 
 import pytest
+import torch
 
 from accord.config import SettingsError
-from accord.run import Log, Run, RunConfig, progress, read_log
+from accord.run import Log, OptimiserConfig, Run, RunConfig, progress, read_log
 
 
 def test_one_line_per_step_and_what_is_no_number_is_null(tmp_path):
@@ -98,3 +100,19 @@ def test_with_a_terminal_there_is_a_bar(tmp_path, monkeypatch, capsys):
     run = Run(tmp_path / "walk", RunConfig(device="cpu", trackers=()))
     assert [step for step in run.steps(4)] == [0, 1, 2, 3]  # noqa: C416
     assert "4/4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, 1), (1.0, 0)])
+def test_a_run_whose_gradient_was_nothing_says_so_also_when_it_is_begun_again(tmp_path, share, said):
+    for _ in range(2):
+        run = Run(tmp_path / "run", RunConfig(trackers=(), progress=False, device="cpu"))
+        model = torch.nn.Linear(1, 1)
+        run.optimise(OptimiserConfig(), 3, model=model)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            for step in run.steps(3):
+                run.backward((model.weight * share * (step == 1)).sum())
+                run.log(**run.step())
+        told = [str(one.message) for one in heard if "nothing was learned" in str(one.message)]
+        assert len(told) == said, "one step that learns is enough"
+        assert all("run: the gradient was 0 in all 3 steps" in one for one in told)
