@@ -49,8 +49,8 @@ def ask(
 ) -> int:
     """Put questions about a version's answers into a queue, chosen at random or by a rule.
 
-    Shows how varied the questions are beside all that could be asked, and whether the rule has paid so far; where it
-    surely has not, questions are drawn at random instead. Asking the same again adds nothing.
+    Shows how varied the questions are beside all that could be asked, and whether the rule has paid so far; one that
+    was tried and has not surely paid gives way to chance. Asking the same again adds nothing.
 
     Args:
         version: Whose answers; it answers prompts of the project now when it has not yet. Without one: answers that

@@ -18,8 +18,8 @@ HELP = """accord: people compare, models learn, and every lesson can be traced t
 
   accord quickstart                 the whole circle in a small world, three minutes, then a report
   accord quickstart --people        judge thirty pairs yourself and see what your answers taught
-  accord loop RECIPE                the whole circle by a recipe (YAML); goes on where it was killed
-  accord train METHOD RECIPE        one stage: sft, reward_model, reward_heads, ppo, grpo, dpo, kto and more
+  accord loop [RECIPE]              the whole circle by a recipe (YAML); goes on where it was killed
+  accord train METHOD [RECIPE]      one stage: sft, reward_model, reward_heads, ppo, grpo, dpo, kto and more
   accord methods                    every method: its paper, what it needs and costs, when to choose it
   accord sample VERSION             let a version answer
   accord report [PROJECT]           judge the versions again and write report.html
@@ -109,11 +109,10 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     """Split `WORD... [RECIPE] [--project DIR] [--setting value ...]` and read the recipe with its changes."""
     import re
 
-    import tyro
-
     from accord.config import SettingsError, emptied, opened
-    from accord.recipe import Recipe, recipe
+    from accord.recipe import recipe
     from accord.records import PLAIN_NAME
+    from accord.verbs import with_changes
 
     split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
     plain, options = rest[:split], list(rest[split:])
@@ -133,8 +132,7 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
         source = str(folder / "project.yaml")
     read = recipe(source)
     start, options = emptied(read, options)
-    start = opened(start, options)
-    made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=f"accord {verb}")
+    made = with_changes(opened(start, options), options, verb)
     if folder is None and (not re.match(PLAIN_NAME, made.name) or len(made.name.encode()) > 200):
         raise SettingsError(
             f"name={made.name!r:.80} cannot name a folder in projects/; change it, or give --project DIR"
@@ -219,7 +217,7 @@ def _own(folder: str) -> Path:
     return path
 
 
-def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
+def circle(rest: list[str], verb: str = "loop") -> int:
     """The whole circle by a recipe."""
     place = _place(rest, verb, 0)
     from accord.loop import Waiting, loop
@@ -239,7 +237,8 @@ def circle(rest: list[str], verb: str = "loop RECIPE") -> int:
         print(f"accord: {wait}", file=sys.stderr)
         return 1
     say("judge: on prompts never trained on")
-    tell(project, before, rounds, time.monotonic() - begun, f"accord {verb}")
+    given = f"accord {verb}{' RECIPE' if verb == 'loop' else ''}"
+    tell(project, before, rounds, time.monotonic() - begun, given)
     return 0
 
 

@@ -86,7 +86,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "ppo": Method(
         build.TRAIN["ppo"], "ppo", "answer, ask reward and critic, reinforce", "Schulman et al. 2017",
-        "a policy, prompts, a reward model", "policy, reference, reward model and critic in memory; much sampling",
+        _REWARD, "policy, reference, reward model and critic in memory; much sampling",
         "the reward is learned and noisy and there is memory for a critic; the default",
     ),
     "grpo": _grpo("grpo", "answers to one prompt judge each other", "Shao et al. 2024",
@@ -235,13 +235,15 @@ ALSO: Sequence[tuple[str, Sequence[str], str]] = (
 def heading(method: str) -> str:
     """What stands above the settings of a method in its help: what else decides it, and where its own are given."""
     section = METHODS[method].section
+    flag = section.replace("_", "-")
     also = [("--group NAME", "learn from the beliefs of one group of people alone (docs/believing.md)")]
     also = also if section in GROUPED else []
-    also += [(how.format(section.replace("_", "-")), what) for how, on, what in ALSO if section in on]
+    also += [(how.format(flag), what) for how, on, what in ALSO if section in on]
     also += [("--run.*", "device, threads, checkpoints (docs/run.md); weights in shares of several processes")]
     lines = "".join(f"  {how:<23} {what}\n" for how, what in also)
-    also_told = f"Also decided by (accord loop --help tells each):\n{lines}\n"
-    return f"{told_of(section)}{also_told}Settings, as --{section}.NAME VALUE or in the recipe under `{section}:`\n"
+    also_told = "--project, --start, --reward, --name and such: accord train --help\n\n"
+    also_told += f"Also decided by (accord loop --help tells each):\n{lines}\n"
+    return f"{told_of(section)}{also_told}Settings, as --{flag}.NAME VALUE or in the recipe under `{section}:`\n"
 
 
 def listed() -> list[dict[str, Any]]:

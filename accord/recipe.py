@@ -117,33 +117,33 @@ class Recipe(Settings):
     )
     """Learning to answer better from single good and bad answers."""
     worth: Worth = Worth()
-    """What answers earn in PPO, GRPO with its kin and best of n."""
+    """What answers earn in PPO, GRPO with its kin, online DPO and best of n."""
     judging: Judging = Judging()
     """What tells how good answers to test prompts are."""
     steps: Steps = Steps()
     """Where in an answer PPO, GRPO and best of n are paid by a reward model."""
     ptx: BesideConfig = BesideConfig()
-    """What PPO, GRPO and best of n learn beside, so that less is forgotten."""
+    """What PPO, GRPO with its kin, online DPO and best of n learn beside, so that less is forgotten."""
     engine: Engine = Engine()
     """Who draws answers while a policy learns."""
     anchor: Anchor = Anchor()
-    """What drift is measured from, in PPO, GRPO, DPO and their kin."""
+    """What drift is measured from, in PPO, GRPO, DPO and their kin, and online DPO."""
     forgetting: int = Field(default=100, ge=0)
     """Rows of held-out plain text on which each new policy's perplexity is measured; 0 measures nothing."""
     ensemble: Members = Members()
     """How several reward models are one to a policy."""
     costs: dict[str, Cost] = Field(default={})
-    """Reward models by name whose costs are bounded while PPO, GRPO or best of n learn."""
+    """Reward models by name whose costs are bounded while PPO, GRPO with its kin, online DPO or best of n learn."""
     cost: Cost = Cost()
     """The terms of a cost that is named on the command line alone (--cost NAME)."""
     order: Orders = Orders()
     """In which order things are learned from (a curriculum)."""
     rollout: int = Field(default=64, ge=1)
-    """Prompts per iteration of PPO, GRPO and best of n."""
+    """Prompts per iteration of PPO, GRPO with its kin, online DPO and best of n."""
     rollout_answers: int = Field(default=4, ge=1)
-    """Answers per prompt in PPO and GRPO."""
+    """Answers per prompt in PPO, GRPO with its kin and online DPO."""
     dialogue: DialogueConfig = DialogueConfig()
-    """Conversations of several turns instead of single answers, in PPO, GRPO and best of n."""
+    """Conversations of several turns instead of single answers, in PPO, GRPO with its kin, online DPO and best of n."""
     critic: Literal["reward", "policy", "shared"] = "reward"
     """What the value model starts from: the reward model, the policy, or a head on the policy's own trunk."""
     draw: Draw = Draw()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -208,6 +208,25 @@ def methods(json: bool = False) -> int:
     return 0
 
 
+CIRCLE = """The whole circle: read, imitate, answer, ask, believe, learn a reward, learn to act, judge (docs/loop.md).
+
+RECIPE is a YAML file; without one the settings in the folder of --project are followed, without these the lab's. That
+folder is projects/NAME where none is given, by --name. Every stage is kept when it is done: the same command goes on
+where it was killed. Below are all settings of a recipe, as `ppo: {clip: 0.1}` in the file or --ppo.clip 0.1 here.
+"""
+GIVEN = (
+    ("RECIPE", "a YAML file of settings; without one those in the folder of --project, without these the lab's"),
+    ("--project DIR", "where store, versions and runs lie; without it projects/NAME, by the recipe's `name`"),
+    ("--start VERSION", "what it begins from, as pretrained, sft or round1-ppo"),
+    ("--reward VERSION", "the reward model that says what answers earn"),
+    ("--reference VERSION", "what drift is measured from; without it the start"),
+    ("--cost VERSION", "a reward model whose costs are bounded (docs/reward_models.md)"),
+    ("--group NAME", "learn from the beliefs of one group of people alone (docs/believing.md)"),
+    ("--beside NAME", "of reward_model: the one of that name in the recipe's `beside`, only to compare"),
+    ("--name NAME", "what the new version is called; without it METHOD"),
+    ("--SETTING VALUE", "any setting of the recipe, as --sft.epochs 2 or --seed 3"),
+)
+"""What a stage is given, for those who ask for help."""
 SEVERAL = (
     "In N processes, on N cores or GPUs (docs/processes.md):",
     "  torchrun --nproc-per-node N -m -- accord train METHOD ...",
@@ -215,15 +234,26 @@ SEVERAL = (
 """How a stage is shared among processes, for those who ask for help."""
 
 
+def with_changes(start: Recipe, options: list[str], verb: str) -> Recipe:
+    """The recipe as the command line changes it; its help says what the circle is."""
+    import tyro
+
+    from accord.recipe import Recipe
+
+    asked = f"accord {verb} [RECIPE] [--project DIR]"
+    return tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=asked, description=CIRCLE)
+
+
 def train_help() -> str:
     """How a stage is trained, and by which methods."""
     from accord.methods import METHODS
 
-    given = "[--project DIR] [--start VERSION] [--reward VERSION] [--cost VERSION] [--reference VERSION]"
-    given += " [--group NAME] [--name NAME]"
-    lines = [f"  {name:<13} {one.caption}" for name, one in METHODS.items()]
-    more = ["", "accord train METHOD --help tells more.", *SEVERAL]
-    return "\n".join([f"accord train METHOD [RECIPE] {given}", *lines, *more])
+    first = "accord train METHOD [RECIPE] [--project DIR] [--start VERSION] [--name NAME] [...]"
+    kept = "One stage. A version that is there is not made again; killed, the same command goes on where it was."
+    given = [f"  {word:<20} {what}" for word, what in GIVEN]
+    methods = [f"  {name:<15} {one.caption}" for name, one in METHODS.items()]
+    more = ["accord train METHOD --help tells more of each.", *SEVERAL]
+    return "\n".join([first, "", kept, "", *given, "", "METHOD is one of", *methods, "", *more])
 
 
 def teach(method: str) -> int:
@@ -231,6 +261,7 @@ def teach(method: str) -> int:
     import importlib
 
     import tyro
+    from pydantic import create_model
 
     from accord.methods import METHODS, heading, settings
     from accord.recipe import Recipe
@@ -244,10 +275,10 @@ def teach(method: str) -> int:
             f"Of the settings of `{one.section}` it changes {one.changes}, where the recipe does not say otherwise.\n"
         )
     print(heading(method))
+    fields: dict[str, Any] = {one.section: (module.Config, settings(Recipe(), method))}
     with contextlib.suppress(SystemExit):
-        tyro.cli(
-            module.Config, default=settings(Recipe(), method), args=["--help"], prog=f"accord train {method} [RECIPE]"
-        )
+        asked = f"accord train {method} [RECIPE] [--project DIR] [--start VERSION] [--name NAME]"
+        tyro.cli(create_model("Shown", **fields), args=["--help"], prog=asked, description="")
     return 0
 
 

@@ -123,9 +123,25 @@ def test_train_names_the_methods_and_teaches_each(capsys: pytest.CaptureFixture[
     assert all(method in told for method in ("pretrain", "sft", "reward_model", "ppo"))
     assert said(capsys, ["train", "--help"], 0) == told
     ppo = said(capsys, ["train", "ppo", "--help"], 0)
-    for part in ("Schulman", "--clip", "How far an action", "--kl.coefficient", "--optimiser.learning-rate"):
+    for part in ("Schulman", "--ppo.clip", "How far an action", "--ppo.kl.coefficient", "--ppo.optimiser.epsilon"):
         assert part in ppo
     assert "Bradley and Terry" in said(capsys, ["train", "reward_model", "--help"], 0)
+    for name in ("project", "start", "reward", "name", "reference", "beside", "cost", "group"):  # all that it takes
+        assert f"--{name} " in told
+
+
+def test_the_help_of_the_circle_says_what_it_is_and_where_it_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(said(capsys, ["loop", "--help"], 0).split())
+    for part in ("accord loop [RECIPE] [--project DIR]", "RECIPE is a YAML file", "projects/NAME", "command goes on"):
+        assert part in told
+
+
+def test_the_settings_that_the_help_of_a_stage_shows_can_be_given_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """It once listed --epochs, where --sft.epochs is what the command takes."""
+    listed = said(capsys, ["train", "sft", "--help"], 0).split("usage:")[1]
+    shown = re.findall(r"^\W*\s(--\w[\w.-]*)", listed, re.MULTILINE)
+    assert "--sft.epochs" in shown
+    assert [flag for flag in shown if not flag.startswith("--sft.")] == []
 
 
 def test_a_stage_without_what_it_needs_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -374,8 +374,9 @@ def test_help_teaches_each_method(method: str, capsys: pytest.CaptureFixture[str
     assert main(["train", method, "--help"]) == 0
     told = capsys.readouterr().out
     one = METHODS[method]
-    assert all(part in told for part in (one.caption, one.paper, one.needs, one.choose, "--optimiser.learning-rate"))
-    assert f"--{one.section}.NAME" in told
+    flag = one.section.replace("_", "-")
+    rate = f"--{flag}.optimiser.learning-rate"
+    assert all(part in told for part in (one.caption, one.paper, one.needs, one.choose, rate, f"--{flag}.NAME"))
     assert ("--worth.*" in told) == (one.section in ("ppo", "grpo", "best_of_n", "online_dpo"))
 
 
