@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from accord import methods
+from accord.algorithms import grpo
 from accord.algorithms.best_of_n import best
 from accord.algorithms.best_of_n import kl as kl_of_best
 from accord.config import SettingsError
@@ -71,12 +72,15 @@ USUAL: Mapping[str, Entrant] = {
     "ppo-lagrangian": Entrant("ppo", PRICE, guarded=True),
 }
 """Those who take part when nobody is named."""
+HELD: dict[str, Any] = {"grpo": {"kl": {"place": "reward", "estimator": "k1"}}}
+"""RLOO's price of drift, for GRPO's relatives whose papers pay none."""
 ENTRANTS: Mapping[str, Entrant] = {
     **USUAL,
     **{name: Entrant(name) for name, one in methods.METHODS.items() if one.section in ("grpo", "dpo")},
+    **{f"{name}-kl": Entrant(name, HELD) for name, changes in grpo.KIN.items() if changes.get("kl") == grpo.FREE},
 }
 """By name, as on the command line and in the table; the version is called `round1-NAME`. The relatives of GRPO and DPO
-have the settings of these, but for what makes them relatives; nobody has tuned them."""
+have the settings of these, but for what makes them relatives; nobody has tuned them. `dapo-kl` is DAPO that pays."""
 SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "collect": {"prompts": 2000},

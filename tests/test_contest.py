@@ -14,11 +14,11 @@ import torch
 
 from accord import contest
 from accord.algorithms import grpo, kto, online_dpo, reward_model, sft
-from accord.config import SettingsError
+from accord.config import SettingsError, laid
 from accord.contest import BEST, DRAWN, Entrant, best_of, prove_methods, together
 from accord.evaluate.standing import COLUMNS
 from accord.judge import ANSWERS
-from accord.methods import METHODS
+from accord.methods import METHODS, settings
 from accord.project import Project
 from accord.recipe import recipe
 from accord.whole import written
@@ -85,16 +85,23 @@ def test_every_method_that_makes_a_policy_better_can_take_part_and_the_tuned_one
         name for name, one in METHODS.items() if one.section in ("ppo", "grpo", "dpo", "kto", "best_of_n", "online_dpo")
     }
     assert able <= set(contest.ENTRANTS)
-    assert set(contest.ENTRANTS) - set(contest.USUAL) == able - {
-        "ppo",
-        "grpo",
-        "rloo",
-        "dpo",
-        "kto",
-        "best_of_n",
-        "online_dpo",
-    }
+    usual = {"ppo", "grpo", "rloo", "dpo", "kto", "best_of_n", "online_dpo"}
+    paying = {"dr_grpo-kl", "dapo-kl", "gspo-kl", "cispo-kl"}
+    assert set(contest.ENTRANTS) - set(contest.USUAL) == (able - usual) | paying
     assert signature(prove_methods).parameters["entrants"].default == tuple(contest.USUAL)
+
+
+@pytest.mark.parametrize("name", ["dr_grpo", "dapo", "gspo", "cispo"])
+def test_a_relative_that_pays_for_drift_differs_from_its_own_in_the_price_alone(name: str) -> None:
+    plain = recipe(None, contest.SETTINGS).model_dump()
+    found = [
+        settings(recipe(None, laid(dict(contest.ENTRANTS[one].changes), plain)), name) for one in (name, f"{name}-kl")
+    ]
+    free, pays = (one.model_dump() for one in found)
+    price = contest.SETTINGS["grpo"]["kl"]["coefficient"]
+    assert free.pop("kl")["place"] == "none"
+    assert (pays["kl"]["place"], pays["kl"]["estimator"], pays.pop("kl")["coefficient"]) == ("reward", "k1", price)
+    assert pays == free
 
 
 def test_one_that_nobody_knows_is_named_before_anything_is_made(tmp_path: Path) -> None:
