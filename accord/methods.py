@@ -47,6 +47,7 @@ _PAIRS = "one policy in memory, the reference is asked once; a pass over each pa
 _FREE = "one policy in memory, no reference; a pass over each pair per epoch, no sampling"
 _GROUP = "policy, reference and reward model in memory, no critic; most time goes into sampling"
 _ALONE = "policy and reward model in memory; most time goes into sampling"
+_DRIFTS = "drift is free: for rewards that can be checked, or else set grpo.kl.place to reward"
 
 
 def _dpo(caption: str, paper: str, choose: str, costs: str = _PAIRS, **changes: Any) -> Method:
@@ -54,7 +55,8 @@ def _dpo(caption: str, paper: str, choose: str, costs: str = _PAIRS, **changes: 
 
 
 def _grpo(name: str, caption: str, paper: str, choose: str) -> Method:
-    costs = _ALONE if grpo.KIN[name].get("kl") == grpo.FREE else _GROUP
+    free = grpo.KIN[name].get("kl") == grpo.FREE
+    costs, choose = (_ALONE, f"{choose}; {_DRIFTS}") if free else (_GROUP, choose)
     return Method(train_grpo, "grpo", caption, paper, _REWARD, costs, choose, grpo.KIN[name])
 
 

@@ -297,7 +297,7 @@ def test_rules_read_what_the_prompt_brings(made: Project) -> None:
     assert [by["exact"](*pair) for pair in (right, wrong, none)] == [1, 0, 0]
     assert by["follows"](*told) == 0.5
     assert by["length"](*right) == 0
-    with pytest.raises(SettingsError, match=r"worth\.follows: no check"):
+    with pytest.raises(SettingsError, match=r"worth\.follows: prompt [-0-9a-f]+: no check"):
         judges(with_(made, method="grpo", worth=worth), [prompted({"instructions": ["no:such"], "arguments": [{}]})[0]])
     with pytest.raises(SettingsError, match=r"worth\.pattern"):
         judges(with_(made, method="grpo", worth={"form": 1, "pattern": "(a+)+"}), prompts)
