@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from accord.algorithms import ppo, sft
+from accord.algorithms.gathering import worth_of
 from accord.config import build
 from accord.loop import Waiting
 from accord.protocols import Sampling
@@ -135,6 +136,12 @@ def sampler_apart_in_a_row() -> object:
 def loss_is_no_number() -> None:
     """A loss that is no number."""
     Run(folder("loss"), QUIET).backward(torch.tensor(math.nan), ["answer-1", "answer-2"])
+
+
+def reward_is_no_number() -> object:
+    """A reward of one's own that divides by nothing."""
+    world, policy = Bandit(BanditConfig(contexts=4, answers=2)), ToyPolicy(4, 5, "categorical")
+    return worth_of(world.collect(policy), lambda rollout: torch.zeros_like(rollout.logprob) / 0)
 
 
 def gradient_is_nothing() -> None:
@@ -316,6 +323,18 @@ GUARDS: tuple[Guard, ...] = (
         gradient_is_no_number,
         "The loss was finite and its gradient is not. The parameters have not been moved.",
         "As above.",
+    ),
+    Guard(
+        "The reward is no number",
+        reward_is_no_number,
+        (
+            "What answers earned is infinite or NaN. A comparison, a filter or a maximum would pass over such a number "
+            "unheard, so PPO, GRPO with its kin, online DPO and best of n stop before they learn from it."
+        ),
+        (
+            "Score the answers that are named by hand; an empty answer divided by its length is the usual cause. To "
+            "refuse answers give them a low number, not minus infinity; `best_of_n.least` refuses below a bound."
+        ),
     ),
     Guard(
         "The gradient was 0 throughout (warning)",

@@ -13,6 +13,7 @@ from accord.algorithms.functional import group_spread, group_sum
 from accord.algorithms.joined import joined
 from accord.batches import Rollout, at_end
 from accord.protocols import Policy, Reward, World
+from accord.run import NonFinite
 from accord.run.account import HERE
 
 FLAT = 1e-8
@@ -105,9 +106,26 @@ def flat_groups(rollout: Rollout, config: Cut | None = None) -> float:
 
 
 def worth_of(rollout: Rollout, reward: Reward) -> Tensor:
-    """[B, T] what the actions of a collection are worth; its time counts as scoring and not as collecting."""
+    """[B, T] what the actions of a collection are worth; its time counts as scoring and not as collecting.
+
+    Raises ValueError for a reward of another shape, and NonFinite, naming answers, for one that is no finite number.
+    """
     with HERE.time("score"):
-        return reward(rollout).to(rollout.logprob)
+        found = reward(rollout)
+    given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if given != (shape := tuple(rollout.logprob.shape)):
+        raise ValueError(
+            f"a reward says what each step of each answer is worth, a tensor of {shape}, and this one gave {given}; "
+            "one number for an answer stands at its end: accord.batches.at_end(number, rollout.length, steps)"
+        )
+    odd = (~torch.isfinite(found)).any(1).nonzero()[:, 0].tolist()
+    if odd:
+        which = "; ".join(f"{rollout.names[row]}: {float(found[row].sum())}" for row in odd[:3])
+        raise NonFinite(
+            f"the reward of {len(odd)} of {len(found)} answers is no finite number ({which}). Nothing was learned from "
+            "it; look at what scores these answers, and give what is to be avoided a low number instead"
+        )
+    return found.to(rollout.logprob)
 
 
 def gather(

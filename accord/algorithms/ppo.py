@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, explained_variance, gae, kl, mean, whiten
-from accord.algorithms.gathering import ended
+from accord.algorithms.gathering import ended, worth_of
 from accord.algorithms.looking import look_again as look_again
 from accord.algorithms.prices import KL as KL
 from accord.algorithms.prices import Prices
@@ -155,7 +155,7 @@ def train(
 @torch.no_grad()
 def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) -> tuple[Rollout, dict[str, float]]:
     """Worth minus drift: r_t = worth_t - price KL_t, the KL only where `kl.place` is `reward`."""
-    worth = reward(rollout).to(rollout.logprob)
+    worth = worth_of(rollout, reward)
     earned = worth.sum(1)
     if config.reward_clip is not None:
         worth = worth.clamp(-config.reward_clip, config.reward_clip)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
-from accord.algorithms import grpo
+from accord.algorithms import best_of_n, dpo, grpo, online_dpo, ppo
 from accord.algorithms.gathering import Queue, flat_groups, gather, teaching
 from accord.batches import Rollout, at_end
-from accord.run import read_log
+from accord.run import NonFinite, read_log
 from tests.algorithms.conftest import Speaker, told
 
 PENALISED = grpo.Config(missing_end_penalty=-2.0)
@@ -67,6 +68,40 @@ def test_the_filter_takes_no_prompt_whose_answers_were_all_cut():
     )
     assert len(taken.observation_length) == 2, "one of each of two collections"
     assert taken.finished.tolist() == [True, False, True, False]
+
+
+METHODS = {
+    "ppo": lambda *given: ppo.train(ppo.Config(iterations=1, minibatches=1, kl=ppo.KL(place="none")), *given),
+    "grpo": lambda *given: grpo.train(grpo.kin("dr_grpo", iterations=1), *given),
+    "dapo": lambda *given: grpo.train(grpo.kin("dapo", iterations=1), *given),
+    "online_dpo": lambda *given: online_dpo.train(
+        online_dpo.Config(iterations=1, objective=dpo.Config(loss="simpo")), *given
+    ),
+    "best_of_n": lambda *given: best_of_n.train(best_of_n.Config(iterations=1), *given),
+}
+
+
+@pytest.mark.parametrize("worth", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_reward_that_is_no_number_stops_every_method_and_names_the_answer(method, worth, new_run):
+    """What a filter, a comparison or a maximum makes of such a number would be learned from, or passed over unheard."""
+
+    def reward(rollout):
+        return rollout.reward + torch.tensor([0.0, 0.0, worth, 0.0])[:, None]
+
+    speaker = Speaker()
+    before = speaker.logits.detach().clone()
+    with pytest.raises(NonFinite, match=r"reward of 1 of 4 answers is no finite number \(row2: -?(nan|inf)\)"):
+        METHODS[method](speaker, Cut(), reward, new_run())
+    assert torch.equal(speaker.logits, before)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_reward_of_another_shape_is_told_which_is_wanted(method, new_run):
+    with pytest.raises(ValueError, match=r"a tensor of \(4, 2\), and this one gave \(4,\); .*at_end"):
+        METHODS[method](Speaker(), Cut(), lambda rollout: torch.ones(4), new_run())
+    with pytest.raises(ValueError, match="this one gave list"):
+        METHODS[method](Speaker(), Cut(), lambda rollout: [1.0] * 4, new_run())
 
 
 class Cut:
