@@ -20,7 +20,7 @@ from accord.batches import Comparisons
 from accord.build import steady
 from accord.columns import CRITERIA
 from accord.config import SettingsError
-from accord.heard import Lesson, gathered, ordered, own, pool_of
+from accord.heard import Lesson, enough, gathered, ordered, own, pool_of
 from accord.judged import Judged
 from accord.ordering import in_order, order
 from accord.project import Project, named
@@ -58,9 +58,7 @@ def train_reward_heads(
     if chosen is None and start is None:
         raise SettingsError(f"{method} starts from a version (--start NAME) or from the recipe's reward_backbone")
     lesson = gathered(project, config, beliefs)
-    if not lesson.said["train"]:
-        raise SettingsError(f"{method}: nothing was said of answers to train prompts in {project.folder}; collect "
-                            "some (accord loop) or import some (accord import)")  # fmt: skip
+    enough(lesson, name, config, f"{method}: ", project.folder)
     tokenizer = open_tokenizer(str((chosen or named(recipe.model, project.path(str(start)))).name))
     encoder, parent = project.encoder(tokenizer), None if chosen else start
     others = [f"{name}-{number}" for number in range(2, config.members + 1)]

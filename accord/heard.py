@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import torch
 
@@ -63,6 +65,40 @@ def gathered(project: Project, config: Config, beliefs: Sequence[Preference] | N
     return Lesson(said, pairs, project.store.get_many(Prompt, asked), samples)
 
 
+def enough(lesson: Lesson, name: str, config: Config, stage: str, folder: Path) -> None:
+    """Raises SettingsError where a lesson can teach no score at all; warns where it tells no two answers apart."""
+    said = lesson.said["train"]
+    if not said:
+        raise SettingsError(
+            f"{stage}nothing that counts was said of answers to train prompts in {folder}; collect some (accord loop), "
+            "import some (accord import), or give a weight to the forms (reward_heads.forms) and beliefs that are there"
+        )
+    answers = {sample for one in said for sample in one.samples}
+    if len(answers) < 2:
+        raise SettingsError(
+            f"{stage}all that was said ({len(said)}) is about one single answer, and a score has no spread there; "
+            "judge another one too"
+        )
+    mine = [one for one in said if one.criterion == config.main]
+    if mine and not apart(mine):
+        warnings.warn(
+            f"{name}: all {len(mine)} judgements of {config.main or 'answers overall'} say the same of every answer: "
+            "nothing tells a good one from a bad one, and the score means nothing; ask about answers that differ",
+            stacklevel=3,
+        )
+
+
+def apart(said: Sequence[Judgement]) -> bool:
+    """Whether any of these judgements tells one answer from another: choices by themselves, marks between them all."""
+    marks: dict[tuple[str, int], set[float]] = {}
+    for one in said:
+        if one.form not in ("pair", "ranking"):
+            marks.setdefault((one.form, one.levels), set()).update(one.values)
+        elif one.probability != 0.5 and len(set(one.values)) > 1:
+            return True
+    return any(len(values) > 1 for values in marks.values())
+
+
 def part_of(prompt: str, config: Config) -> str:
     """Where a train prompt belongs: by a hash of its id, so that it is on one side in every run."""
     place = seed_of("aside", prompt) / 2**63
@@ -77,8 +113,8 @@ def heard(
     """The judgements of one side of the fence, and the answers that people corrected.
 
     Feedback is heard in its own form. Beliefs that rest on other feedback, or on none (imported pairs), are heard
-    beside it; with `comparisons: beliefs` those that rest on comparisons stand instead of these. A form that counts
-    nothing (`forms`) is not heard, so that a version does not name what it did not learn from.
+    beside it; with `comparisons: beliefs` those that rest on comparisons stand instead of these. What counts nothing
+    (by `forms`, or a belief of weight 0) is not heard, so that a version does not name what it did not learn from.
     """
     store = project.store
     questions = {question.id: question for question in store.all(Question, split=split)}
@@ -96,16 +132,27 @@ def heard(
         instead = {name for belief in inside for name in belief.feedback}
         found = [one for one in found if one.form != "pair" or one.name not in instead]
         outside = [*outside, *inside]
-    found = [*found, *believed(about(project, config, outside))]
-    counted = [one for one in found if config.forms.get(one.form, 1.0) > 0]
+    found = [*found, *believed(about(project, config, outside, split == "train"))]
+    counted = [one for one in found if config.forms.get(one.form, 1.0) * one.weight > 0]
     return counted, {sample.id: sample for sample in told.samples}
 
 
-def about(project: Project, config: Config, beliefs: Sequence[Preference]) -> list[Preference]:
-    """The beliefs with the criterion that `criteria` gives to the source of their prompts, where they name none."""
+def about(project: Project, config: Config, beliefs: Sequence[Preference], tell: bool) -> list[Preference]:
+    """The beliefs with the criterion that `criteria` gives to the source of their prompts, where they name none.
+
+    tell: whether to warn of sources that are nobody's.
+    """
     if not config.criteria:
         return list(beliefs)
     prompts = project.store.get_many(Prompt, dict.fromkeys(belief.prompt for belief in beliefs))
+    sources = sorted({prompt.source for prompt in prompts.values()})
+    nobodys = [start for start in config.criteria if not any(source.startswith(start) for source in sources)]
+    for start in nobodys if tell and sources else []:
+        warnings.warn(
+            f"reward_heads.criteria: no prompt of an imported pair comes from {start!r}; they come from "
+            f"{', '.join(map(repr, sources[:6]))}",
+            stacklevel=2,
+        )
 
     def criterion(belief: Preference) -> str:
         source = prompts[belief.prompt].source

@@ -132,14 +132,15 @@ class Judged:
     def ordered(self, criterion: str = "") -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pairs of rows that one judgement orders: [N] better, [N] worse, [N] weight, [N] whose.
 
-        A judgement's weight is shared by its pairs; ties order nothing. All but the weight are int64.
+        A judgement's weight is shared by its pairs; ties order nothing, nor does a belief of one half. All but the
+        weight are int64.
         """
         row, value = self.table()
         device = row.device
         mine = torch.tensor([kind.criterion == criterion for kind in self.kinds], device=device)[self.kind]
         ranked = torch.tensor([kind.form == "ranking" for kind in self.kinds], device=device)[self.kind]
         worth = torch.where(ranked[:, None], -value, value)
-        there = (row >= 0) & mine[:, None]
+        there = (row >= 0) & (mine & (self.probability != 0.5))[:, None]
         above = (worth[:, :, None] > worth[:, None, :]) & there[:, :, None] & there[:, None, :]
         whose, i, j = above.nonzero(as_tuple=True)
         share = self.weight / above.sum((1, 2)).clamp_min(1)

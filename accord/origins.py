@@ -36,7 +36,7 @@ def prior(project: Project, config: Config, said: Sequence[Judgement]) -> list[J
     if not found:
         told = "strengths" if config.strengths else f"prior={config.prior}"
         named = {version.id: version.name for version in project.store.all(Version)}
-        there = sorted({named.get(source(sample), source(sample)) for sample in samples.values()})
+        there = sorted({named.get(source(sample), source(sample)) or "no source" for sample in samples.values()})
         raise SettingsError(
             f"reward_heads.{told}: no prompt has answers from two sources of different strength; the answers are from "
             f"{', '.join(there[:6]) or 'nowhere'}. A sample's source is the version or the `model` that made it"

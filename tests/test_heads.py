@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 
 from accord import build, heads, judge, methods
 from accord.added import figures_added
+from accord.algorithms import reward_heads
 from accord.columns import CRITERIA, by_criterion, member_scores
 from accord.config import SettingsError
-from accord.heard import gathered, part_of, unanswered
+from accord.heard import Lesson, enough, gathered, part_of, unanswered
 from accord.project import Project
+from accord.quality.judged import Judgement
 from accord.recipe import Recipe, recipe
 from accord.records import (
     Comparison,
@@ -278,6 +281,43 @@ def test_a_map_that_was_fitted_to_another_model_is_not_inherited(method: str, ev
     methods.train(further, method, f"further-{method}", start="mapped")
     assert models.noted(made.path("mapped"))["calibration"]["kind"] == "temperature"
     assert not models.noted(made.path(f"further-{method}")).get("calibration")
+
+
+def lesson(*said: Judgement) -> Lesson:
+    return Lesson({"train": list(said)}, [], {}, {})
+
+
+def test_what_can_teach_no_score_is_refused_and_what_tells_nothing_apart_is_told(tmp_path: Path) -> None:
+    """One answer alone has no spread: it ended in a traceback when all was learned."""
+    config = reward_heads.Config()
+    with pytest.raises(SettingsError, match=r"nothing that counts was said .*reward_heads.forms"):
+        enough(lesson(), "m", config, "", tmp_path)
+    with pytest.raises(SettingsError, match="is about one single answer"):
+        enough(lesson(Judgement("p", "rating", ("a",), (2.0,), levels=5)), "m", config, "", tmp_path)
+    alike = [
+        [Judgement("p", "flag", ("a", "b"), (1.0, 1.0))],
+        [Judgement("p", "rating", ("a",), (2.0,), levels=5), Judgement("q", "rating", ("b",), (2.0,), levels=5)],
+        [
+            Judgement("p", "pair", ("a", "b"), (1.0, 0.0), probability=0.5),
+            Judgement("p", "ranking", ("a", "b"), (0, 0)),
+        ],
+        [Judgement("p", "pair", ("a", "b"), (0.0, 0.0)), Judgement("p", "flag", ("a", "b"), (1.0, 0.0), "harm")],
+    ]
+    for said in alike:
+        with pytest.warns(UserWarning, match=rf"m: all {len(said) - (said[-1].criterion != '')} judgements of answers"):
+            enough(lesson(*said), "m", config, "", tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        enough(lesson(*alike[1], Judgement("q", "rating", ("b",), (1.0,), levels=5)), "m", config, "", tmp_path)
+        enough(lesson(*alike[3]), "m", reward_heads.Config(main="harm"), "", tmp_path)
+
+
+def test_what_weighs_nothing_and_sources_of_nobody_are_told(everything: Project) -> None:
+    assert "pair" not in kinds(everything, forms={"pair": 0.0})
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        with_(everything, forms={"pair": -1.0})
+    with pytest.warns(UserWarning, match=r"comes from 'PKU'; they come from 'pairs'"):
+        kinds(everything, criteria={"PKU": "harm"})
 
 
 def test_platt_without_flags_of_the_main_criterion_is_refused(everything: Project) -> None:

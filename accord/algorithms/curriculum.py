@@ -154,15 +154,18 @@ def of_judged(judged: Judged, measure: Measure, score: Tensor | None = None) -> 
     found: dict[int, list[float]] = {}
     ways: dict[tuple[int, int], list[float]] = {}
     for criterion in dict.fromkeys(kind.criterion for kind in judged.kinds):
-        better, worse, weight, _ = judged.ordered(criterion)
-        for i, j, w in zip(better.tolist(), worse.tolist(), weight.tolist(), strict=True):
+        better, worse, weight, whose = judged.ordered(criterion)
+        sure = judged.probability[whose].tolist()
+        for i, j, w, p in zip(better.tolist(), worse.tolist(), weight.tolist(), sure, strict=True):
             if score is not None and measure == "margin":
                 found.setdefault(int(judged.segment.group[i]), []).append(float(score[j] - score[i]))
-            ways.setdefault((min(i, j), max(i, j)), [0.0, 0.0])[int(i > j)] += w
+            votes = ways.setdefault((min(i, j), max(i, j)), [0.0, 0.0])
+            votes[int(i > j)] += w * p
+            votes[int(i < j)] += w * (1 - p)
     if measure == "disagreement":
         for (i, _), votes in ways.items():
-            p = torch.tensor(votes, dtype=torch.float64) / max(sum(votes), 1e-12)
-            found.setdefault(int(judged.segment.group[i]), []).append(float(-torch.xlogy(p, p).sum()))
+            share = torch.tensor(votes, dtype=torch.float64) / max(sum(votes), 1e-12)
+            found.setdefault(int(judged.segment.group[i]), []).append(float(-torch.xlogy(share, share).sum()))
     means = {place: sum(all_) / len(all_) for place, all_ in found.items()}
     middle = sum(means.values()) / max(1, len(means))
     return torch.tensor([means.get(place, middle) for place in places], dtype=torch.float64)

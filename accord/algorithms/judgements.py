@@ -76,35 +76,37 @@ def plackett_luce(score: Tensor, place: Tensor, log_tie: Tensor | None = None) -
     and of two Bradley and Terry. Raises ValueError for a tie of more than D.
     """
     order = 1 if log_tie is None else 1 + len(log_tie)
-    stages = int(place.max()) + 1 if place.numel() else 0
-    loss = torch.zeros(len(score), dtype=score.dtype, device=score.device)
-    for stage in range(stages):
-        chosen, there = place == stage, place >= stage
-        size = chosen.sum(1)
-        if int(size.max()) > order:
-            raise ValueError(f"a tie of {int(size.max())} answers, and ties of at most {order} have a prevalence")
-        parts = [elementary(score / d, there, d) for d in range(1, order + 1)]
-        won = torch.where(chosen, score, 0.0).sum(1) / size.clamp_min(1)
-        if log_tie is not None:
-            parts = [parts[0], *(part + log_tie[d] for d, part in enumerate(parts[1:]))]
-            prevalence = torch.cat([log_tie.new_zeros(1), log_tie])
-            won = won + prevalence[(size - 1).clamp_min(0)]
-        against = torch.stack(parts).logsumexp(0)
-        loss = loss + torch.where(size > 0, against - won, 0.0)
-    return loss
+    prevalence = score.new_zeros(1) if log_tie is None else torch.cat([log_tie.new_zeros(1), log_tie])
+    place, turn = torch.sort(
+        place, dim=1, descending=True, stable=True
+    )  # the worst first: each place finds who is left
+    there = place >= 0
+    score = torch.where(there, score.gather(1, turn), NOWHERE)
+    chosen = (place[:, :, None] == place[:, None, :]) & there[:, :, None]
+    size = chosen.sum(2).clamp_min(1)
+    if int(size.max() if size.numel() else 1) > order:
+        raise ValueError(f"a tie of {int(size.max())} answers, and ties of at most {order} have a prevalence")
+    against = (sets(score, order) + prevalence).logsumexp(2)
+    won = torch.where(chosen, score[:, None], 0.0).sum(2) / size + prevalence[size - 1]
+    last = there & torch.cat([place[:, :-1] != place[:, 1:], torch.ones_like(there[:, :1])], 1)
+    return torch.where(last, against - won, 0.0).sum(1)
 
 
-def elementary(score: Tensor, there: Tensor, size: int) -> Tensor:
-    """[N] log of the sum, over all sets of `size` answers that are there, of the product of exp(score). [N, K] each."""
-    score = torch.where(there, score, NOWHERE)
-    if size == 1:
-        return score.logsumexp(1)
-    nothing = torch.full_like(score[:, 0], NOWHERE)
-    sums = [torch.zeros_like(nothing), *([nothing] * size)]
-    for k in range(score.shape[1]):
-        one = score[:, k]
-        sums = [sums[0], *(torch.logaddexp(sums[d], sums[d - 1] + one) for d in range(1, size + 1))]
-    return sums[size].clamp_min(NOWHERE)
+def sets(score: Tensor, order: int) -> Tensor:
+    """[N, K, D] log of the summed strength of all sets of d = 1 .. D among the first 1 .. K answers. score: [N, K].
+
+    A set's strength is the d-th root of its answers' product, so the sum is an elementary symmetric polynomial of
+    roots: each answer is brought in once, for all sizes and all places together.
+    """
+    root = torch.arange(1, order + 1, dtype=score.dtype, device=score.device)
+    none = torch.full((len(score), order, order), NOWHERE, dtype=score.dtype, device=score.device)
+    sums, found = torch.cat([torch.zeros_like(none[:, :, :1]), none], 2), []
+    for one in score.unbind(1):
+        sums = torch.cat(
+            [sums[..., :1], torch.logaddexp(sums[..., 1:], sums[..., :-1] + (one[:, None] / root)[..., None])], 2
+        )
+        found.append(sums[..., 1:].diagonal(dim1=1, dim2=2))
+    return torch.stack(found, 1).clamp_min(NOWHERE) if found else score.new_zeros(len(score), 0, order)
 
 
 def ordinal(score: Tensor, level: Tensor, thresholds: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ def with_members(judged: Judged, count: int, main: str = "", seed: int = 0) -> J
     """The judgements, and those of the main criterion again for each of `count` members with weights of its own.
 
     Weigh prompts first (`reward_heads.weighed`) and learn with `share_prompts` off, or the resample is undone. What a
-    prompt weighs for a member depends on the seed, the member and the prompt's place alone. Raises ValueError when
-    nothing is said of the main criterion.
+    prompt weighs for a member depends on the seed, the member and the prompt's place alone; a draw by which a member
+    would hear nothing is made again. Raises ValueError when nothing is said of the main criterion.
     """
     mine = torch.tensor([kind.criterion == main for kind in judged.kinds])[judged.kind.cpu()].nonzero()[:, 0]
     if not len(mine):
@@ -44,6 +44,8 @@ def with_members(judged: Judged, count: int, main: str = "", seed: int = 0) -> J
             kinds.append(judged.kinds[k]._replace(criterion=member(main, m)))
         draw = torch.Generator().manual_seed(seed_of(seed, "member", m))
         times = torch.poisson(torch.ones(len(judged.segment.observation_length)), generator=draw)
+        while not bool(times[prompt[mine].cpu()].any()):
+            times = torch.poisson(torch.ones(len(times)), generator=draw)
         kind.append(torch.tensor([number[k] for k in judged.kind[mine].tolist()], device=judged.kind.device))
         weight.append(judged.weight[mine] * times.to(judged.weight)[prompt[mine]])
         said.append(turn[judged.said[entries]] + len(judged) + (m - 1) * len(mine))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -42,7 +42,7 @@ class Config(Settings):
     """Prompts (with all that was said of them) per optimiser step."""
     main: str = ""
     """Criterion that the score is for; empty for overall. Another one makes a model of harm, say."""
-    forms: dict[str, float] = Field(default_factory=dict)
+    forms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """How much a form counts (`pair`, `ranking`, `rating`, `score`, `flag`); 1 when not named, 0 leaves it out."""
     share_prompts: bool = True
     """Whether all judgements of one kind on one prompt weigh at most 1 together, or each by itself."""

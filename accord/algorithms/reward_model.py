@@ -9,6 +9,7 @@ eq. 2), scaled by a setting; a small centring term (Eisenstein et al. 2023) fixe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -162,15 +163,18 @@ def fit(
             with run.learning(scorer):
                 score = scorer.score(micro.segment)
                 better, worse = score[micro.better], score[micro.worse]
-                each = pairwise(better, worse, micro.probability, config.margin * micro.margin)
+                apart = torch.where(micro.probability == 0.5, 0.0, config.margin * micro.margin)  # a tie: by nothing
+                each = pairwise(better, worse, micro.probability, apart)
                 centred = config.centring * ((better + worse) / 2).square()
                 run.backward(((each + centred) * micro.weight).sum() / count, micro.names)
             loss += (each.detach() * micro.weight).sum() / count
-            right += (correct(better, worse) * micro.weight).sum() / count
+            hit = torch.where(micro.probability == 0.5, 0.5, correct(better, worse))
+            right += (hit * micro.weight).sum() / count
         figures = run.step(loss=loss, accuracy=right, pairs=len(batch), **beside())
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
-            figures["held_out_accuracy"] = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)
+            held = accuracy_on(scorer, held_out.to(run.device), config.micro_tokens)
+            figures |= {} if math.isnan(held) else {"held_out_accuracy": held}
         run.log(**figures)
     return figures or run.last_figures()
 
@@ -185,7 +189,11 @@ def scores_of(scorer: Scorer, segment: Segment, micro_tokens: int) -> Tensor:
 
 
 def accuracy_on(scorer: Scorer, comparisons: Comparisons, micro_tokens: int) -> float:
-    """Share of the weight of pairs whose believed better one scores higher; a pair with equal scores counts half."""
+    """Share of the weight of pairs whose believed better one scores higher; a pair with equal scores counts half.
+
+    Beliefs of one half say of neither that it is better, and are left out; nan where no other weighs anything.
+    """
     score = scores_of(scorer, comparisons.segment, micro_tokens)
     right = correct(score[comparisons.better], score[comparisons.worse])
-    return float((right * comparisons.weight).sum() / comparisons.weight.sum())
+    weight = torch.where(comparisons.probability == 0.5, 0.0, comparisons.weight)
+    return float((right * weight).sum() / weight.sum())

@@ -102,7 +102,8 @@ class Scale(nn.Module):
         if kind.form == "score":
             self.offset, self.log_spread = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
             self.register_buffer("centre", value.mean())
-            self.register_buffer("unit", value.std(correction=0).clamp_min(1e-6))
+            spread = value.std(correction=0)  # where all said the same, a share of the scale is the unit
+            self.register_buffer("unit", torch.where(spread > 1e-3, spread, 1.0))
 
     def forward(self, score: Tensor, value: Tensor, there: Tensor, probability: Tensor, margin: Tensor) -> Tensor:
         """[J] loss in nats of each judgement. score, value, there: [J, K]; probability, margin: [J]."""

@@ -1,6 +1,7 @@
 """Each loss against sums written out from the paper, its slope against differences, and what one is of another."""
 
 import math
+import time
 from itertools import combinations, permutations
 
 import pytest
@@ -190,6 +191,21 @@ def test_a_ranking_of_two_is_bradley_terry_and_davidson():
     assert_close(losses.plackett_luce(score, place, nu), losses.davidson(FIRST, SECOND, decided, nu[0]))
     tied = losses.davidson(FIRST, SECOND, tensor(0, 1, 0).expand(40, 3), nu[0])
     assert_close(losses.plackett_luce(score, torch.zeros_like(place), nu), tied)
+
+
+def test_a_ranking_of_thirty_that_are_all_tied_is_read_at_once():
+    """Each place and each size of a tie by itself took seconds a step."""
+    place = torch.stack([torch.zeros(30, dtype=torch.long), torch.randperm(30, generator=DRAW)])
+    log_tie = torch.linspace(-1, 1, 29, requires_grad=True)
+    score = torch.zeros(2, 30, requires_grad=True)
+    begun = time.perf_counter()
+    loss = losses.plackett_luce(score, place, log_tie)
+    loss.sum().backward()
+    assert time.perf_counter() - begun < 2
+    rivals = [math.comb(30, d) * math.exp(nu) for d, nu in enumerate([0.0, *log_tie.tolist()], 1)]
+    assert loss[0].item() == pytest.approx(math.log(sum(rivals)) - 1, rel=1e-5)
+    assert torch.isfinite(score.grad).all()
+    assert torch.isfinite(log_tie.grad).all()
 
 
 def test_a_tie_that_has_no_prevalence_is_refused():

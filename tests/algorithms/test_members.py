@@ -34,6 +34,13 @@ def test_each_member_hears_what_was_said_overall_as_often_as_its_resample_says()
     assert not torch.equal(with_members(said, 3, seed=5).weight, made.weight)
 
 
+def test_no_member_hears_nothing():
+    """Of one prompt a third of the members heard nothing: their heads were noise, and missing where they are read."""
+    segment = answers(1, 2)
+    made = with_members(judged(segment, pairs(segment, worth(segment))), 20, seed=1)
+    assert bool((made.weight > 0).all())
+
+
 def test_prompts_are_resampled_whole():
     segment = answers(30, 2)
     made = with_members(judged(segment, pairs(segment, worth(segment)) * 2), 1)

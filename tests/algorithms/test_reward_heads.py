@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from accord.algorithms import judgements, reward_heads, reward_model
+from accord.algorithms.curriculum import of_judged
 from accord.algorithms.scales import Columns, Scales
 from accord.batches import Comparisons
 from accord.config import SettingsError
@@ -378,6 +379,25 @@ def test_held_out_judgements_are_measured_by_the_used_score_and_unknown_kinds_ar
     assert {k for k in figures if k.startswith("held_")} >= {"held_loss/pair", "held_accuracy", "held_accuracy/harm"}
     assert "held_loss/score.new" not in figures
     assert [r["step"] for r in read_log(run.folder / "log.jsonl") if "held_accuracy" in r] == [4, 9, 11]
+
+
+def test_a_belief_of_one_half_orders_nothing():
+    """Which of its answers stands first means nothing, so it is no test of a score."""
+    segment = answers(2, 2)
+    batch = judged(segment, [(PAIR, [(0, 1.0), (1, 0.0)]), (PAIR, [(2, 1.0), (3, 0.0)])])
+    batch = replace(batch, probability=torch.tensor([0.5, 0.8]))
+    better, worse, _, whose = batch.ordered()
+    assert (better.tolist(), worse.tolist(), whose.tolist()) == ([2], [3], [1])
+    assert of_judged(batch, "disagreement")[1] == pytest.approx(-0.8 * math.log(0.8) - 0.2 * math.log(0.2))
+
+
+def test_scores_that_are_all_alike_have_the_scale_for_a_unit():
+    """A millionth was their unit, so that another score on held-out answers cost ten billion nats."""
+    segment = answers(2, 2)
+    said = judged(segment, [(Kind("score"), [(0, 0.375), (1, 0.375)])])
+    held = judged(segment, [(Kind("score"), [(2, 0.375), (3, 0.875)])])
+    scales = Scales([said, held], [""], "half")
+    assert scales(torch.zeros(4, 1), held).item() == pytest.approx(0.5**2 / 4)
 
 
 def test_accuracy_is_that_of_ordered_pairs():

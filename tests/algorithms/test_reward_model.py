@@ -1,6 +1,7 @@
 """The reward model: the pairwise loss by hand and at its minimum, ties, the mean over weights, the normaliser."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,6 +168,21 @@ def test_accuracy_counts_weights():
     score = scorer.score(batch.segment)
     right = [float(score[i] > score[j]) for i, j in zip(batch.better, batch.worse, strict=True)]
     assert reward_model.accuracy_on(scorer, batch, 20) == pytest.approx((9 * right[0] + sum(right[1:])) / 18)
+
+
+def test_a_tie_is_neither_right_nor_wrong_and_asked_for_no_margin(new_run):
+    """It counted as right or wrong by which answer happened to be named first."""
+    scorer = Taste()
+    batch = replace(pairs(), probability=torch.tensor([0.5] * 9 + [0.9]))
+    right = float(scorer.score(batch.segment)[batch.better[9]] > scorer.score(batch.segment)[batch.worse[9]])
+    assert reward_model.accuracy_on(scorer, batch, 10_000) == right
+    ties = pairs(probability=0.5)
+    _, figures = reward_model.train(reward_model.Config(), scorer, ties, new_run(), ties)
+    assert figures["accuracy"] == 0.5
+    assert "held_out_accuracy" not in figures
+    far = pairs(probability=0.5, margin=3.0)
+    _, apart = reward_model.train(reward_model.Config(margin=1.0), Taste(), far, new_run())
+    assert apart["loss"] == figures["loss"]
 
 
 def test_no_comparisons_are_said(new_run):
