@@ -233,7 +233,7 @@ def people_agree(project: Project) -> Interval | None:
 
 
 def _fresh(project: Project, before: Version, prompts: Sequence[Prompt]) -> tuple[list[Preference], Interval]:
-    """Single labels of simulated people on answers to test prompts, and how well anybody could predict them."""
+    """Labels without ties of simulated people on answers to test prompts, and how well anybody could predict them."""
     assert project.lab is not None
     pairs = project.sample(before.name, prompts, 2 * ANSWERS, "test-pairs")
     project.store.put([*prompts, *(sample for _, sample in pairs)])
@@ -251,7 +251,7 @@ def _fresh(project: Project, before: Version, prompts: Sequence[Prompt]) -> tupl
     shown = [Asked(question=q, prompt=asked[q.prompt], samples=tuple(samples[s] for s in q.samples)) for q in questions]
     best = agreement(shown, people)  # type: ignore[arg-type]
     beliefs = [belief for q in questions if (belief := _label(q, said.get(q.id))) is not None]
-    return beliefs, Interval(best.ceiling, best.ceiling, best.ceiling, 0.95, best.pairs)
+    return beliefs, Interval(best.decided, best.decided, best.decided, 0.95, best.pairs)
 
 
 def _label(question: Question, said: Feedback | None) -> Preference | None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from accord import judge
 from accord.evaluate.ledger import entry, ledger
 from accord.judge import consequences, people_agree
-from accord.records import Comparison, Feedback, Message, Prompt, Question, Sample, Text
+from accord.lab import COMMON, Lab, agreement, crowd
+from accord.records import Asked, Comparison, Feedback, Message, Prompt, Question, Sample, Text, Version
 from accord.store import Store
 
 
@@ -17,6 +20,8 @@ class Held:
 
     store: Store
     folder: Path = field(default_factory=Path)
+    lab: Lab | None = None
+    sample: Any = None
 
 
 def said(role, words):
@@ -50,6 +55,25 @@ def test_the_ceiling_is_that_of_one_coin_on_hand_counted_votes(tmp_path):
         found = people_agree(Held(store))
     assert found is not None
     assert found.estimate == pytest.approx((1 + (2 * agree - 1) ** 0.5) / 2, abs=1e-9)
+
+
+def test_the_ceiling_of_the_lab_is_that_of_labels_without_ties(tmp_path, monkeypatch):
+    """Accuracy leaves ties out; held against a ceiling in which a tie is half a hit its share would look too large."""
+    lab = Lab()
+    people = crowd(lab, 4, base=COMMON.model_copy(update={"tie": 1.0}))
+    prompts = lab.prompts(24, "test")
+    drawn = [(prompt, lab.example(prompt, number)) for prompt in prompts for number in (1, 2)]
+    monkeypatch.setattr(judge, "simulated", lambda project: people)
+    with Store.open(tmp_path / "store.db") as store:
+        project = Held(store, lab=lab, sample=lambda *given: drawn)
+        beliefs, ceiling = judge.held_out(project, Version(name="sft", role="policy", method="sft"), prompts)
+        asked = list(store.all(Question))
+    samples = {sample.id: sample for _, sample in drawn}
+    told = {prompt.id: prompt for prompt in prompts}
+    shown = [Asked(question=q, prompt=told[q.prompt], samples=tuple(samples[s] for s in q.samples)) for q in asked]
+    every = agreement(shown, people)
+    assert len(beliefs) < len(asked) == every.pairs
+    assert every.ceiling + 0.01 < every.decided == pytest.approx(ceiling.estimate)
 
 
 def test_what_got_worse_is_a_finding_of_the_last_stage_and_broken_answers_one_of_the_first():

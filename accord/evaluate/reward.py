@@ -89,7 +89,7 @@ class RewardCard(Record):
     calibration: Calibration
     """Whether its confidence is earned."""
     ceiling: Interval | None
-    """How often one person agrees with what is believed: nobody can be expected to do better."""
+    """Accuracy of the best predictor of what one person says, ties left out: nobody can be expected to do better."""
     share_of_ceiling: Interval | None
     """Accuracy divided by the ceiling."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,7 +55,10 @@ class Agreement:
     """What can be expected of one label on the given pairs."""
 
     ceiling: float
-    """Accuracy of the best predictor of one label that knows the texts, but neither person nor order shown."""
+    """Accuracy of the best predictor of one label that knows the texts, but neither person nor order shown. A tie is
+    half a hit."""
+    decided: float
+    """The same of labels that are no ties: what an accuracy that leaves ties out is to be held against. Nan of none."""
     gold: float
     """Accuracy of gold as such a predictor."""
     pairs: int
@@ -62,27 +66,30 @@ class Agreement:
 
 
 def agreement(asked: Sequence[Asked], people: Sequence[Person]) -> Agreement:
-    """Exact agreement over the noise model: every person equally likely, both orders equally likely, a tie is half.
+    """Exact agreement over the noise model: every person equally likely, both orders equally likely.
 
     Raises ValueError when there is no pair of two different texts, or nobody to ask.
     """
-    best = right = 0.0
+    best = right = sure = decided = 0.0
     pairs = 0
     for one in asked:
         if len(one.samples) != 2 or last_words(one.samples[0].content) == last_words(one.samples[1].content):
             continue
         first, second = one.samples
-        share = 0.0
+        share = ahead = behind = 0.0
         for person in people:
             there, back = person.chances(one.prompt, first, second), person.chances(one.prompt, second, first)
             share += (there.first + there.tie / 2 + back.second + back.tie / 2) / 2 / len(people)
+            ahead += (there.first + back.second) / 2 / len(people)
+            behind += (there.second + back.first) / 2 / len(people)
         gap = people[0].truth(one.prompt, first) - people[0].truth(one.prompt, second) if people else 0.0
         best += max(share, 1 - share)
+        sure, decided = sure + max(ahead, behind), decided + ahead + behind
         right += 0.5 if abs(gap) < 1e-9 else share if gap > 0 else 1 - share
         pairs += 1
     if not pairs or not people:
         raise ValueError(f"{pairs} pairs of different texts and {len(people)} people: nothing to agree about")
-    return Agreement(best / pairs, right / pairs, pairs)
+    return Agreement(best / pairs, sure / decided if decided else math.nan, right / pairs, pairs)
 
 
 def ceiling(asked: Sequence[Asked], people: Sequence[Person]) -> float:

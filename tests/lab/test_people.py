@@ -242,6 +242,24 @@ def test_the_ceiling_is_what_the_best_predictor_reaches_on_real_labels(lab, pair
     assert hits / len(some) == pytest.approx(ceiling(some, crowd(lab, 60, seed=3)), abs=0.025)
 
 
+def test_of_labels_without_ties_more_can_be_foretold(gold, pairs):
+    """Monte Carlo: where many say "tie", the majority of some people foretells what the others say when they decide."""
+    like = Dials(reliability=3, carelessness=0.1, position=0.3, tie=1.2)
+    people = [Person(gold, f"p{n}", like) for n in range(120)]
+    some = pairs[:30]
+    hits = decided = 0
+    for one in some:
+        first = one.samples[0].id
+        said = [person.answer([one if n % 4 < 2 else swapped(one)])[0] for n, person in enumerate(people)]
+        knowing, asking = ([s.better == first for s in part if s.better] for part in (said[::2], said[1::2]))
+        believed = sum(knowing) * 2 > len(knowing)
+        hits, decided = hits + sum(vote == believed for vote in asking), decided + len(asking)
+    found = agreement(some, people[:1])
+    assert decided < 0.85 * len(some) * 60
+    assert found.decided > found.ceiling + 0.02
+    assert hits / decided == pytest.approx(found.decided, abs=0.025)
+
+
 def test_two_populations_differ_in_tone_only(lab, pairs):
     direct, indirect = crowd(lab, 6, 3, "direct"), crowd(lab, 6, 3, "indirect")
     for a, b in zip(direct, indirect, strict=True):
