@@ -41,7 +41,7 @@ class Config(Settings):
     margin: float = Field(default=0.0, ge=0)
     """How far apart, per step of strength, the scores should be at least; Llama 2 used 1/3 to 1."""
     centring: float = Field(default=0.01, ge=0)
-    """Weight of the mean squared score of a pair; keeps the level near 0."""
+    """Weight of the squared mean score of a pair; keeps the level near 0."""
     micro_tokens: int = Field(default=8192, ge=1)
     """Tokens computed at once. Changes memory and speed, never the result."""
     check_every: int = Field(default=0, ge=0)
