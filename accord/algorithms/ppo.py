@@ -60,7 +60,7 @@ class Config(Settings):
     whiten_reward: bool = False
     """Give the rewards of a rollout unit variance (their mean stays)."""
     reward_clip: float | None = Field(default=None, gt=0)
-    """Cut each reward (of an answer, or of each part that is paid) at plus or minus this, before drift is taken away."""
+    """Cut each reward (of an answer, or of a part that is paid) at plus or minus this, before drift is taken away."""
     missing_end_penalty: float | None = None
     """What an answer that was cut gets instead of its reward; None gives it its reward."""
     kl: KL = KL()
