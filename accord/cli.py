@@ -112,17 +112,12 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
     from accord.config import SettingsError, emptied, opened
     from accord.recipe import recipe
     from accord.records import PLAIN_NAME
-    from accord.verbs import with_changes
+    from accord.verbs import apart, taken, with_changes
 
     split = next((i for i, part in enumerate(rest) if part.startswith("-")), len(rest))
-    plain, options = rest[:split], list(rest[split:])
-    folder = None
-    if "--project" in options:
-        at = options.index("--project")
-        if at + 1 >= len(options):
-            raise SettingsError("--project needs a folder")
-        folder = Path(options[at + 1])
-        del options[at : at + 2]
+    plain, options = rest[:split], apart(rest[split:])
+    told = taken(options, "project", "a folder")
+    folder = None if told is None else Path(told)
     if len(plain) < words and not {"-h", "--help"} & set(options):
         raise SettingsError(f"usage: accord {verb} [RECIPE] [--project DIR] [--SETTING VALUE ...]")
     if len(plain) > words + 1:
@@ -182,7 +177,9 @@ def quickstart(rest: list[str]) -> int:
     """The whole circle in the lab, then a report."""
     import shutil
 
-    options = list(rest)
+    from accord.verbs import apart
+
+    options = apart(rest)
     if "--people" in options:
         options.remove("--people")
         return _by_parameters("first", "accord.serve", "quickstart --people")(options)
@@ -248,24 +245,18 @@ def train(rest: list[str]) -> int:
     from accord.methods import METHODS
     from accord.methods import train as stage
     from accord.project import Project
-    from accord.verbs import beginning, fitting, teach, train_help
+    from accord.verbs import apart, beginning, fitting, taken, teach, train_help
 
     if not rest or rest[0] not in METHODS:
         if rest and not rest[0].startswith("-"):
             print(f"accord: no method {rest[0]!r}; there are:\n", file=sys.stderr)
         print(train_help())
         return 0 if rest and rest[0] in ("-h", "--help") else 2
-    method, options = rest[0], list(rest[1:])
+    method, options = rest[0], apart(rest[1:])
     if "-h" in options or "--help" in options:
         return teach(method)
-    given: dict[str, str] = {}
-    for name in ("start", "reward", "name", "reference", "beside", "cost", "group"):
-        if f"--{name}" in options:
-            at = options.index(f"--{name}")
-            if at + 1 >= len(options):
-                raise SettingsError(f"--{name} needs a name")
-            given[name] = options[at + 1]
-            del options[at : at + 2]
+    names = ("start", "reward", "name", "reference", "beside", "cost", "group")
+    given = {name: value for name in names if (value := taken(options, name)) is not None}
     if given.get("name") == "tokenizer":
         raise SettingsError(
             "--name tokenizer: versions/tokenizer holds the project's own tokenizer; choose another name"

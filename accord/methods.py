@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,6 +160,36 @@ def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[
     inner = {k: _laid(v, told[k], [one[k] for one in firsts]) for k, v in changes.items() if isinstance(v, Mapping)}
     plain = {k: v for k, v in changes.items() if k not in inner and told[k] in [one[k] for one in firsts]}
     return {**told, **plain, **inner}
+
+
+def overruled(recipe: Recipe, method: str, options: Sequence[str]) -> None:
+    """Raises SettingsError for a setting on the command line that the method's name decides otherwise.
+
+    A value that is the default cannot be told from one that was left out, so it would be changed unheard.
+    """
+    section, wanted = METHODS[method].section, dict[str, Any]()
+    if METHODS[method].changes:
+        told, taken = getattr(recipe, section).model_dump(), settings(recipe, method).model_dump()
+        wanted = {way: new for way, old, new in _leaves(told, taken) if old != new}
+    for option in options:
+        way = option.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix(f"{section}.")
+        *above, last = way.split(".")
+        way = ".".join([*above, last.removeprefix("no_")])
+        if option.startswith(f"--{section.replace('_', '-')}.") and way in wanted:
+            raise SettingsError(
+                f"{option}: {method} takes {section}.{way}={wanted[way]}, and this would not be heard, for a default "
+                f"cannot be told from nothing said. Give another value; or take method {section}, which changes "
+                "nothing, with what you want of the settings that `accord methods --json` lists"
+            )
+
+
+def _leaves(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each plain value of two like mappings under its dotted name."""
+    for name, value in one.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, other[name], f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value, other[name]
 
 
 def train(project: Project, method: str, name: str, **given: Any) -> Version:

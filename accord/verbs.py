@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -227,6 +227,8 @@ GIVEN = (
     ("--SETTING VALUE", "any setting of the recipe, as --sft.epochs 2 or --seed 3"),
 )
 """What a stage is given, for those who ask for help."""
+NAMED = frozenset(word.split()[0] for word, _ in GIVEN[1:-1])
+"""The options among them, which are no settings."""
 SEVERAL = (
     "In N processes, on N cores or GPUs (docs/processes.md):",
     "  torchrun --nproc-per-node N -m -- accord train METHOD ...",
@@ -235,13 +237,42 @@ SEVERAL = (
 
 
 def with_changes(start: Recipe, options: list[str], verb: str) -> Recipe:
-    """The recipe as the command line changes it; its help says what the circle is."""
+    """The recipe as the command line changes it; its help says what the circle is.
+
+    Raises SettingsError for a change that the method's name would undo.
+    """
     import tyro
 
+    from accord.methods import overruled
     from accord.recipe import Recipe
 
     asked = f"accord {verb} [RECIPE] [--project DIR]"
-    return tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=asked, description=CIRCLE)
+    made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=asked, description=CIRCLE)
+    overruled(made, verb.removeprefix("train ") if verb.startswith("train ") else made.method, options)
+    return made
+
+
+def apart(options: Sequence[str]) -> list[str]:
+    """The options of a stage and of the circle with name and value as two words, as in `--start=sft`."""
+    found = list[str]()
+    for option in options:
+        name, equals, value = option.partition("=")
+        found += [name, value] if equals and name in NAMED else [option]
+    return found
+
+
+def taken(options: list[str], name: str, wanted: str = "a name") -> str | None:
+    """The value of an option, which is taken out of the others; None where it is not given."""
+    from accord.config import SettingsError
+
+    if f"--{name}" not in options:
+        return None
+    at = options.index(f"--{name}")
+    value = next(iter(options[at + 1 :]), "--")
+    if value.startswith("--"):
+        raise SettingsError(f"--{name} needs {wanted}")
+    del options[at : at + 2]
+    return value
 
 
 def train_help() -> str:

@@ -144,6 +144,14 @@ def test_the_settings_that_the_help_of_a_stage_shows_can_be_given_so(capsys: pyt
     assert [flag for flag in shown if not flag.startswith("--sft.")] == []
 
 
+def test_names_and_values_may_stand_in_one_word(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As settings may: `--start=sft`, `--project=FOLDER`."""
+    words = ["train", "dpo", f"--project={project}", "--start=nobody", "--name=x=y", "--dpo.beta=0.2"]
+    assert "no such version 'nobody'" in said(capsys, words, 2)
+    assert "--start needs a name" in said(capsys, ["train", "dpo", "--start", "--reward", "worth"], 2)
+    assert "--project needs a folder" in said(capsys, ["train", "dpo", "--project"], 2)
+
+
 def test_a_stage_without_what_it_needs_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--project", str(project)]
     assert "--start" in said(capsys, ["train", "ppo", *at, "--name", "new"], 2)
