@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,6 +255,12 @@ def calibrated(model: Taught, aside: Judged | None, config: reward_heads.Config)
         return {}
     outcome, prompts = outcomes(aside, config)
     fitted, (before, after, off, mended) = fit(told(model, aside, config), outcome, prompts, config)
+    if after > before:
+        warnings.warn(
+            f"reward_heads.calibrate={config.calibrate}: fitted on half of what was put aside ({fitted.rows} rows) the "
+            f"map makes the other half worse (log loss {before:.3f} -> {after:.3f}): too few; raise reward_heads.aside",
+            stacklevel=2,
+        )
     of = "flag" if config.calibrate == "platt" else "pair"
     models.note(model.scorer.model, calibration={**fitted.model_dump(mode="json"), "of": of})
     names = ("loss_before", "loss_after", "ece_before", "ece_after")

@@ -280,11 +280,15 @@ def log_loss(probability: ArrayLike, outcome: ArrayLike) -> float:
 def fit_temperature(logits: ArrayLike, outcome: ArrayLike) -> float:
     """The T in [1e-3, 1e3] that minimises the log loss of sigmoid(logits / T) (Platt 1999; Guo et al. 2017).
 
-    The loss is convex in 1/T, so the minimum is the only one. Outcomes may be soft. Raises ValueError on nothing.
+    The loss is convex in 1/T, so the minimum is the only one. Outcomes may be soft. Where n certain ones are all on the
+    side of their logit the least T would be best and everything certain; each then counts as (n + 1) / (n + 2), by
+    Laplace's rule of succession. Raises ValueError on nothing.
     """
     z, y = _same(logits, outcome)
     if not z.size:
         raise ValueError("no logits: a temperature cannot be fitted to nothing")
+    if np.isin(y, (0, 1)).all() and ((2 * y - 1) * z >= 0).all():
+        y = (y.size * y + 1) / (y.size + 2)
 
     def loss(log_t: float) -> float:
         scaled = z * math.exp(-log_t)

@@ -139,6 +139,10 @@ class Cost(Settings):
             raise ValueError(f"held={self.held} is a chance, and a score is none; set unit=probability")
         if self.held is not None and self.gate is not None:
             raise ValueError(f"gate={self.gate} has no price, and held={self.held} says what is charged; set one")
+        limit = self.constraint.limit
+        if self.unit == "probability" and self.gate is None and not 0 <= limit < 1:
+            never = "no mean chance is below 0, so the price would climb for ever" if limit < 0 else "it never binds"
+            raise ValueError(f"constraint.limit={limit} of a probability: {never}; set it to a share, 0 <= limit < 1")
         return self
 
 

@@ -7,8 +7,10 @@ import math
 import random
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -318,6 +320,19 @@ def test_what_weighs_nothing_and_sources_of_nobody_are_told(everything: Project)
         with_(everything, forms={"pair": -1.0})
     with pytest.warns(UserWarning, match=r"comes from 'PKU'; they come from 'pairs'"):
         kinds(everything, criteria={"PKU": "harm"})
+
+
+def test_a_map_that_makes_things_worse_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rows that are told apart without fail fit a line without doubt, and the other half paid for it in silence."""
+    model = heads.Taught(SimpleNamespace(model=None), None, {})  # type: ignore[arg-type]
+    score = np.array([-2.0, -1.0, 1.0, 2.0, -2.0, -1.0, 1.0, 2.0])
+    outcome, prompts = np.array([0, 0, 1, 1, 1, 0, 1, 0.0]), np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    monkeypatch.setattr(heads, "outcomes", lambda *_: (outcome, prompts))
+    monkeypatch.setattr(heads, "told", lambda *_: score)
+    monkeypatch.setattr(models, "note", lambda *_, **__: None)
+    with pytest.warns(UserWarning, match=r"\(8 rows\) the map makes the other half worse .* raise reward_heads.aside"):
+        figures = heads.calibrated(model, None, reward_heads.Config(calibrate="platt"))
+    assert figures["calibration_loss_after"] > figures["calibration_loss_before"]
 
 
 def test_platt_without_flags_of_the_main_criterion_is_refused(everything: Project) -> None:

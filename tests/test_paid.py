@@ -16,8 +16,10 @@ from accord.config import SettingsError
 from accord.paid import costs, ruled
 from accord.project import Project
 from accord.recipe import Recipe
+from accord.rewards.lagrange import Constraint
 from accord.run import read_log
 from accord.tell import _given
+from accord.terms import Cost
 from tests.test_heads import files, project, say
 
 FAST = {"epochs": 2, "batch": 8, "optimiser": {"learning_rate": 1e-2, "weight_decay": 0.0}}
@@ -142,6 +144,14 @@ def test_what_a_gate_pays_has_no_mean_and_unit_spread_and_a_price_may_stand_outs
     assert log(made, "only")[0]["reward_std"] == pytest.approx(1, abs=1e-4)
     with pytest.raises(SettingsError, match="other settings of costs"):
         build.train(with_(made, costs={"harm": {**harm, "gate": 0.7}}), "ppo", "only", start="sft", reward="worth")
+
+
+def test_a_limit_that_no_share_keeps_or_breaks_is_refused() -> None:
+    """Below 0 the price climbed to its end in silence, from 1 on it fell there."""
+    for limit, why in ((-0.1, "climb for ever"), (1.0, "never binds")):
+        with pytest.raises(ValueError, match=rf"limit={limit} of a probability: .*{why}; set it to a share"):
+            Cost(unit="probability", constraint=Constraint(limit=limit))
+        Cost(constraint=Constraint(limit=limit))
 
 
 def test_a_gate_on_scores_is_refused(made: Project) -> None:

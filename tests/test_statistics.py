@@ -164,6 +164,15 @@ def test_temperature_is_found_again():
     assert ours.fit_temperature(logits, 1 / (1 + np.exp(-logits / 2))) == pytest.approx(2, rel=1e-3)
 
 
+def test_a_temperature_of_a_few_that_are_all_right_leaves_doubt():
+    """The least temperature fitted best, and any gap was then a chance of 1."""
+    few = ours.fit_temperature([1.0] * 5, [1] * 5)
+    assert 1 / (1 + np.exp(-1 / few)) == pytest.approx(6 / 7, abs=1e-4)
+    many = ours.fit_temperature([1.0, -1.0] * 500, [1, 0] * 500)
+    assert 1 / (1 + np.exp(-1 / many)) == pytest.approx(1001 / 1002, abs=1e-4)
+    assert ours.fit_temperature([1.0, 2.0, -1.0], [1, 1, 1]) == pytest.approx(1.05, abs=0.3)
+
+
 def test_isotonic_is_the_best_monotone_step():
     score, outcome = rng(15).integers(0, 5, 80), rng(16).random(80)
     x, y = ours.isotonic(score, outcome)

@@ -181,7 +181,7 @@ def heads_for(config: Config, scorer: Trunk, judged: Judged, held: Judged | None
     named = dict.fromkeys(kind.criterion for kind in judged.kinds)
     if config.main not in named:
         said = ", ".join(repr(name) for name in named) or "nothing"
-        raise SettingsError(f"main={config.main!r}: no judgement is about it; they are about {said}")
+        raise SettingsError(f"main={config.main!r}: no judgement is about it; they are about {said}: take one of them")
     criteria = [config.main, *(name for name in named if name != config.main)]
     with torch.no_grad():
         width = scorer.states(judged.segment.rows(torch.zeros(1, dtype=torch.long, device=run.device))).shape[1]

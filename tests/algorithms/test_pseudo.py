@@ -88,6 +88,25 @@ def planted(prompts, seed):
     return type(batch)(batch.segment, batch.better, batch.worse, ones, ones, 0 * ones, batch.names)
 
 
+def test_a_few_pairs_that_are_all_right_make_no_label_certain():
+    """Their own best temperature is the least there is, and each gap then gave a chance of 1."""
+    few, pool, taken = planted(5, 1), planted(40, 0), {}
+
+    class Knows:
+        def score(self, segment):
+            return 0.3 * worth(segment)
+
+    def teach(name, comparisons):
+        taken[name] = comparisons
+        return [Knows()]
+
+    people = torch.arange(40) < 5
+    pseudo.self_train(pseudo.Config(rounds=1, threshold=0.51, balance=0), teach, pool, people, few, few)
+    labels = taken["round1"].probability[5:]
+    assert len(labels) > 20
+    assert float(labels.min()) < 0.8
+
+
 class Nearly:
     """A scorer that knows the truth but for a prejudice."""
 

@@ -52,7 +52,12 @@ def marked(
             kept.append(row)
         row += 1
     if not kept:
-        raise EncodingError(f"in none of {len(said)} critiques is a place marked that can be learned from")
+        labels = sorted({span.label for _, _, spans in said for span in spans})
+        raise EncodingError(
+            f"in none of {len(said)} critiques is a place marked that can be learned from; it wants places inside the "
+            f"answer's text with a label of {', '.join(sorted({*good, *faults}))}, and the labels are "
+            f"{', '.join(map(repr, labels[:6])) or 'none'}"
+        )
     plain: dict[str, Any] = {f.name: getattr(segment, f.name) for f in fields(Segment)}
     whole = Marked(**plain, label=label / count.clamp_min(1), judged=count > 0)
     return whole.rows(torch.tensor(kept))
