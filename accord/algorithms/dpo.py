@@ -211,7 +211,8 @@ def train(
         figures |= {"first_loss": figures["loss"]} if step == 0 else {}
         last = step + 1 == total
         if held_out is not None and (last or (config.check_every and (step + 1) % config.check_every == 0)):
-            figures["held_out_accuracy"] = accuracy_on(policy, anew(held_out).to(run.device), config)
+            held = accuracy_on(policy, anew(held_out).to(run.device), config)
+            figures |= {"held_out_accuracy": held} if held >= 0 else {}  # it is no number where all are ties
         run.log(**figures)
     return figures or run.last_figures()
 
@@ -222,28 +223,28 @@ def known(
     """The comparisons with the reference's log-probability beside each answer, where the loss asks for it."""
     if free(config):
         return comparisons
-    segment = comparisons.segment.to(run.device)
-    asked = asked_once(kept, reference, policy, segment, config.micro_tokens, run).to(comparisons.weight.device)
-    return replace(comparisons, segment=with_reference(comparisons.segment, asked))
+    asked = asked_once(kept, reference, policy, comparisons.segment.to(run.device), config.micro_tokens, run)
+    return replace(comparisons, segment=with_reference(comparisons.segment, asked.to(comparisons.weight.device)))
 
 
 @torch.no_grad()
 def looked(pairs: Pairs, comparisons: Comparisons, logprob: Tensor, config: Config) -> dict[str, Tensor]:
     """[N] figures of each pair."""
-    better, worse = comparisons.better, comparisons.worse
     h = config.beta * (pairs.better - pairs.worse)
-    figures = {"accuracy": correct(h, 0 * h), "margin": h, "better": pairs.better_mean, "worse": pairs.worse_mean}
+    hit = torch.where(comparisons.probability == 0.5, 0.5, correct(h, 0 * h))
+    figures = {"accuracy": hit, "margin": h, "better": pairs.better_mean, "worse": pairs.worse_mean}
     if not free(config):
         asked = referred(comparisons.segment)
         change, drift = logprob - asked, kl(logprob, asked, "k2")
-        figures |= {"better_change": change[better], "worse_change": change[worse]}
-        figures["drift"] = (drift[better] + drift[worse]) / 2
+        figures |= {"better_change": change[comparisons.better], "worse_change": change[comparisons.worse]}
+        figures["drift"] = (drift[comparisons.better] + drift[comparisons.worse]) / 2
     return figures
 
 
 @torch.no_grad()
 def accuracy_on(policy: Actor, comparisons: Comparisons, config: Config) -> float:
-    """Share of the weight of pairs whose believed better answer has the higher reward; equal ones count half."""
+    """Share of the weight of pairs whose better answer has the higher reward, equal ones half, without ties; or nan."""
     logprob = whole_of(lambda segment: policy.evaluate(segment).logprob, comparisons.segment, config.micro_tokens)
     right = looked(pairs_of(comparisons, logprob, config), comparisons, logprob, config)["accuracy"]
-    return float((right * comparisons.weight).sum() / comparisons.weight.sum())
+    weight = comparisons.weight * (comparisons.probability != 0.5)
+    return float((right * weight).sum() / weight.sum())

@@ -121,6 +121,21 @@ def test_a_tie_asks_for_no_distance(name):
     assert_close(one, other)
 
 
+def test_a_tie_is_no_test_of_accuracy(new_run):
+    """Of a tie neither answer is the better one: it is half a hit in a batch, and no held-out pair."""
+    config, policy = dpo.Config(batch=10), Speaker(seed=2)
+    ties, sure = pairs(probability=0.5), pairs()
+    last = replace(sure, probability=torch.tensor([1.0, *[0.5] * (len(sure) - 1)]))
+    asked = whole_of(start, ties.segment, 10_000)
+    ties, last = (replace(part, segment=with_reference(part.segment, asked)) for part in (ties, last))
+    assert math.isnan(dpo.accuracy_on(policy, ties, config))
+    assert dpo.accuracy_on(policy, last, config) in (0.0, 1.0)
+    logprob = whole(policy.evaluate(ties.segment).logprob.detach(), ties.segment.mask)
+    seen = dpo.looked(dpo.pairs_of(ties, logprob, config), ties, logprob, config)
+    assert seen["accuracy"].tolist() == [0.5] * len(ties)
+    assert "held_out_accuracy" not in dpo.train(config, policy, pairs(), new_run(), held_out=pairs(probability=0.5))
+
+
 def test_robust_is_unbiased_under_flipped_labels():
     """Its mean over labels that are flipped with the rate it was told is DPO's loss under the right ones."""
     batch = pairs()
