@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +15,7 @@ from accord.algorithms.functional import group_spread, group_sum
 from accord.algorithms.joined import joined
 from accord.batches import Rollout, at_end
 from accord.protocols import Policy, Reward, World
-from accord.run import NonFinite
+from accord.run import NonFinite, read_log
 from accord.run.account import HERE
 
 FLAT = 1e-8
@@ -103,6 +105,22 @@ def flat_groups(rollout: Rollout, config: Cut | None = None) -> float:
     several = torch.bincount(rollout.group, minlength=len(rollout.observation_length)) > 1
     taught = teaching(rollout, config)[several]
     return float((~taught).float().mean()) if len(taught) else 0.0
+
+
+def alike(folder: Path, penalty: float | None) -> None:
+    """Warn when in no round of a whole run one answer was paid otherwise than another: only noise was learned then.
+
+    penalty: what answers that were cut get.
+    """
+    rows = [row for row in read_log(folder / "log.jsonl") if "reward_std" in row]
+    cut = [penalty is not None and row["finished"] == 0 for row in rows]
+    if rows and all(one or row["reward_std"] <= FLAT for one, row in zip(cut, rows, strict=True)):
+        why = "none ended, so each got missing_end_penalty; raise draw.max_tokens" if all(cut) else "look at the reward"
+        warnings.warn(
+            f"{folder.name}: in all {len(rows)} iterations every answer was paid the same ({why}), so nothing was "
+            "learned but what the critic was wrong about",
+            stacklevel=3,
+        )
 
 
 def worth_of(rollout: Rollout, reward: Reward) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, explained_variance, gae, kl, mean, whiten
-from accord.algorithms.gathering import ended, worth_of
+from accord.algorithms.gathering import alike, ended, worth_of
 from accord.algorithms.looking import look_again as look_again
 from accord.algorithms.prices import KL as KL
 from accord.algorithms.prices import Prices
@@ -149,6 +149,7 @@ def train(
         prices.adapt(seen["kl"], seen["entropy"], len(rollout))
         figures = {**earned, **seen, **learned, "kl_price": prices.kl, "entropy_price": prices.entropy}
         run.log(**figures)
+    alike(run.folder, config.missing_end_penalty)
     return figures or run.last_figures()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -68,6 +69,25 @@ def test_the_filter_takes_no_prompt_whose_answers_were_all_cut():
     )
     assert len(taken.observation_length) == 2, "one of each of two collections"
     assert taken.finished.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("finished", "penalty", "worth", "said"),
+    [
+        ((0, 0, 0, 0), -2.0, 1.0, "none ended, so each got missing_end_penalty; raise draw.max_tokens"),
+        ((1, 0, 1, 0), -2.0, 1.0, ""),
+        ((0, 0, 0, 0), None, 1.0, ""),
+        ((1, 1, 1, 1), None, 0.0, "look at the reward"),
+    ],
+)
+def test_ppo_says_when_every_answer_was_paid_the_same(finished, penalty, worth, said, new_run):
+    config = ppo.Config(iterations=2, minibatches=1, kl=ppo.KL(place="none"), missing_end_penalty=penalty)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        ppo.train(config, Speaker(), Cut(finished), lambda rollout: worth * rollout.reward, new_run())
+    told = [str(one.message) for one in heard if "paid the same" in str(one.message)]
+    assert len(told) == bool(said)
+    assert all(f"in all 2 iterations every answer was paid the same ({said})" in one for one in told)
 
 
 METHODS = {
