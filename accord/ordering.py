@@ -49,14 +49,8 @@ def in_order(project: Project, section: str, run: Run, learned: Segment | Compar
     chosen = _chosen(project, section)
     assert chosen is not None
     if isinstance(learned, Segment):
-        if chosen.measure != "length":
-            raise SettingsError(f"order.{section}.measure={chosen.measure} is of pairs or of prompts to be answered; "
-                                "single answers are measured by length")  # fmt: skip
         run.order = Curriculum(chosen, by_length(learned))
         return
-    if chosen.measure == "pass_rate":
-        raise SettingsError(f"order.{section}.measure=pass_rate is of prompts to be answered (order.policy); pairs are "
-                            "measured by length, disagreement or margin")  # fmt: skip
     score = scored(project, learned.segment) if chosen.measure == "margin" else None
     if isinstance(learned, Judged):
         run.order = Curriculum(chosen, of_judged(learned, chosen.measure, score))

@@ -271,6 +271,23 @@ class Orders(Settings):
     passed: float = 0.5
     """What an answer must earn at least to pass; a reward model's score is normalised, 0 is an answer like others."""
 
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Orders:
+        """A measure that a stage does not have would end the circle when it comes to that stage."""
+        for name in ("sft", "reward_model", "reward_heads", "dpo", "kto", "policy"):
+            one: CurriculumConfig = getattr(self, name)
+            told = f"{name}.measure={one.measure}"
+            if one.schedule == "random" or one.measure == "length":
+                continue
+            if name in ("sft", "kto"):
+                raise ValueError(f"{told} is of pairs or of prompts; single answers are measured by length")
+            if one.measure == "pass_rate" and name != "policy":
+                pairs = "pairs are measured by length, disagreement or margin"
+                raise ValueError(f"{told} is of prompts to be answered (order.policy); {pairs}")
+            if one.measure == "margin" and not self.by:
+                raise ValueError(f"{told} needs a reward model in order.by: name its version")
+        return self
+
 
 class FileData(Settings):
     """Data in files: JSONL, JSONL.gz or Parquet, in any form of docs/data.md; or a name as `hub:OWNER/NAME`."""

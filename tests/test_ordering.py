@@ -15,7 +15,7 @@ from accord.earned import earning
 from accord.ordering import by_tries, in_world
 from accord.project import Project
 from accord.protocols import Reward
-from accord.recipe import Recipe
+from accord.recipe import recipe
 from accord.rewards.rules import Rules
 from accord.run import read_log
 from accord.worlds.text.world import TextWorld
@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def with_(made: Project, **changes: Any) -> Project:
     """The same folder under a changed recipe."""
-    return Project(made.folder, Recipe(**{**made.recipe.model_dump(), **changes}))
+    return Project(made.folder, recipe(None, {**made.recipe.model_dump(), **changes}))
 
 
 def test_easy_demonstrations_come_first_and_hard_ones_last(made: Project) -> None:
