@@ -16,6 +16,8 @@ from torch.nn.functional import logsigmoid, softplus
 
 NOWHERE = -1e30
 """Log of a strength that is not there; finite, since gradients of infinities are no numbers."""
+APART = 1e-4
+"""Least distance of two thresholds: a level that nobody uses shrinks, and who does use it would cost without end."""
 LLAMA_MARGINS: Mapping[str, float] = {"small": 1 / 3, "large": 1.0}
 """Margin per step of strength (0 negligibly to 3 significantly better) in Touvron et al. 2023, table 27."""
 
@@ -52,7 +54,7 @@ def rao_kupper(
     asked = torch.as_tensor(margin, dtype=first.dtype, device=first.device) * torch.sign(outcome[:, 0] - outcome[:, 2])
     z = first - second - asked
     wins, loses = logsigmoid(z - threshold), logsigmoid(-z - threshold)
-    tie = torch.log(torch.expm1(2 * threshold)) + wins + loses
+    tie = 2 * threshold + torch.log(-torch.expm1(-2 * threshold)) + wins + loses  # exp(2 t) alone has an end
     return -(outcome * torch.stack([wins, tie, loses], dim=1)).sum(1)
 
 
@@ -122,8 +124,8 @@ def ordinal(score: Tensor, level: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def rising(raw: Tensor) -> Tensor:
-    """[L - 1] thresholds from free numbers: the first as it is, each other one above the last by softplus > 0."""
-    return torch.cat([raw[:1], raw[:1] + softplus(raw[1:]).cumsum(0)])
+    """[L - 1] thresholds from free numbers: the first as it is, each other above the last by softplus, >= `APART`."""
+    return torch.cat([raw[:1], raw[:1] + softplus(raw[1:]).clamp_min(APART).cumsum(0)])
 
 
 def gaussian(score: Tensor, target: Tensor, log_spread: Tensor) -> Tensor:
@@ -158,7 +160,7 @@ def correlation(score: Tensor, size: Tensor) -> Tensor:
     """
     a, b = score - score.mean(), size - size.mean()
     spread = (a.square().sum() * b.square().sum()).clamp_min(torch.finfo(score.dtype).tiny)
-    return (a * b).sum() * spread.rsqrt()
+    return torch.where(spread > torch.finfo(score.dtype).tiny, (a * b).sum() * spread.rsqrt(), 0.0)
 
 
 LOSSES: Mapping[str, tuple[Callable[..., Tensor], str]] = {

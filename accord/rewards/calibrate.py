@@ -49,7 +49,8 @@ class Calibration(Record):
     def log_odds(self, score: ArrayLike) -> NDArray[np.float64]:
         """Log-odds of the probability, what the safety gate wants; at most those of 1 in 1e6."""
         if self.kind != "isotonic":
-            return np.asarray(self.slope * np.asarray(score, dtype=float) + self.offset)
+            most = scipy.special.logit(1 - 1e-6)
+            return np.clip(self.slope * np.asarray(score, dtype=float) + self.offset, -most, most)
         return np.asarray(scipy.special.logit(np.clip(self(score), 1e-6, 1 - 1e-6)))
 
 

@@ -208,6 +208,23 @@ def test_a_ranking_of_thirty_that_are_all_tied_is_read_at_once():
     assert torch.isfinite(log_tie.grad).all()
 
 
+def test_what_grows_or_shrinks_without_end_stays_a_number():
+    """A threshold of ties beyond 44, two levels whose thresholds met, scores all alike: each ended in no number."""
+    start = torch.tensor([60.0], requires_grad=True)
+    nought = torch.zeros(3)
+    loss = losses.rao_kupper(nought, nought, torch.eye(3), start)
+    assert_close(loss.detach(), torch.tensor([60.0, 0.0, 60.0]))
+    loss.sum().backward()
+    raw = torch.tensor([4.0, -200.0], requires_grad=True)
+    rare = losses.ordinal(torch.zeros(1), torch.tensor([1]), losses.rising(raw))
+    rare.sum().backward()
+    assert rare.item() == pytest.approx(-math.log(1e-4 * math.exp(-4)), abs=0.1)
+    score = torch.ones(4, requires_grad=True)
+    losses.correlation(score, torch.arange(4.0)).backward()
+    assert torch.isfinite(torch.cat([start.grad, raw.grad])).all()
+    assert float(score.grad.abs().max()) == 0
+
+
 def test_a_tie_that_has_no_prevalence_is_refused():
     with pytest.raises(ValueError, match="a tie of 3 answers, and ties of at most 2"):
         losses.plackett_luce(torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.long), torch.zeros(1))

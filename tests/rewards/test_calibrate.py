@@ -51,6 +51,14 @@ def test_scores_that_tell_outcomes_apart_without_fail_give_a_finite_line():
     assert abs(found.offset) < 1e-3
 
 
+def test_no_odds_are_longer_than_one_in_a_million():
+    """A line of two answers that are told apart paid a policy 93 for one."""
+    for kind in ("temperature", "platt", "isotonic"):
+        odds = calibrate([-1.0, 1.0], [0, 1], kind).log_odds([-90.0, 0.0, 90.0])
+        assert np.abs(odds).max() <= math.log((1 - 1e-6) / 1e-6) + 1e-9
+        assert (np.diff(odds) > 0).all()
+
+
 def test_isotonic_never_falls_and_follows_a_bend_that_no_line_can():
     draw = np.random.default_rng(1)
     score = draw.uniform(-3, 3, 5000)
