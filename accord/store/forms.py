@@ -158,8 +158,13 @@ def _preference(row: Mapping[str, Any], origin: Origin) -> list[Record]:
             raise ValueError(f"score_chosen is lower than score_rejected, by {-margin:g}")
     elif "margin" in row:
         margin = _number(row, "margin")
-    id = named_id("preference", _source(row, origin), better.id, worse.id, margin)
-    belief = Preference(id=id, prompt=prompt.id, chosen=better.id, rejected=worse.id, margin=margin)
+    sure = _number(row, "probability") if "probability" in row else 1.0
+    if not 0.5 <= sure <= 1:
+        raise ValueError(
+            f"probability={sure:g} says how surely chosen is better, from .5 (a tie) to 1; turn the two round"
+        )
+    id = named_id("preference", _source(row, origin), better.id, worse.id, margin, *([] if sure == 1 else [sure]))
+    belief = Preference(id=id, prompt=prompt.id, chosen=better.id, rejected=worse.id, probability=sure, margin=margin)
     return [prompt, better, worse, belief]
 
 

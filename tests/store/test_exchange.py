@@ -101,6 +101,14 @@ def test_completions_thumbs_and_votes(store, tmp_path):
     assert better == [question.samples[0], None, question.samples[1]]
 
 
+def test_a_pair_is_as_sure_as_its_row_says(store, tmp_path):
+    pair = {"chosen": "a", "rejected": "b"}
+    rows = [{"prompt": "tie", **pair, "probability": 0.5}, {"prompt": "likely", **pair, "probability": 0.7}]
+    rows += [{"prompt": "sure", **pair}, {"prompt": "none", **pair, "probability": None}]
+    assert import_file(store, lines(tmp_path / "pairs.jsonl", *rows)).bad == []
+    assert [belief.probability for belief in store.all(Preference)] == [0.5, 0.7, 1.0, 1.0]
+
+
 def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path):
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
     kept = {"kind": "preference", "id": "p", "prompt": "p", "chosen": "a", "rejected": "b"}
@@ -117,6 +125,8 @@ def test_bad_rows_are_named_and_good_rows_kept_and_twice_is_once(store, tmp_path
         ({**good, "prompt": [{"role": "king", "content": "x"}]}, "a message has a role"),
         ({**good, "score_chosen": float("nan"), "score_rejected": 1}, "finite number"),
         ({**good, "score_chosen": 1, "score_rejected": 2}, "lower than score_rejected"),
+        ({**good, "probability": 0.3}, "probability=0.3 says how surely chosen is better, from .5"),
+        ({**good, "probability": "likely"}, "probability should be a finite number"),
         ({"prompt": "q", "completion": "a", "label": "yes"}, "true or false"),
         ({"prompt": "q", "completion": "a", "rating": float("nan")}, "rating should be a finite number, not 'nan'"),
         ({"prompt": "q", "response": "a", "rating": float("-inf")}, "rating should be a finite number, not '-inf'"),
