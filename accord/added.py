@@ -13,7 +13,7 @@ from accord.evaluate.forms import ALL, forms_card, taught
 from accord.evaluate.story import Figure
 from accord.judged import Judged
 from accord.project import Project
-from accord.records import digest
+from accord.records import Version, digest
 from accord.statistics import Interval
 from accord.worlds.text.scorer import Scorer
 
@@ -62,3 +62,11 @@ def figures_added(project: Project, names: Sequence[str]) -> list[Figure]:
                 )
             )
     return found
+
+
+def outcome(project: Project, version: Version) -> str:
+    """What is said of a version when its stage is over: its figures, what each form added to it, and where it lies."""
+    plainly = {name: value for name, value in version.figures.items() if not name.startswith("added/")}
+    added = [f"{one.name}: {one.interval}" for one in figures_added(project, [version.name])]
+    first = f"{version.name}: {', '.join(f'{name} {value:.4g}' for name, value in plainly.items())}"
+    return "\n".join([first, *added, str(project.path(version.name))])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.ended import ended, status
+from accord.warned import plainly
 
 HELP = """accord: people compare, models learn, and every lesson can be traced to who taught it.
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"accord: no verb {word!r}{f'; did you mean {near[0]!r}?' if near else ''}\n\n{HELP}", file=sys.stderr)
         return 2
     try:
-        with contextlib.nullcontext() if word == "serve" else ended():  # the room has its own way to close
+        with contextlib.nullcontext() if word == "serve" else ended(), plainly():  # the room has its own way to close
             return _guarded(VERBS[word], rest)
     # Caught here, since reading the first libraries takes a second in which people change their minds.
     except KeyboardInterrupt as stop:
@@ -241,6 +242,7 @@ def circle(rest: list[str], verb: str = "loop") -> int:
 
 def train(rest: list[str]) -> int:
     """One stage of the circle."""
+    from accord.added import outcome
     from accord.config import SettingsError
     from accord.methods import METHODS
     from accord.methods import train as stage
@@ -273,9 +275,7 @@ def train(rest: list[str]) -> int:
                 f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"
             )
         version = stage(project, method, given.pop("name", method), **given)
-    print(
-        f"{version.name}: {', '.join(f'{k} {v:.4g}' for k, v in version.figures.items())}\n{project.path(version.name)}"
-    )
+    print(outcome(project, version))
     return 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from accord.added import what_each_added
+from accord.added import outcome, what_each_added
 from accord.algorithms.reward_heads import Config
 from accord.judged import Judged, Kind
-from accord.records import PLAIN_NAME
+from accord.records import PLAIN_NAME, Version
 from tests.algorithms.said import Taste, answers, judged, pairs, worth
 
 
@@ -41,3 +42,24 @@ def test_each_kind_is_left_out_once_and_hostile_names_stay_names() -> None:
     assert found[form] == pytest.approx(right(whole) - right(models[name]), abs=1e-6)
     assert found[f"{form}/low"] <= found[form] <= found[f"{form}/high"]
     assert found[f"{form}/prompts"] == 20
+
+
+def test_what_was_added_is_told_when_the_stage_is_over(tmp_path: Path) -> None:
+    """Whoever taught heads by themselves has no report of a circle: there the terminal is where it stands."""
+    said = {
+        "added/flag.calm": 0.04,
+        "added/flag.calm/low": -0.01,
+        "added/flag.calm/high": 0.09,
+        "added/flag.calm/prompts": 20.0,
+    }
+    made = Version(name="worth", role="reward", method="reward_heads", figures={"loss": 0.5, **said})
+
+    class Place:
+        version = staticmethod(lambda name: made if name == "worth" else None)
+        path = staticmethod(lambda name: tmp_path / name)
+
+    assert outcome(Place(), made).splitlines() == [  # type: ignore[arg-type]
+        "worth: loss 0.5",
+        "accuracy that flag.calm added to worth: 0.040 [-0.010, 0.090] (95 %, n=20)",
+        str(tmp_path / "worth"),
+    ]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from accord.config import SettingsError, save
 from accord.recipe import recipe
 from accord.records import Demonstration, Feedback, Preference
 from accord.store import Store
+from accord.warned import plainly
 from tests.flow.circle import write_recipe
 
 
@@ -358,3 +360,15 @@ def test_a_mistake_in_a_setting_sends_nobody_to_a_page_elsewhere(tmp_path: Path)
     told = done.stdout + done.stderr
     assert "greater than 0" in told
     assert "http" not in told
+
+
+def test_a_warning_of_ours_is_a_sentence_and_that_of_others_keeps_its_place() -> None:
+    def warned(place: str) -> str:
+        return warnings.formatwarning("two rows left out", UserWarning, place, 7)
+
+    before = warned("elsewhere.py")
+    with plainly():
+        assert warned(str(Path(cli.__file__).parent / "encode.py")) == "accord: two rows left out\n"
+        assert warned("elsewhere.py") == before
+        assert "elsewhere.py:7" in before
+    assert warned(cli.__file__) != "accord: two rows left out\n"
