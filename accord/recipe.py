@@ -178,6 +178,11 @@ class Recipe(Settings):
             )
         if self.dialogue.turns > 1 and self.dialogue.user is None and self.data.kind != "lab":
             raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
+        if self.dialogue.turns > 1 and self.dialogue.user and self.dialogue.user_tokens > self.reading.kept:
+            raise ValueError(
+                f"dialogue.user_tokens={self.dialogue.user_tokens} is more than the {self.reading.kept} tokens kept "
+                "for what is said; lower it or raise encode.answer_limit (and encode.limit, and model.context)"
+            )
         if self.judging.by == "rules" and not (self.judging.must or self.worth.rules):
             raise ValueError("judging.by=rules needs rules: name them in judging.must, or give one a weight in worth")
         return self

@@ -17,6 +17,7 @@ from accord.recipe import FileData, Recipe, follow, recipe
         ({"draw": {"max_tokens": 65}}, "max_tokens=65"),
         ({"rollout": 3, "ppo": {"minibatches": 4}}, "minibatches=4"),
         ({"model": {"context": 30}, "encode": {"answer_limit": 29}}, "answer_limit=29"),
+        ({"dialogue": {"turns": 2, "user": "sft", "user_tokens": 65}}, "user_tokens=65 is more than the 64"),
         ({"worth": {"form": 1, "pattern": "(?<!a+)b"}}, "worth.pattern: .* look-behind"),
         ({"worth": {"length": 1, "least": 9, "most": 3}}, "at least 9 and at most 3 words"),
     ],
