@@ -274,8 +274,8 @@ def test_our_own_form_comes_back_exactly(store, tmp_path, name):
     turns=st.lists(
         st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text()), min_size=1, max_size=3
     ),
-    weight=st.floats(min_value=0),
-    margin=st.floats(min_value=0),
+    weight=st.floats(min_value=0, allow_infinity=False),
+    margin=st.floats(min_value=0, allow_infinity=False),
     probability=st.floats(0.5, 1),
 )
 def test_any_record_comes_back_exactly(tmp_path, turns, weight, margin, probability):
