@@ -159,8 +159,11 @@ def correlation(score: Tensor, size: Tensor) -> Tensor:
     ODIN (Chen et al. 2024) adds |correlation| of the quality and subtracts that of a head of its own for length.
     """
     a, b = score - score.mean(), size - size.mean()
-    spread = (a.square().sum() * b.square().sum()).clamp_min(torch.finfo(score.dtype).tiny)
-    return torch.where(spread > torch.finfo(score.dtype).tiny, (a * b).sum() * spread.rsqrt(), 0.0)
+    limit = torch.finfo(score.dtype)
+    least = 16 * limit.eps  # equal numbers differ from their mean by its rounding: that is no variance
+    varies = (a.abs().max() > least * score.abs().max()) & (b.abs().max() > least * size.abs().max())
+    spread = torch.where(varies, a.square().sum() * b.square().sum(), 1.0).clamp_min(limit.tiny)
+    return torch.where(varies, (a * b).sum() * spread.rsqrt(), 0.0)
 
 
 LOSSES: Mapping[str, tuple[Callable[..., Tensor], str]] = {

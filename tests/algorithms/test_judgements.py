@@ -303,6 +303,12 @@ def test_the_correlation_is_pearson_s_and_of_a_constant_0():
     losses.correlation(constant, SECOND).backward()
     assert torch.isfinite(constant.grad).all()
     assert losses.correlation(torch.ones(40), SECOND.float()).item() == 0
+    for value in (0.3, -7.1, 1e-4, 3e5):  # their mean is rounded, and is not what each of them is
+        same = torch.full((7,), value, requires_grad=True)
+        losses.correlation(same, torch.arange(7.0)).backward()
+        assert float(same.grad.abs().max()) == 0
+    close = 1 + 1e-4 * torch.arange(7.0)
+    assert losses.correlation(close, torch.arange(7.0)) > 0.99
     assert slope_fits(lambda s: losses.correlation(s, SECOND), FIRST)
 
 
