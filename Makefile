@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 quickstart: $(VENV)/core ## the whole circle on a laptop, about three minutes; then look at quickstart/report.html
 	OMP_NUM_THREADS=2 $(BIN)/accord quickstart
 
-test: $(VENV)/test ## every test (13 to 23 minutes on 2 cores, as they are)
+test: $(VENV)/test ## every test (13 to 23 minutes on 2 cores, by the machine)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 check: $(VENV)/check ## style, types, and who may import whom

@@ -66,7 +66,7 @@ class Queue:
         self.stale = bool(state["stale"])
 
 
-def worth(rollout: Rollout, config: Long) -> Tensor:
+def less_length(rollout: Rollout, config: Long) -> Tensor:
     """[B, T] reward, less what length beyond `soft_length` costs: eq. 13 of Yu et al. 2025 (DAPO)."""
     assert rollout.reward is not None
     if config.soft_length is None:

@@ -21,8 +21,7 @@ from torch import Tensor
 from accord.algorithms import ppo
 from accord.algorithms.beside import Beside, nothing
 from accord.algorithms.functional import clipped, group_spread, kl, mean, whiten
-from accord.algorithms.gathering import Queue, flat_groups, gather, teaching
-from accord.algorithms.gathering import worth as worth
+from accord.algorithms.gathering import Queue, flat_groups, gather, less_length, teaching
 from accord.algorithms.prices import KL, Prices
 from accord.batches import Rollout, minibatches
 from accord.config import Settings, build
@@ -183,10 +182,10 @@ def train(
         with run.time("score"):
             looser = shared.model_copy(update={"drift_limit": math.inf, "old": "trainer"}) if queue.stale else shared
             sampled = rollout.logprob
-            shorter = replace(rollout, reward=worth(rollout, config))
+            shorter = replace(rollout, reward=less_length(rollout, config))
             flat = {} if config.baseline == "global" else {"flat_groups": flat_groups(shorter, config)}
             rollout, seen = ppo.look_again(rollout, policy, reference, looser)
-            rollout, earned = ppo.with_reward(rollout, lambda seen: worth(seen, config), prices.kl, shared)
+            rollout, earned = ppo.with_reward(rollout, lambda seen: less_length(seen, config), prices.kl, shared)
             rollout, weight = with_advantage(rollout, sampled, config)
         with run.time("update"), run.learning(policy):
             learned = update(config, policy, rollout, prices, run, beside)

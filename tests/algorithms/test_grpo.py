@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from accord.algorithms import grpo, ppo
-from accord.algorithms.gathering import Queue, gather
+from accord.algorithms.gathering import Queue, gather, less_length
 from accord.algorithms.joined import joined
 from accord.config import SettingsError
 from accord.run import read_log
@@ -258,7 +258,7 @@ def test_cut_answers_teach_nothing_when_masked_but_still_stand_in_their_group(sp
 def test_length_beyond_the_soft_limit_costs_up_to_one_point(speaker):
     rollout = rewarded(told(speaker))
     config = grpo.Config(soft_length=2, hard_length=4)
-    lost = (rollout.reward - grpo.worth(rollout, config)).sum(1)
+    lost = (rollout.reward - less_length(rollout, config)).sum(1)
     own = rollout.mask.sum(1).tolist()  # what others say between is free
     assert own != rollout.length.tolist()
     assert_close(lost, torch.tensor([{0: 0.0, 1: 0.0, 2: 0.0, 3: 0.5}.get(n, 1.0) for n in own]))

@@ -27,7 +27,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accord.algorithms import grpo, ppo
+from accord.algorithms import gathering, grpo, ppo
 from accord.batches import Rollout, at_end
 from accord.records import Message, Prompt, Sample, Text
 from accord.worlds.text.encode import Encoder, EncoderSettings
@@ -148,7 +148,7 @@ def scored(case: Case, rollout: Rollout, folder: Path, tokenizer: Any) -> tuple[
     shared = ppo.Config(micro_tokens=mine.micro_tokens, drift_limit=1e9, kl=mine.kl, entropy=mine.entropy)
     prices, sampled = ppo.Prices(shared), rollout.logprob
     rollout, _ = ppo.look_again(rollout, old, lambda some: reference.evaluate(some).logprob, shared)
-    rollout, _ = ppo.with_reward(rollout, lambda seen: grpo.worth(seen, mine), prices.kl, shared)
+    rollout, _ = ppo.with_reward(rollout, lambda seen: gathering.less_length(seen, mine), prices.kl, shared)
     return grpo.with_advantage(rollout, sampled, mine)[0], prices
 
 
