@@ -74,7 +74,7 @@ def prove(
         settings: YAML file with settings of an experiment, over its own. Not for `lab` and `methods`.
         source: For `transfer`: file with preferences of the old domain, not the lab's. For `real`: folder of the files.
         target: For `transfer`: file with preferences of the new domain.
-        first: The first seed. Not for `lab`, `transfer` and `real`.
+        first: The first seed. Not for `lab` and `real`.
         entrants: For `methods` and `real`: those that take part (rows), with commas between them. Without it all,
             but of GRPO's and DPO's relatives only `rloo`.
     """

@@ -75,8 +75,8 @@ def orders(config: Config, ground: Ground, say: Said) -> dict[str, list[float]]:
     seed = ground.seed
     twos = ground.twos(ground.project.prompts("train"), "labels", config.probe + max(config.labels), answers=4)
     beliefs = ground.labelled(twos, config.flips, config.by)
-    held = ground.twos(ground.project.prompts("test"), "held", answers=2)
-    truth, recipe = ground.labelled(held), ground.project.recipe
+    held, truth = ground.held(ground.project.prompts("test"), answers=2)
+    recipe = ground.project.recipe
     lesson = Lesson(ground.backbone(), recipe.reward_model.model_copy(update={"epochs": config.epochs}))
     probe = taught(
         lesson, ground.encoder, seed, compared(ground.encoder, twos[-config.probe :], beliefs[-config.probe :])

@@ -133,6 +133,18 @@ class Ground:
             )
         return found[: count or None]
 
+    def held(
+        self, prompts: Sequence[Prompt], name: str = "held", answers: int = 4
+    ) -> tuple[list[Two], list[Preference]]:
+        """Pairs of answers to held-out prompts that gold tells apart, and what gold says of them.
+
+        Where gold holds two answers equal nothing can be ordered right or wrong. Raises SettingsError without any.
+        """
+        found = [two for two in self.twos(prompts, name, answers=answers) if abs(self.gap(two)) > 1e-9]
+        if not found:
+            raise SettingsError(f"{len(prompts)} held-out prompts gave no two answers that gold tells apart; give more")
+        return found, self.labelled(found)
+
     def labelled(self, twos: Sequence[Two], flips: float = 0.0, by: Labeller = "gold") -> list[Preference]:
         """One label for each pair, and a share of them turned round. The label of a pair depends on the pair alone.
 
@@ -152,8 +164,12 @@ class Ground:
         if by == "people":
             told = draw.choice(self.people).chances(two.prompt, two.first, two.second)
             return told.first + told.tie / 2
-        gap = self.gold(two.prompt, two.first).score - self.gold(two.prompt, two.second).score
-        return 0.5 if abs(gap) < 1e-9 else float(gap > 0)
+        gap = self.gap(two)
+        return 0.5 if abs(gap) <= 1e-9 else float(gap > 0)
+
+    def gap(self, two: Two) -> float:
+        """How much better the first answer is by gold."""
+        return self.gold(two.prompt, two.first).score - self.gold(two.prompt, two.second).score
 
     def backbone(self) -> ModelSettings:
         """What reward models start from: the fine-tuned policy's trunk."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from accord.config import SettingsError, read
 from accord.proofs.ground import Said
 
-BY_SEED = ("methods", "curriculum", "semisupervised", "believed", "forms", "rewards", "overoptimisation")
+BY_SEED = ("methods", "transfer", "curriculum", "semisupervised", "believed", "forms", "rewards", "overoptimisation")
 """Proofs whose seeds can be made one by one."""
 BY_NAME = ("methods", "real")
 """Proofs of which a part can be asked for by name."""

@@ -176,9 +176,8 @@ class Setting:
         return found, found.of(torch.stack([self.said(number) for number in range(count)]), self.press.drawn)
 
     def accuracy(self, prompts: Sequence[Prompt]) -> float:
-        """Share of pairs of held-out answers that the single model orders as gold does."""
-        held = self.ground.twos(prompts, "held")
-        return float(np.mean(right(self.member(0), held, self.ground.labelled(held))))
+        """Share of pairs of held-out answers that the single model orders as gold does, of those gold tells apart."""
+        return float(np.mean(right(self.member(0), *self.ground.held(prompts))))
 
 
 def measured(

@@ -47,6 +47,8 @@ class Experiment:
     """The figures of one seed, plain values that JSON can hold."""
     told: Callable[[Rows, Path, str], str]
     """Writes NAME.md, .html and .json into the folder for the figures of some seeds; returns the tables."""
+    given: Callable[[Any], str] = lambda config: ""
+    """What else the command has that makes these figures, by its settings."""
 
     def prove(
         self,
@@ -75,16 +77,16 @@ class Experiment:
             ground = cache(partial(grounded, config, folder / f"start-{size}{seed}", seed, changes or {}, small, say))
             row = self.measured(Stand(config, seed, ground, kept, say))
             written(at / "row.json", json.dumps({"settings": plain, "row": row}))
-            text = self._together(folder, plain, " --small" if small else "")
+            text = self._together(folder, plain, f"{' --small' if small else ''}{self.given(config)}")
         print(text)
         return 0
 
-    def _together(self, folder: Path, settings: Any, size: str) -> str:
+    def _together(self, folder: Path, settings: Any, more: str) -> str:
         """All seeds that are there, told; again when another process has ended one in the meantime."""
         while True:
             rows = made(self.name, folder, settings)
             named = f" --first {min(rows)}" if min(rows) != 1 else ""
-            text = self.told(rows, folder, f"accord prove {self.name}{named} --seeds {len(rows)}{size}")
+            text = self.told(rows, folder, f"accord prove {self.name}{named} --seeds {len(rows)}{more}")
             if list(made(self.name, folder, settings)) == list(rows):
                 return text
 

@@ -101,8 +101,7 @@ class Given:
             parts.append(compared(ground.encoder, self.twos[at : at + size], self.beliefs[at : at + size]))
             at += size
         self.every, self.calibration, self.stop = parts
-        held = ground.twos(ground.project.prompts("test"), "held", answers=2)
-        self.test = compared(ground.encoder, held, ground.labelled(held))
+        self.test = compared(ground.encoder, *ground.held(ground.project.prompts("test"), answers=2))
         self.lesson, self.tokens = (
             Lesson(ground.backbone(), ground.project.recipe.reward_model),
             config.own.micro_tokens,

@@ -7,9 +7,9 @@ with LoRA, or its trunk frozen under a new head; and so does a policy (`imitated
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +21,9 @@ from accord.config import Settings, SettingsError
 from accord.evaluate.page import Part, Table, shown
 from accord.lab import FAMILIES
 from accord.project import named
-from accord.proofs.ground import Ground, Kept, Lesson, Member, Said, Two, compared, right, taught
+from accord.proofs.ground import Ground, Lesson, Member, Said, Two, compared, right, taught
 from accord.proofs.imitated import policies
-from accord.proofs.seeds import grounded
+from accord.proofs.seeds import Experiment, Rows, Stand
 from accord.proofs.sided import Cell, Values, cells, chart, collected, each, gain, kept, mean, plain
 from accord.records import Preference, Prompt, Sample
 from accord.run import OptimiserConfig
@@ -93,8 +93,8 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Stand:
-    """Everything one seed stands on: two domains, an encoder, a start and how to learn from it."""
+class Domains:
+    """What one seed learns and is tested on in two domains, with an encoder, a start and how to learn from it."""
 
     old: Labelled
     new: Labelled
@@ -105,52 +105,26 @@ class Stand:
     seed: int
 
 
-def prove(
-    seeds: int,
-    folder: Path,
-    say: Said,
-    small: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> int:
-    """The experiment over seeds 1 to `seeds`. Writes transfer.md, .html and .json into the folder; returns 0.
+def measured(stand: Stand) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """What each way of one seed comes to: of a reward model, and of a policy.
 
-    settings: over `Config`. changes: over the lab's recipe. Killed and started again it goes on where it was.
+    Raises SettingsError for one file without the other, and for a family that the lab does not have.
     """
-    config = Config(**{**(SMALL if small else {}), **(settings or {})})
+    config, say = stand.config, stand.say
     if bool(config.source) != bool(config.target):
         raise SettingsError(
             f"source={config.source!r}, target={config.target!r}: files come in two, old and new domain"
         )
-    parts: dict[str, list[dict[str, dict[str, list[float]]]]] = {"Reward model": []}
-    for seed in range(1, seeds + 1):
-        say(f"seed {seed} of {seeds}")
-        at = folder / f"transfer-{seed}"
-        done = Kept(at / "parts", config.model_dump(mode="json"))
-        ground = cache(partial(_ground, config, at, seed, changes, small, say))
-        stand = partial(_files, config, seed) if config.source else partial(_lab, config, ground, seed)
-        parts["Reward model"].append(done.part("ways", partial(_ways, config, stand, say)))
-        if config.policies and not config.source:
-            made = done.part("policies", partial(_policies, config, ground, say))
-            parts.setdefault("Policy", []).append(made)
-    command = f"accord prove transfer --seeds {seeds}{' --small' if small else ''}"
-    if config.source:
-        command += f" --source {Path(config.source).name} --target {Path(config.target).name}"
-    print(told(parts, folder, command))
-    return 0
+    if unknown := set(config.old) - set(FAMILIES):
+        raise SettingsError(f"old={sorted(unknown)}: the lab has no such families; there are {', '.join(FAMILIES)}")
+    here = partial(_files, config, stand.seed) if config.source else partial(_lab, config, stand.ground)
+    found = {"Reward model": stand.parts.part("ways", lambda: ways(config, here(), say))}
+    if config.policies and not config.source:
+        found["Policy"] = stand.parts.part("policies", lambda: policies(config, stand.ground(), say))
+    return found
 
 
-def _ways(config: Config, stand: Callable[[], Stand], say: Said) -> dict[str, dict[str, list[float]]]:
-    """`ways` where it was not done yet: only then is the ground made."""
-    return ways(config, stand(), say)
-
-
-def _policies(config: Config, ground: Callable[[], Ground], say: Said) -> dict[str, dict[str, list[float]]]:
-    """`policies` likewise."""
-    return policies(config, ground(), say)
-
-
-def ways(config: Config, here: Stand, say: Said) -> dict[str, dict[str, list[float]]]:
+def ways(config: Config, here: Domains, say: Said) -> dict[str, dict[str, list[float]]]:
     """What each way orders right of the test pairs of both domains, by `LABELS|WAY`."""
     found: dict[str, dict[str, list[float]]] = {"new": {}, "old": {}}
 
@@ -187,34 +161,27 @@ def lesson_of(way: str, first: Lesson, source: Path, config: Config, labels: int
     return replace(first, backbone=start, config=learning, fresh_head=fresh, frozen=way == FROZEN, tags=("new",))
 
 
-def _ground(config: Config, folder: Path, seed: int, changes: Any, small: bool, say: Said) -> Ground:
-    """The lab of one seed up to fine-tuning. Raises SettingsError for a family that the lab does not have."""
-    if unknown := set(config.old) - set(FAMILIES):
-        raise SettingsError(f"old={sorted(unknown)}: the lab has no such families; there are {', '.join(FAMILIES)}")
-    return grounded(config, folder, seed, changes or {}, small, say)
-
-
-def _lab(config: Config, made: Callable[[], Ground], seed: int) -> Stand:
+def _lab(config: Config, made: Callable[[], Ground]) -> Domains:
     """Both domains from the lab: families of prompts, labelled by gold."""
     ground = made()
 
-    def labelled(prompts: Sequence[Prompt], name: str, most: int, flips: float) -> Labelled:
-        twos = ground.twos(prompts, name, answers=2)[:most]
-        return Labelled(twos, ground.labelled(twos, flips))
+    def labelled(prompts: Sequence[Prompt], most: int) -> Labelled:
+        twos = ground.twos(prompts, "train-transfer", answers=2)[:most]
+        return Labelled(twos, ground.labelled(twos, config.flips))
 
-    sides = []
-    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
-    for split in splits:
+    def domains(split: Literal["train", "test"]) -> list[list[Prompt]]:
         prompts = ground.project.prompts(split)
-        of = [[p for p in prompts if (p.tags[0] in config.old) == inside] for inside in (True, False)]
-        most = (config.old_labels, max(config.labels)) if split == "train" else (len(prompts),) * 2
-        flips = config.flips if split == "train" else 0.0
-        sides += [labelled(side, f"{split}-transfer", n, flips) for side, n in zip(of, most, strict=True)]
+        return [[p for p in prompts if (p.tags[0] in config.old) == inside] for inside in (True, False)]
+
+    old, new = (
+        labelled(side, n) for side, n in zip(domains("train"), (config.old_labels, max(config.labels)), strict=True)
+    )
+    old_test, new_test = (Labelled(*ground.held(side, "test-transfer", answers=2)) for side in domains("test"))
     lesson = Lesson(ground.backbone(), ground.project.recipe.reward_model)
-    return Stand(sides[0], sides[1], sides[2], sides[3], ground.encoder, lesson, seed)
+    return Domains(old, new, old_test, new_test, ground.encoder, lesson, ground.seed)
 
 
-def _files(config: Config, seed: int) -> Stand:
+def _files(config: Config, seed: int) -> Domains:
     """Both domains from files of preferences; what is kept for the test is told by the prompt."""
     sides = [_file(Path(name), config.test_share) for name in (config.source, config.target)]
     order = torch.randperm(len(sides[1][0].twos), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -222,7 +189,7 @@ def _files(config: Config, seed: int) -> Stand:
     name = models.located(str(config.backbone.name))
     encoder = Encoder(open_tokenizer(name), config.encode)
     lesson = Lesson(config.backbone, config.learning)
-    return Stand(sides[0][0].first(config.old_labels), new, sides[0][1], sides[1][1], encoder, lesson, seed)
+    return Domains(sides[0][0].first(config.old_labels), new, sides[0][1], sides[1][1], encoder, lesson, seed)
 
 
 def _file(path: Path, test_share: float) -> tuple[Labelled, Labelled]:
@@ -241,11 +208,12 @@ def _file(path: Path, test_share: float) -> tuple[Labelled, Labelled]:
     return Labelled(*sides[0]), Labelled(*sides[1])
 
 
-def told(parts: Mapping[str, Sequence[Mapping[str, Mapping[str, list[float]]]]], folder: Path, command: str) -> str:
+def told(seeds: Rows, folder: Path, command: str) -> str:
     """Write tables, page and figures. Returns the tables in Markdown."""
     sections, figures = [], {}
-    for name, seeds in parts.items():
-        new, old = (collected([{Cell(*key.split("|")): values for key, values in one[side].items()} for one in seeds])
+    for name in next(iter(seeds.values())):
+        parts = [row[name] for row in seeds.values()]
+        new, old = (collected([{Cell(*key.split("|")): values for key, values in one[side].items()} for one in parts])
                     for side in ("new", "old"))  # fmt: skip
         measure = "ordered right" if name == "Reward model" else "gold"
         sections.append(Part(name, "", _table(new, old, measure), _charts(name, new, old, measure)))
@@ -277,3 +245,11 @@ def _charts(name: str, new: Values, old: Values, measure: str) -> list[str]:
     across = "labels of the new domain"
     return [chart(f"{name}-{side}", f"{name}: {side} domain", values, across, f"{side.capitalize()} domain, {measure}")
             for side, values in (("new", new), ("old", old))]  # fmt: skip
+
+
+def given(config: Config) -> str:
+    """The options of the command that made this: the two files by name."""
+    return f" --source {Path(config.source).name} --target {Path(config.target).name}" if config.source else ""
+
+
+prove = Experiment("transfer", Config, SMALL, measured, told, given).prove

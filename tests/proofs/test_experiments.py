@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from accord.algorithms.curriculum import by_length
 from accord.batches import Comparisons
 from accord.cli import main
 from accord.config import SettingsError
+from accord.project import text_of
 from accord.proofs import curriculum, ground, imitated, semisupervised, transfer
+from accord.proofs.seeds import grounded
 from accord.proofs.sided import Cell, cells, collected, each, gain, mean, verdict
 from tests.algorithms.test_curriculum import compared
-from tests.proofs.toy import CHANGES
+from tests.proofs.toy import CHANGES, told_apart  # noqa: F401
 
 TOYS = {
     "transfer": (transfer, {"labels": (0, 8), "old_labels": 16, "train_prompts": 60, "test_prompts": 24, "steps": 4}),
@@ -34,6 +37,7 @@ WAYS = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("told_apart")
 @pytest.mark.parametrize("name", list(TOYS))
 def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_path, capsys, monkeypatch):
     module, config = TOYS[name]
@@ -97,10 +101,11 @@ def test_every_way_is_measured_on_the_same_pairs_and_not_made_twice(name, tmp_pa
     assert capsys.readouterr().out == printed
 
 
+@pytest.mark.usefixtures("told_apart")
 def test_without_new_labels_what_was_learned_is_as_it_was_and_a_frozen_trunk_stays(tmp_path):
     config = transfer.Config(**TOYS["transfer"][1])
-    made = transfer._ground(config, tmp_path, 1, CHANGES, False, lambda _: None)
-    here = transfer._lab(config, lambda: made, 1)
+    made = grounded(config, tmp_path, 1, CHANGES, False, lambda _: None)
+    here = transfer._lab(config, lambda: made)
     learned = ground.compared(here.encoder, here.old.twos, here.old.beliefs)
     source = ground.taught(here.lesson, here.encoder, 1, learned)
     transfer.models.save(source.scorer.model, here.encoder.tokenizer, tmp_path / "source")
@@ -137,6 +142,24 @@ def test_without_new_labels_what_was_learned_is_as_it_was_and_a_frozen_trunk_sta
         assert (way == imitated.LORA) == all("lora" in n for n in moved)
 
 
+def test_nobody_is_judged_by_pairs_that_gold_holds_equal(tmp_path, monkeypatch):
+    made = grounded(transfer.Config(**TOYS["transfer"][1]), tmp_path, 1, CHANGES, False, lambda _: None)
+    prompts = made.project.prompts("test")
+    with pytest.raises(SettingsError, match="24 held-out prompts gave no two answers that gold tells apart"):
+        made.held(prompts)
+
+    def worth(_, answer):
+        return len(text_of(answer).messages[-1].content) % 3
+
+    monkeypatch.setattr(made, "gold", lambda *pair: SimpleNamespace(score=worth(*pair) / 10))
+    every, (held, truth) = made.twos(prompts, "held"), made.held(prompts)
+    assert held == [two for two in every if worth(two.prompt, two.first) != worth(two.prompt, two.second)]
+    assert 0 < len(held) < len(every)
+    for two, belief in zip(held, truth, strict=True):
+        better, worse = sorted((two.first, two.second), key=lambda one: -worth(two.prompt, one))
+        assert (belief.chosen, belief.rejected) == (better.id, worse.id)
+
+
 def test_ten_labels_get_as_many_steps_as_it_takes():
     config, first = transfer.Config(steps=60), ground.Lesson(transfer.ModelSettings(), reward_model.Config(epochs=3))
     for labels in (10, 30, 100, 1000):
@@ -158,6 +181,8 @@ def test_domains_come_from_files_too(tmp_path):
     sides = transfer._file(tmp_path / "old.jsonl.gz", 0.3)
     assert 4 < len(sides[1].twos) < 24
     assert len(sides[0].twos) + len(sides[1].twos) == 40
+    assert transfer.given(transfer.Config(source="a/old.gz", target="b/new.gz")) == " --source old.gz --target new.gz"
+    assert not transfer.given(transfer.Config())
     assert not {t.prompt.id for t in sides[0].twos} & {t.prompt.id for t in sides[1].twos}
     assert all(b.chosen == t.first.id for side in sides for t, b in zip(side.twos, side.beliefs, strict=True))
     with pytest.raises(SettingsError, match="come in two"):

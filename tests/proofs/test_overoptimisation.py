@@ -20,7 +20,7 @@ from accord.proofs.turned import ONE, Condition
 from accord.run import RunConfig
 from accord.worlds.text.world import TextWorld
 from tests.flow.circle import TINY
-from tests.proofs.toy import CHANGES
+from tests.proofs.toy import CHANGES, told_apart  # noqa: F401
 
 TOY = {"labels": (12, 24), "flips": (0.25,), "members": 2, "rules": ("worst",), "drawn": 8, "test_prompts": 6,
        "train_prompts": 30, "prices": (0.0, 0.5), "iterations": 4, "growth": 3, "answers": 2, "rollout": 4}  # fmt: skip
@@ -34,6 +34,7 @@ def ground(tmp_path_factory):
     )
 
 
+@pytest.mark.usefixtures("told_apart")
 def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, capsys, monkeypatch):
     config = {**TOY, "labels": (12,)}
     assert proof.prove(1, tmp_path, lambda _: None, False, config, CHANGES) == 0
@@ -64,6 +65,7 @@ def test_the_proof_measures_every_condition_and_is_not_made_twice(tmp_path, caps
         proof.prove(1, tmp_path, lambda _: None, False, {**config, "members": 3}, CHANGES)
 
 
+@pytest.mark.usefixtures("told_apart")
 def test_a_seed_made_by_itself_is_the_one_that_a_proof_of_several_takes(tmp_path, monkeypatch):
     config = {**TOY, "labels": (12,), "rules": (), "prices": (0.5,)}
 
@@ -86,6 +88,7 @@ def test_a_seed_made_by_itself_is_the_one_that_a_proof_of_several_takes(tmp_path
     assert all(seeds[0] != seeds[1] for seeds in both.values())
 
 
+@pytest.mark.usefixtures("told_apart")
 def test_one_model_is_measured_without_its_ensemble_and_stays_as_it_is_when_rules_are_added(tmp_path, monkeypatch):
     taught, learn = [], reward_model.train
     monkeypatch.setattr(reward_model, "train", lambda *given, **more: taught.append(1) or learn(*given, **more))

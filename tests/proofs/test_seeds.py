@@ -19,11 +19,11 @@ def quiet(_):
     """Says nothing."""
 
 
-def experiment(log, told=lambda rows, *_: str(dict(rows))):
+def experiment(log, told=lambda rows, *_: str(dict(rows)), **more):
     def measured(stand):
         return stand.parts.part("square", lambda: log.append(stand.seed) or stand.seed**2 * stand.config.size)
 
-    return Experiment("toy", Config, {"size": 1}, measured, told)
+    return Experiment("toy", Config, {"size": 1}, measured, told, **more)
 
 
 def test_seeds_are_joined_in_order_and_each_is_made_once(tmp_path, capsys):
@@ -33,13 +33,13 @@ def test_seeds_are_joined_in_order_and_each_is_made_once(tmp_path, capsys):
         commands.append(command)
         return json.dumps(rows)
 
-    toy = experiment(log, told)
+    toy = experiment(log, told, given=lambda config: f" --size {config.size}")
     assert toy.prove(1, tmp_path, quiet, first=10) == 0
     assert toy.prove(2, tmp_path, quiet, first=1) == 0
     assert toy.prove(2, tmp_path, quiet, first=2) == 0
     assert log == [10, 1, 2, 3]
-    assert commands[0] == "accord prove toy --first 10 --seeds 1"
-    assert commands[-1] == "accord prove toy --seeds 4"
+    assert commands[0] == "accord prove toy --first 10 --seeds 1 --size 3"
+    assert commands[-1] == "accord prove toy --seeds 4 --size 3"
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"1": 3, "2": 12, "3": 27, "10": 300}
 
 
@@ -70,8 +70,8 @@ def test_what_another_process_ended_meanwhile_is_told_too(tmp_path):
 
 
 def test_a_proof_without_seeds_of_its_own_refuses_the_first(capsys):
-    assert main(["prove", "transfer", "--first", "2"]) == 2
-    assert "accord prove transfer has no --first; methods, curriculum" in capsys.readouterr().err
+    assert main(["prove", "real", "--first", "2"]) == 2
+    assert "accord prove real has no --first; methods, transfer" in capsys.readouterr().err
     assert main(["prove", "forms", "--entrants", "x"]) == 2
     assert "accord prove forms has no --entrants" in capsys.readouterr().err
 
