@@ -203,6 +203,7 @@ def _fresh(project: Project, name: str, start: str | None) -> list[tuple[Prompt,
 
 def train_ppo(project: Project, name: str, prompts: Sequence[Prompt] | None = None, **given: Any) -> Version:
     """Learn to answer better. given: start, reward, reference and cost, see `acting.opened`."""
+    project.recipe.dealt()
     config, prompts = project.recipe.ppo, asked(project, prompts)
     if len(prompts) < config.minibatches:
         raise SettingsError(f"{len(prompts)} prompts do not make ppo.minibatches={config.minibatches} of a rollout")

@@ -157,6 +157,14 @@ class Recipe(Settings):
         limit = self.encode.limit if self.model.name else min(self.encode.limit, self.model.context)
         return self.encode.model_copy(update={"limit": limit})
 
+    def dealt(self) -> None:
+        """Raises SettingsError when a rollout of PPO cannot be dealt into its minibatches."""
+        if self.ppo.minibatches > self.rollout:
+            raise SettingsError(
+                f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
+                f"use 1 to {self.rollout}"
+            )
+
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         """What can be seen to fail in a later stage is refused before the first."""
@@ -171,11 +179,8 @@ class Recipe(Settings):
                 "answer, so answers would be cut when they are scored; raise encode.answer_limit (and encode.limit, "
                 "and model.context) or lower draw.max_tokens"
             )
-        if self.ppo.minibatches > self.rollout:
-            raise ValueError(
-                f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
-                f"use 1 to {self.rollout}"
-            )
+        if self.method == "ppo":
+            self.dealt()
         if self.dialogue.turns > 1 and self.dialogue.user is None and self.data.kind != "lab":
             raise ValueError("dialogue.turns needs a dialogue.user (a version, or a model by folder) where no lab is")
         if self.dialogue.turns > 1 and self.dialogue.user and self.dialogue.user_tokens > self.reading.kept:

@@ -477,13 +477,16 @@ def test_ratings_alone_are_no_pairs_and_the_way_on_is_told(files: Path, chosen: 
         loop(Project(tmp_path / "p", chosen.model_copy(update={"data": data, "collect": none})))
 
 
-def test_ppo_takes_no_model_for_what_it_is_not(made: Project) -> None:
+def test_ppo_takes_no_model_for_what_it_is_not(made: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="ppo needs a policy model, and --start reward is a reward model"):
         train(made, "ppo", "swapped", start="reward", reward="sft")
     with pytest.raises(SettingsError, match=r"--reward nobody is not there \(there are: pretrained, sft, reward"):
         train(made, "ppo", "missing", start="sft", reward="nobody")
     with pytest.raises(SettingsError, match=r"1 prompts do not make ppo\.minibatches=2"):
         train(made, "ppo", "few", start="sft", reward="reward", prompts=made.prompts("train")[:1])
+    monkeypatch.setattr(made, "recipe", made.recipe.model_copy(update={"method": "dpo", "rollout": 1}))
+    with pytest.raises(SettingsError, match=r"ppo\.minibatches=2 does not fit rollout=1 prompts; use 1 to 1"):
+        train(made, "ppo", "few", start="sft", reward="reward")
 
 
 def test_a_finished_ppo_is_not_taken_for_one_with_another_critic(made: Project) -> None:

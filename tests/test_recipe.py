@@ -64,6 +64,8 @@ def test_what_would_come_to_nothing_is_refused_at_once(changes: dict[str, Any], 
         {"grpo": {"soft_length": 64}},
         {"ppo": {"kl": {"place": "loss", "coefficient": 0}}},
         {"method": "rloo", "costs": {"safer": {}}},
+        {"method": "grpo", "rollout": 2},
+        {"method": "dpo", "rollout": 1},
     ],
 )
 def test_what_only_looks_like_it_is_not(changes: dict[str, Any]) -> None:
