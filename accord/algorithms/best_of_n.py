@@ -96,9 +96,12 @@ def curve(proxy: Tensor, gold: Tensor, sizes: Sequence[int]) -> Tensor:
 
     E = sum_i C(i - 1, n - 1) / C(N, n) gold_(i), in the order of the proxy: unbiased for every n at once. proxy, gold:
     [G, N]. Answers that the proxy holds equal share their places. gold = proxy gives the proxy's own curve.
+    Raises ValueError for other shapes, and for a proxy that is no number, which would stand above all others.
     """
     if proxy.shape != gold.shape or proxy.ndim != 2:
         raise ValueError(f"proxy {tuple(proxy.shape)} and gold {tuple(gold.shape)} should both be [prompts, answers]")
+    if odd := int(proxy.isnan().sum()):
+        raise ValueError(f"{odd} of {proxy.numel()} scores of the proxy are no numbers and have no place in its order")
     order = proxy.argsort(dim=1)
     ranked, told = proxy.gather(1, order), gold.to(torch.float64).gather(1, order)
     for g in range(len(proxy)):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accord.batches import Rollout, at_end
 from accord.protocols import Reward
+from accord.run import NonFinite
 
 
 class Mix:
@@ -70,8 +71,9 @@ class Gate:
         `doubtful/NAME` the share let through with at least half the chance of being unsafe that closes the gate."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """[B, T]: 0 but at the last step of each answer."""
+        """[B, T]: 0 but at the last step of each answer. Raises NonFinite where safety is no number."""
         safe, helpful = (reward(rollout).to(rollout.logprob).sum(1) for reward in (self.safe, self.helpful))
+        known(safe, rollout, f"safety ({self.name})")
         closed = torch.sigmoid(safe) < self.threshold
         if self.risky is not None:
             closed = closed | self.risky(rollout).to(closed.device)
@@ -100,6 +102,17 @@ class Held:
         self.threshold = threshold
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """[B, T]: 0 but at the last step of each answer."""
+        """[B, T]: 0 but at the last step of each answer. Raises NonFinite for a cost that is no number."""
         outcome = self.cost(rollout).to(rollout.logprob).sum(1)
+        known(outcome, rollout, "cost")
         return at_end((outcome >= self.threshold).to(outcome), rollout.length, rollout.action.shape[1])
+
+
+def known(outcome: Tensor, rollout: Rollout, what: str) -> None:
+    """Raises NonFinite, naming answers, where an outcome [B] is no number: no comparison holds of one, so an answer
+    of which nothing is known would pass as harmless."""
+    if odd := outcome.isnan().nonzero()[:, 0].tolist():
+        raise NonFinite(
+            f"the {what} of {len(odd)} of {len(outcome)} answers is no number (first {rollout.names[odd[0]]}), so it "
+            "cannot be said whether they do harm. Nothing was learned from them; look at what scores them"
+        )

@@ -39,6 +39,8 @@ def test_the_curve_refuses_what_was_not_drawn():
         best_of_n.curve(torch.zeros(1, 3), torch.zeros(1, 3), [4])
     with pytest.raises(ValueError, match=r"\(1, 3\) and gold \(2, 3\)"):
         best_of_n.curve(torch.zeros(1, 3), torch.zeros(2, 3), [1])
+    with pytest.raises(ValueError, match="1 of 3 scores of the proxy are no numbers"):
+        best_of_n.curve(torch.tensor([[1.0, math.nan, 0.0]]), torch.zeros(1, 3), [1])
 
 
 def exact_kl(chance, n):

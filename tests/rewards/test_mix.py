@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from accord.rewards.mix import Gate, Held, Mix
+from accord.run import NonFinite
 from tests.algorithms.conftest import Speaker, told
 
 ROLLOUT = told(Speaker())
@@ -84,6 +85,16 @@ def test_what_is_held_at_fault_costs_one_and_all_else_nothing():
         last = int(ROLLOUT.length[b]) - 1
         assert found[b].tolist() == [float(t == last and float(cost[b, last]) >= 0.7) for t in range(6)]
     assert 0 < found.sum() < 20
+
+
+def test_an_answer_of_which_safety_says_nothing_is_not_let_through():
+    def lost(rollout):
+        return torch.where(torch.arange(20)[:, None] == 7, math.nan, drawn(1)(rollout))
+
+    with pytest.raises(NonFinite, match=rf"safety \(harm\) of 1 of 20 .*{ROLLOUT.names[7]}"):
+        Gate(drawn(0), lost, 0.5, whiten=False, name="harm")(ROLLOUT)
+    with pytest.raises(NonFinite, match="cost of 1 of 20"):
+        Held(lost, 0.7)(ROLLOUT)
 
 
 def test_a_threshold_is_a_probability():
