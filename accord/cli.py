@@ -134,7 +134,8 @@ def _place(rest: list[str], verb: str, words: int) -> Place:
             f"name={made.name!r:.80} cannot name a folder in projects/; change it, or give --project DIR"
         )
     there = folder is not None and source == str(folder / "project.yaml")
-    changed = _turned("", read.model_dump(mode="json"), made.model_dump(mode="json")) if there else []
+    before, now = (one.model_dump(mode="json", exclude={"written"}) for one in (read, made))
+    changed = _turned("", before, now) if there else []
     return Place(made, folder or Path("projects") / made.name, plain[:words], changed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -99,6 +99,21 @@ def laid(over: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each plain value of mappings within mappings, under its dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def named(options: Sequence[str]) -> set[str]:
+    """The dotted names that options such as `--grpo.kl.target 4` may set; of `--grpo.no-filter` the plain one too."""
+    names = {option.partition("=")[0][2:].replace("-", "_") for option in options if option.startswith("--")}
+    return names | {name.replace(".no_", ".") for name in names}
 
 
 def opened(settings: S, options: Sequence[str]) -> S:

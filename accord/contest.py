@@ -85,12 +85,7 @@ SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "collect": {"prompts": 2000},
     "ppo": {"iterations": 25, "missing_end_penalty": -2.0, "kl": {"coefficient": 0.12}},
-    "grpo": {
-        "iterations": 25,
-        "epochs": 2,
-        "missing_end_penalty": -2.0,
-        "kl": {"place": "loss", "estimator": "k2", "coefficient": 0.3},
-    },
+    "grpo": {"iterations": 25, "epochs": 2, "missing_end_penalty": -2.0, "kl": {"coefficient": 0.3}},
     "run": {"trackers": (), "checkpoint_seconds": 120},
 }
 """What the contest changes in the quickstart's recipe: the labels and the iterations of the lab's proof, one round."""

@@ -20,7 +20,7 @@ from accord import methods
 from accord.config import laid
 from accord.loop import Said, believed, respond
 from accord.project import Project, scores, text_of
-from accord.recipe import recipe
+from accord.recipe import chosen, recipe
 from accord.records import Form, Preference, Prompt, Question, Sample, Version, named_id
 from accord.rewards.calibrate import Calibration
 from accord.worlds.text import models
@@ -106,5 +106,6 @@ def put(
 def under(project: Project, changes: Mapping[str, Any]) -> Project:
     """The same project under a changed recipe; the recipe in its folder stays."""
     other = copy.copy(project)
-    other.recipe = recipe(None, laid(dict(changes), project.recipe.model_dump()))
+    written = (*project.recipe.written, *chosen(changes))
+    other.recipe = recipe(None, laid(dict(changes), project.recipe.model_dump()) | {"written": written})
     return other

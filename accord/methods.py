@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,12 @@ from accord import build
 from accord.acting import decides
 from accord.algorithms import grpo, sft
 from accord.anchors import told_of
-from accord.config import Settings, SettingsError
+from accord.config import Settings, SettingsError, leaves, named
 from accord.config import build as settings_of
 from accord.heads import train_reward_heads
 from accord.policies import train_best_of_n, train_dpo, train_grpo, train_kto, train_online_dpo
 from accord.project import Project
-from accord.recipe import Recipe
+from accord.recipe import Recipe, choosable
 from accord.records import Version
 from accord.steps import train_process_reward
 
@@ -39,7 +39,7 @@ class Method:
     choose: str
     """When to choose it."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings in which it differs from the others of its section, where the recipe leaves them at their default."""
+    """Settings in which it differs from the others of its section, where nobody chose them."""
 
 
 _BELIEFS, _REWARD = "a policy, beliefs", "a policy, prompts, a reward model or rules"
@@ -139,57 +139,74 @@ METHODS: Mapping[str, Method] = {
 
 
 def settings(recipe: Recipe, method: str) -> Settings:
-    """The settings of a method: those of its section, with what it changes wherever the section has its default.
+    """The settings of a method: those of its section, with what it changes wherever nobody chose.
 
-    Raises SettingsError when both together cannot be used.
+    Chosen is what stands in `recipe.written`, and what is not the section's default. Raises SettingsError when both
+    together cannot be used.
     """
     entry = METHODS[method]
-    section = getattr(recipe, entry.section) or sft.Config()
-    changes = dict(entry.changes)
-    if method == "dr_grpo":
-        changes["constant"] = recipe.draw.max_tokens
+    section, changes = getattr(recipe, entry.section) or sft.Config(), _changes(recipe, method)
     # A recipe that names one setting of a section leaves the others at the section's own defaults, not at the lab's.
     firsts = [one.model_dump() for one in (Recipe.model_fields[entry.section].default, type(section)())]
-    values = _laid(changes, section.model_dump(), firsts)
+    written = [way.removeprefix(f"{entry.section}.") for way in recipe.written if way.startswith(f"{entry.section}.")]
+    values = _laid(changes, section.model_dump(), firsts, written)
     values |= {"loss": changes["loss"]} if "loss" in changes else {}  # that is what its name says
     return settings_of(type(section), values, method) if changes else section
 
 
-def _laid(changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`told`, with a change wherever it says what one of `firsts` says."""
-    inner = {k: _laid(v, told[k], [one[k] for one in firsts]) for k, v in changes.items() if isinstance(v, Mapping)}
-    plain = {k: v for k, v in changes.items() if k not in inner and told[k] in [one[k] for one in firsts]}
-    return {**told, **plain, **inner}
+def _changes(recipe: Recipe, method: str) -> dict[str, Any]:
+    """What a method has otherwise than its section."""
+    own = {"constant": recipe.draw.max_tokens} if method == "dr_grpo" else {}
+    return {**METHODS[method].changes, **own}
 
 
-def overruled(recipe: Recipe, method: str, options: Sequence[str]) -> None:
-    """Raises SettingsError for a setting on the command line that the method's name decides otherwise.
-
-    A value that is the default cannot be told from one that was left out, so it would be changed unheard.
-    """
-    section, wanted = METHODS[method].section, dict[str, Any]()
-    if METHODS[method].changes:
-        told, taken = getattr(recipe, section).model_dump(), settings(recipe, method).model_dump()
-        wanted = {way: new for way, old, new in _leaves(told, taken) if old != new}
-    for option in options:
-        way = option.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix(f"{section}.")
-        *above, last = way.split(".")
-        way = ".".join([*above, last.removeprefix("no_")])
-        if option.startswith(f"--{section.replace('_', '-')}.") and way in wanted:
-            raise SettingsError(
-                f"{option}: {method} takes {section}.{way}={wanted[way]}, and this would not be heard, for a default "
-                f"cannot be told from nothing said. Give another value; or take method {section}, which changes "
-                "nothing, with what you want of the settings that `accord methods --json` lists"
-            )
-
-
-def _leaves(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each plain value of two like mappings under its dotted name."""
-    for name, value in one.items():
+def _laid(
+    changes: Mapping[str, Any], told: Mapping[str, Any], firsts: Sequence[Mapping[str, Any]], written: Sequence[str]
+) -> dict[str, Any]:
+    """`told`, with a change wherever it says what one of `firsts` says and is not among those written."""
+    found = dict(told)
+    for name, value in changes.items():
+        within = [way.removeprefix(f"{name}.") for way in written if way.startswith(f"{name}.")]
         if isinstance(value, Mapping):
-            yield from _leaves(value, other[name], f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value, other[name]
+            found[name] = _laid(value, told[name], [one[name] for one in firsts], within)
+        elif told[name] in [one[name] for one in firsts] and name not in written:
+            found[name] = value
+    return found
+
+
+def choosing(recipe: Recipe, method: str, options: Sequence[str]) -> Recipe:
+    """The recipe that also knows what the command line chose of a relative's settings.
+
+    Raises SettingsError for a loss that is not the one of the method's name.
+    """
+    section, loss = METHODS[method].section, METHODS[method].changes.get("loss")
+    if loss and f"{section}.loss" in named(options) and getattr(recipe, section).loss != loss:
+        raise SettingsError(
+            f"--{section}.loss {getattr(recipe, section).loss}: {method} takes {section}.loss={loss}, for that is what "
+            f"its name says. Take method {section} with it, or leave it out"
+        )
+    now = named(options).intersection(choosable(recipe))
+    return recipe.model_copy(update={"written": tuple(dict.fromkeys([*recipe.written, *sorted(now)]))})
+
+
+def heard(recipe: Recipe, method: str) -> list[str]:
+    """What a method takes otherwise than its name has it, as somebody chose, and its loss where another was chosen.
+
+    Raises SettingsError when nothing that makes it another method is left.
+    """
+    section, changes = METHODS[method].section, dict(leaves(_changes(recipe, method)))
+    taken = dict(leaves(settings(recipe, method).model_dump())) if changes else {}
+    other = [f"{section}.{way}={taken[way]} (not {own})" for way, own in changes.items() if taken[way] != own]
+    if changes and len(other) == len(changes):
+        raise SettingsError(
+            f"{method} would be {section}: nothing is left of what makes it another method, for the recipe chooses "
+            f"{', '.join(other)}. Leave these out of the recipe, or take method {section}"
+        )
+    lines = [f"{method} takes {', '.join(other)}, as the recipe says"] if other else []
+    told = getattr(recipe, section).loss if "loss" in changes else None
+    if f"{section}.loss" in recipe.written and told != changes["loss"]:
+        lines += [f"{method} takes {section}.loss={changes['loss']}, as its name says (the recipe: {told})"]
+    return lines
 
 
 def train(project: Project, method: str, name: str, **given: Any) -> Version:

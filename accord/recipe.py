@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from accord.algorithms.referred import Anchor
 from accord.algorithms.reward_heads import Config as HeadsConfig
 from accord.algorithms.reward_model import Config as RewardConfig
 from accord.algorithms.sft import Config as SftConfig
-from accord.config import Settings, SettingsError, build, laid, read, save
+from accord.config import Settings, SettingsError, build, laid, leaves, read, save
 from accord.lab import LabConfig
 from accord.quality.believe import BelieveConfig
 from accord.run import OptimiserConfig, RunConfig
@@ -31,6 +32,9 @@ from accord.terms import Worth as Worth
 from accord.worlds.text.dialogue import DialogueConfig
 from accord.worlds.text.encode import EncoderSettings
 from accord.worlds.text.models import ModelSettings
+
+RELATED = ("dpo", "grpo")
+"""Sections of which relatives have some settings of their own, where nobody chose them."""
 
 
 class LabData(Settings):
@@ -150,6 +154,9 @@ class Recipe(Settings):
     """How answers are drawn."""
     run: RunConfig = RunConfig()
     """Device, checkpoints, trackers."""
+    written: tuple[str, ...] = ()
+    """Settings of `dpo` and `grpo` that somebody chose, as `dpo.beta`: a relative leaves them as they are. Where a file
+    does not say, all that it names; a project keeps it with its settings, of which most were chosen by nobody."""
 
     @property
     def reading(self) -> EncoderSettings:
@@ -164,6 +171,15 @@ class Recipe(Settings):
                 f"ppo.minibatches={self.ppo.minibatches} does not fit rollout={self.rollout} prompts; "
                 f"use 1 to {self.rollout}"
             )
+
+    @model_validator(mode="after")
+    def _known(self) -> Recipe:
+        """A name that is no setting would let a relative change what was meant to be kept."""
+        if unknown := set(self.written) - set(choosable(self)):
+            raise ValueError(
+                f"written: {', '.join(sorted(unknown))} is no setting of {' or '.join(RELATED)}; names are as dpo.beta"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -234,8 +250,26 @@ def recipe(path: str | Path | None, changes: dict[str, Any] | None = None) -> Re
 
     Raises SettingsError naming what cannot be used.
     """
-    values = laid(changes or {}, laid(read(path) if path else {}, Recipe().model_dump()))
+    told, changes = read(path) if path else {}, changes or {}
+    if path and Path(path).name == "project.yaml":  # all settings stand there: in an old one nobody knows whose
+        told = {"written": [], **told}
+    values, given = laid(changes, laid(told, Recipe().model_dump())), changes.get("written", told.get("written"))
+    if given is None:
+        values["written"] = chosen(told, changes)
+    elif "written" not in changes and isinstance(given, list | tuple):
+        values["written"] = (*given, *chosen(changes))
     return build(Recipe, values, str(path or "recipe"))
+
+
+def chosen(*told: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of `dpo` and `grpo` that plain values name, as `dpo.beta`."""
+    sections = [{name: values[name]} for values in told for name in RELATED if isinstance(values.get(name), Mapping)]
+    return tuple(dict.fromkeys(way for section in sections for way, _ in leaves(section)))
+
+
+def choosable(recipe: Recipe) -> tuple[str, ...]:
+    """Every setting of `dpo` and `grpo`, as `dpo.beta`."""
+    return chosen({name: getattr(recipe, name).model_dump() for name in RELATED})
 
 
 BROUGHT = tuple(f"data.{name}" for name in ("kind", "lab", "documents", "texts", "spelling", "digits"))

@@ -237,18 +237,18 @@ SEVERAL = (
 
 
 def with_changes(start: Recipe, options: list[str], verb: str) -> Recipe:
-    """The recipe as the command line changes it; its help says what the circle is.
-
-    Raises SettingsError for a change that the method's name would undo.
-    """
+    """The recipe as the command line changes it; raises SettingsError for what the method's name would undo."""
     import tyro
 
-    from accord.methods import overruled
+    from accord.methods import choosing, heard
     from accord.recipe import Recipe
 
     asked = f"accord {verb} [RECIPE] [--project DIR]"
     made = tyro.cli(tyro.conf.AvoidSubcommands[Recipe], default=start, args=options, prog=asked, description=CIRCLE)
-    overruled(made, verb.removeprefix("train ") if verb.startswith("train ") else made.method, options)
+    method = verb.removeprefix("train ") if verb.startswith("train ") else made.method
+    made = choosing(made, method, options)
+    for line in heard(made, method):
+        say(line)
     return made
 
 

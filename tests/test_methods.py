@@ -175,46 +175,14 @@ def test_a_relative_changes_what_the_recipe_leaves_alone() -> None:
         assert one["kl"]["place"] == changes.get("kl", {"place": "loss"})["place"]
     told = recipe(None, {"grpo": {"clip_high": 0.4, "kl": {"place": "loss", "coefficient": 0.7, "estimator": "k2"}}})
     assert settings(told, "dapo").clip_high == 0.4
-    assert settings(told, "dapo").kl.place == "none"
+    assert settings(told, "dapo").kl.place == "loss", "written, though it is the default"
+    assert settings(Recipe(grpo=told.grpo), "dapo").kl.place == "none", "nobody wrote it"
     assert settings(told, "rloo").kl.coefficient == 0.7
     assert settings(told, "grpo") == told.grpo
     assert settings(recipe(None, {"dpo": {"beta": 0.5}}), "simpo").beta == 0.5
     assert settings(Recipe(), "simpo").gap == 1.0
     assert settings(recipe(None, {"dpo": {"loss": "ipo"}}), "simpo").loss == "simpo"
     assert settings(Recipe(), "dr_grpo").constant == Recipe().draw.max_tokens
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "said"),
-    [
-        ("simpo", ["--dpo.beta", "0.1"], "simpo takes dpo.beta=2.0"),
-        ("simpo", ["--dpo.loss=ipo"], "simpo takes dpo.loss=simpo"),
-        ("robust", ["--dpo.label-smoothing", "0"], "robust takes dpo.label_smoothing=0.1"),
-        ("dapo", ["--grpo.kl.place", "loss"], "dapo takes grpo.kl.place=none"),
-        ("dapo", ["--grpo.no-filter"], "dapo takes grpo.filter=True"),
-        ("dr_grpo", ["--grpo.constant", "1"], "dr_grpo takes grpo.constant=28"),
-    ],
-)
-def test_a_default_on_the_command_line_is_not_changed_unheard(
-    method: str, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for words in (["train", method, "--start", "sft"], ["loop", "--method", method]):
-        assert main([*words, "--project", str(tmp_path / "new"), *options]) == 2
-        told = capsys.readouterr().err
-        assert f"{options[0]}: {said}, and this would not be heard" in told
-        assert f"take method {METHODS[method].section}, which changes nothing" in told
-    assert not (tmp_path / "new").exists()
-
-
-def test_what_a_relative_leaves_alone_can_be_set() -> None:
-    for method, options in (
-        ("simpo", ["--dpo.beta", "2.5", "--dpo.batch", "32"]),
-        ("dpo", ["--dpo.beta", "0.1"]),
-        ("rloo", ["--grpo.kl.coefficient", "0.3", "--dpo.beta", "0.1", "--seed", "0"]),
-    ):
-        section, changed = METHODS[method].section, {"dpo": {"beta": 2.5 if method == "simpo" else 0.1}}
-        methods.overruled(recipe(None, changed), method, options)
-        assert section in ("dpo", "grpo")
 
 
 def test_what_a_recipe_saves_means_the_same_again(tmp_path: Path) -> None:
