@@ -1,8 +1,8 @@
 """From a score to a probability that can be believed: temperature, Platt's line, or a rising step; fitted held out.
 
 A pair's probability is s(gap / T) (Guo et al. 2017); whether a single answer is safe, or right, is s(a score + b)
-(Platt 1999); isotonic regression (Zadrozny and Elkan 2002) supposes only that a higher score is not less likely and
-wants some hundreds of answers. Fit on prompts that neither the reward model nor the figures have seen.
+(Platt 1999, his prior too); isotonic regression (Zadrozny and Elkan 2002) supposes only that a higher score is not less
+likely and wants some hundreds of answers. Fit on prompts that neither the reward model nor the figures have seen.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def calibrate(score: ArrayLike, outcome: ArrayLike, kind: Kind = "temperature") 
     """The map of one kind that fits best: score [N], outcome [N] in 0..1 (probabilities of a belief may be given).
 
     Temperature and Platt minimise the log loss, isotonic the squared error (from both sides for pairs: give each pair
-    and its reverse). Raises ValueError on nothing, on unequal lengths, and for Platt and isotonic on one outcome alone.
+    and its reverse). Of n+ rows with outcome 1 and n- with 0, Platt counts the former as (n+ + 1) / (n+ + 2) and the
+    latter as 1 / (n- + 2) (Platt 1999, sec. 2.2), so few rows that are told apart make nothing certain. Raises
+    ValueError on nothing, on unequal lengths, and for Platt and isotonic on one outcome alone.
     """
     x, y = np.asarray(score, dtype=float).ravel(), np.asarray(outcome, dtype=float).ravel()
     if not x.size or x.size != y.size:
@@ -72,17 +74,18 @@ def calibrate(score: ArrayLike, outcome: ArrayLike, kind: Kind = "temperature") 
     if kind == "isotonic":
         at, height = isotonic(x, y)
         return Calibration(kind=kind, knots=tuple(zip(at.tolist(), height.tolist(), strict=True)), rows=x.size)
-    unit = float(x.std()) or 1.0
+    ones, centre, unit = float(y.sum()), float(x.mean()), float(x.std()) or 1.0
+    most, least = (ones + 1) / (ones + 2), 1 / (y.size - ones + 2)
+    x, y = (x - centre) / unit, least + (most - least) * y
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = line[0] * x / unit + line[1]
+        z = line[0] * x + line[1]
         apart = scipy.special.expit(z) - y
-        # The pull of 1e-6 keeps the line finite where scores tell outcomes apart without fail.
-        slope = np.array([np.mean(apart * x / unit), np.mean(apart)]) + 2e-6 * line
-        return float(np.mean(np.logaddexp(0, z) - y * z) + 1e-6 * line @ line), slope
+        return float(np.mean(np.logaddexp(0, z) - y * z)), np.array([np.mean(apart * x), np.mean(apart)])
 
-    line = scipy.optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
-    return Calibration(kind=kind, slope=float(line[0]) / unit, offset=float(line[1]), rows=x.size)
+    line = scipy.optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-8}).x
+    slope = float(line[0]) / unit
+    return Calibration(kind=kind, slope=slope, offset=float(line[1]) - slope * centre, rows=x.size)
 
 
 def fitted_across(

@@ -21,6 +21,27 @@ def planted(slope, offset, rows=6000):
     return score, (draw.random(rows) < 1 / (1 + np.exp(-(slope * score + offset)))).astype(float)
 
 
+def prior(outcome):
+    """What Platt's fit takes for certain: not quite 1 and not quite 0."""
+    ones = sum(outcome)
+    return np.where(outcome, (ones + 1) / (ones + 2), 1 / (len(outcome) - ones + 2))
+
+
+def newton(score, outcome):
+    """Platt's line step by step (Lin, Lin and Weng 2007, without its search along the line)."""
+    target, a, b = prior(outcome).tolist(), 0.0, 0.0
+    for _ in range(200):
+        g1 = g2 = h11 = h12 = h22 = 0.0
+        for x, t in zip(score, target, strict=True):
+            p = 1 / (1 + math.exp(-(a * x + b)))
+            g1, g2 = g1 + (p - t) * x, g2 + (p - t)
+            w = p * (1 - p)
+            h11, h12, h22 = h11 + w * x * x, h12 + w * x, h22 + w
+        det = h11 * h22 - h12 * h12
+        a, b = a - (h22 * g1 - h12 * g2) / det, b - (h11 * g2 - h12 * g1) / det
+    return a, b
+
+
 def loss(score, outcome, slope, offset=0.0):
     p = 1 / (1 + np.exp(-(slope * score + offset)))
     return -float(np.mean(outcome * np.log(p) + (1 - outcome) * np.log(1 - p)))
@@ -37,18 +58,39 @@ def test_a_temperature_and_a_line_are_found_again():
 def test_no_point_of_a_grid_fits_better():
     score, outcome = planted(1.3, 0.8, rows=400)
     found = calibrate(score, outcome, "platt")
-    best = loss(score, outcome, found.slope, found.offset)
+    target = prior(outcome)
+    best = loss(score, target, found.slope, found.offset)
     for slope in np.linspace(found.slope - 0.3, found.slope + 0.3, 13):
         for offset in np.linspace(found.offset - 0.3, found.offset + 0.3, 13):
-            assert best <= loss(score, outcome, slope, offset) + 1e-5
+            assert best <= loss(score, target, slope, offset) + 1e-9
     scale = calibrate(score, outcome).slope
     assert all(loss(score, outcome, scale) <= loss(score, outcome, s) + 1e-6 for s in np.linspace(0.1, 4, 80))
 
 
-def test_scores_that_tell_outcomes_apart_without_fail_give_a_finite_line():
+@pytest.mark.parametrize(
+    ("score", "outcome"),
+    [
+        ([-1.0, -2.0, 1.0, 2.0], [0, 0, 1, 1]),
+        ([-1.0, 1.0], [0, 1]),
+        ([99.5, 100.0, 100.5, 101.0, 101.5], [0, 0, 0, 0, 1]),
+        ([0.3, -0.2, 1.4, 0.1, -1.0, 0.9, 2.0], [1, 0, 1, 0, 1, 0, 1]),
+        tuple(each.tolist() for each in planted(1.3, 0.8, rows=60)),
+    ],
+)
+def test_a_line_has_platts_prior(score, outcome):
+    found = calibrate(score, outcome, "platt")
+    assert (found.slope, found.offset) == pytest.approx(newton(score, outcome), rel=1e-4, abs=1e-5)
+
+
+def test_few_rows_that_are_told_apart_without_fail_make_nothing_certain():
     found = calibrate([-1.0, -2.0, 1.0, 2.0], [0, 0, 1, 1], "platt")
-    assert 1 < found.slope < 1e3
-    assert abs(found.offset) < 1e-3
+    low, high = found([1.0, 2.0])
+    assert low < 3 / 4 < high < 0.9
+    assert abs(found.offset) < 1e-5
+    many = calibrate([-1.0, -2.0, 1.0, 2.0] * 500, [0, 0, 1, 1] * 500, "platt")
+    assert many([1.0])[0] > 0.99, "many rows may be sure"
+    same = calibrate([3.0] * 5, [0, 1, 1, 1, 1], "platt")
+    assert same([3.0])[0] == pytest.approx(np.mean(prior([0, 1, 1, 1, 1])))
 
 
 def test_no_odds_are_longer_than_one_in_a_million():
