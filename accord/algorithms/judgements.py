@@ -9,6 +9,7 @@ soft label, a tie and a certain verdict are one thing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +126,23 @@ def ordinal(score: Tensor, level: Tensor, thresholds: Tensor) -> Tensor:
 
 def rising(raw: Tensor) -> Tensor:
     """[L - 1] thresholds from free numbers: the first as it is, each other above the last by softplus, >= `APART`."""
-    return torch.cat([raw[:1], raw[:1] + softplus(raw[1:]).clamp_min(APART).cumsum(0)])
+    apart: Tensor = _Apart.apply(softplus(raw[1:]))  # type: ignore[no-untyped-call]
+    return torch.cat([raw[:1], raw[:1] + apart.cumsum(0)])
+
+
+class _Apart(torch.autograd.Function):
+    """Gaps of at least `APART`. One that is as small as may be feels what would widen it, and nothing that presses on:
+    a clamp would let it feel neither, so that a level nobody used at first would stay shut when it is used."""
+
+    @staticmethod
+    def forward(ctx: Any, gap: Tensor) -> Tensor:
+        ctx.save_for_backward(gap)
+        return gap.clamp_min(APART)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        (gap,), (slope,) = ctx.saved_tensors, slopes
+        return torch.where((gap > APART) | (slope < 0), slope, 0.0)
 
 
 def gaussian(score: Tensor, target: Tensor, log_spread: Tensor) -> Tensor:

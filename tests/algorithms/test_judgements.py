@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
+from torch.nn.functional import softplus
 from torch.testing import assert_close
 
 from accord.algorithms import judgements as losses
@@ -243,6 +244,35 @@ def test_the_levels_of_a_scale_share_out_one(score, raw):
     for level in range(levels):
         share = edges[level + 1] - edges[level]
         assert math.exp(-found[level].item()) == pytest.approx(share, rel=1e-6, abs=1e-12)
+
+
+def test_a_level_that_nobody_used_opens_again_when_it_is_used():
+    raw = torch.nn.Parameter(torch.tensor([-0.5, 0.5, -8.5]))
+    optimiser = torch.optim.Adam([raw], lr=0.05)
+
+    def learn(level, steps):
+        for _ in range(steps):
+            optimiser.zero_grad()
+            losses.ordinal(torch.zeros(len(level)), torch.tensor(level), losses.rising(raw)).mean().backward()
+            optimiser.step()
+
+    learn([0, 0, 1, 1, 3, 3], 1500)
+    gap = losses.rising(raw).diff()[1].item()
+    assert gap == pytest.approx(losses.APART, rel=1e-3)
+    assert raw[2] > -11, "what is pressed against the least gap goes no further"
+    learn([0, 0, 1, 1, 2, 2, 3, 3], 1500)
+    assert_close(losses.rising(raw).detach(), torch.logit(torch.tensor([0.25, 0.5, 0.75])), atol=0.02, rtol=0)
+
+
+def test_gaps_above_the_least_are_and_learn_as_softplus_has_them():
+    raw, twin = (torch.tensor([0.3, -9.0, 2.0, -40.0], requires_grad=True) for _ in range(2))
+    slope = torch.tensor([1.0, -2.0, 3.0, 4.0])
+    found = losses.rising(raw)
+    plain = torch.cat([twin[:1], twin[:1] + softplus(twin[1:]).clamp_min(losses.APART).cumsum(0)])
+    assert found.equal(plain)
+    (found * slope).sum().backward()
+    (plain * slope).sum().backward()
+    assert raw.grad.equal(twin.grad)
 
 
 def test_a_scale_of_two_levels_is_a_flag():
