@@ -94,3 +94,23 @@ def group_spread(values: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Te
     centre = group_sum(values, group, groups) / size.clamp_min(1)
     squares = group_sum((values - centre[group]).square(), group, groups)
     return size, centre, (squares / (size - 1).clamp_min(1)).sqrt()
+
+
+def bounded(worth: Tensor, mask: Tensor, done: Tensor, most: float) -> Tensor:
+    """[B, T] payments by which what an answer has earned so far stays within plus or minus `most`.
+
+    s_t = sum of worth from the answer's first step to t;   paid_t = clip(s_t) - clip(s_(t-1))
+
+    So an answer earns its clipped score, whether it is paid at the end or on the way; of what is paid on the way as
+    differences of scores, each score is clipped. Each run of the mask is an answer: those of a dialogue are clipped
+    each by itself. worth, mask, done: [B, T]. What is nowhere beyond `most` is left as it is.
+    """
+    before = torch.zeros_like(mask)
+    before[:, 1:] = mask[:, :-1] & ~done[:, :-1]
+    step = torch.arange(worth.shape[1], device=worth.device).expand_as(mask)
+    first = torch.where(mask & ~before, step, 0).cummax(1).values
+    total = worth.cumsum(1)
+    score = total - (total - worth).gather(1, first)
+    kept = score.clamp(-most, most)
+    last = torch.where(step == first, 0.0, kept.roll(1, 1))
+    return torch.where((score != kept).any(1, keepdim=True), kept - last, worth)

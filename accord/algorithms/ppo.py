@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from accord.algorithms.beside import Beside, nothing
-from accord.algorithms.functional import clipped, explained_variance, gae, kl, mean, whiten
+from accord.algorithms.functional import bounded, clipped, explained_variance, gae, kl, mean, whiten
 from accord.algorithms.gathering import alike, ended, worth_of
 from accord.algorithms.looking import look_again as look_again
 from accord.algorithms.prices import KL as KL
@@ -60,7 +60,7 @@ class Config(Settings):
     whiten_reward: bool = False
     """Give the rewards of a rollout unit variance (their mean stays)."""
     reward_clip: float | None = Field(default=None, gt=0)
-    """Cut each reward (of an answer, or of a part that is paid) at plus or minus this, before drift is taken away."""
+    """Cut each answer's score at plus or minus this, before drift is taken away; paid on the way, its score so far."""
     missing_end_penalty: float | None = None
     """What an answer that was cut gets instead of its reward; None gives it its reward."""
     kl: KL = KL()
@@ -159,7 +159,7 @@ def with_reward(rollout: Rollout, reward: Reward, price: float, config: Config) 
     worth = worth_of(rollout, reward)
     earned = worth.sum(1)
     if config.reward_clip is not None:
-        worth = worth.clamp(-config.reward_clip, config.reward_clip)
+        worth = bounded(worth, rollout.mask, rollout.done, config.reward_clip)
     total = worth = ended(rollout, worth, config.missing_end_penalty)
     if config.kl.place == "reward":
         assert rollout.reference is not None

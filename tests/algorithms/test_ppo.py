@@ -150,6 +150,32 @@ def test_reward_clip_cuts_the_outcome_before_the_drift_is_paid(rollout, speaker)
     assert figures["reward"] == 10.5, "the log tells what was earned, not what was left of it"
 
 
+def test_reward_clip_cuts_the_score_of_an_answer_wherever_it_is_paid(rollout, speaker):
+    """Sentences earn differences of scores: each cut alone, an answer worth 1 that was once worth 9 earned -2."""
+    config = ppo.Config(reward_clip=5.0, kl=FREE)
+    seen = looked(rollout, speaker, config)
+    draw = torch.Generator().manual_seed(4)
+    worth = 4 * torch.randn(seen.logprob.shape, generator=draw) * seen.present
+    found = ppo.with_reward(seen, lambda _: worth, 0.0, config)[0].reward
+    runs = 0
+    for row, (mask, paid) in enumerate(zip(seen.mask.tolist(), worth.tolist(), strict=True)):
+        score = last = 0.0
+        for t, value in enumerate(paid):  # by hand: the score begins anew where an answer of a dialogue does
+            if mask[t] and t and (not mask[t - 1] or seen.done[row, t - 1]):
+                score, last, runs = 0.0, 0.0, runs + 1
+            score += value
+            now = max(-5.0, min(5.0, score))
+            assert found[row, t].item() == pytest.approx(now - last, abs=1e-4)
+            last = now
+    assert runs > 3, "some rows have several answers"
+    assert not torch.equal(found, worth)
+    small = worth / 100
+    assert ppo.with_reward(seen, lambda _: small, 0.0, config)[0].reward.equal(small)
+    ended = torch.zeros_like(worth).scatter(1, seen.length[:, None] - 1, 8.0)
+    at_end = ppo.with_reward(seen, lambda _: ended, 0.0, config)[0].reward
+    assert at_end.sum(1).tolist() == [5.0] * len(seen)
+
+
 def test_missing_end_penalty_replaces_the_reward_of_cut_answers_alone(rollout, speaker):
     config = ppo.Config(missing_end_penalty=-3.0, kl=FREE)
     found, _ = ppo.with_reward(looked(rollout, speaker, config), outcome, 0.0, config)
