@@ -222,8 +222,10 @@ def circle(rest: list[str], verb: str = "loop") -> int:
     from accord.loop import Waiting, loop
     from accord.project import Project
     from accord.tell import tell
+    from accord.unheard import unheard
     from accord.verbs import beginning, say
 
+    unheard(place.recipe, rest)
     if verb != "quickstart":
         beginning(place.folder, place.recipe)
     begun = time.monotonic()
@@ -248,6 +250,7 @@ def train(rest: list[str]) -> int:
     from accord.methods import METHODS
     from accord.methods import train as stage
     from accord.project import Project
+    from accord.unheard import paid_on_the_way, unheard
     from accord.verbs import apart, beginning, fitting, taken, teach, train_help
 
     if not rest or rest[0] not in METHODS:
@@ -265,12 +268,14 @@ def train(rest: list[str]) -> int:
             "--name tokenizer: versions/tokenizer holds the project's own tokenizer; choose another name"
         )
     place = _place(options, f"train {method}", 0)
+    unheard(place.recipe, options, given)
     beginning(place.folder, place.recipe, method, given)
     with settled(place):
         project = Project(place.folder, place.recipe)
         kept(place)
         project.prepare()
         fitting(project, method, given)
+        paid_on_the_way(options, project.version(given["reward"]) if "reward" in given else None)
         if given.get("beside", "") not in {"", *place.recipe.beside}:
             raise SettingsError(
                 f"--beside {given['beside']}: the recipe's `beside` has {', '.join(place.recipe.beside) or 'none'}"

@@ -89,10 +89,15 @@ def _outsider(project: Project, name: str, device: torch.device | str) -> tuple[
     return model, Encoder(tokenizer, encode.model_copy(update={"limit": min(encode.limit, places or encode.limit)}))
 
 
+def each(project: Project, world: World) -> bool:
+    """Whether every answer of a conversation is paid by itself, and not the whole at its end."""
+    return not isinstance(world, TextWorld) and project.recipe.dialogue.paid != "end"
+
+
 def learned(project: Project, world: World, score: Score, mean: float, std: float) -> Reward:
     """What a reward model's scores give: for each answer of a dialogue, or for a whole one at its end."""
     paid = project.recipe.dialogue.paid
-    if isinstance(world, TextWorld) or paid == "end":
+    if not each(project, world):
         return Learned(world.keep, score, mean, std)
     return Turns(world.keep, score, mean, std, share=paid == "mean")
 
@@ -100,7 +105,7 @@ def learned(project: Project, world: World, score: Score, mean: float, std: floa
 def ruled(project: Project, world: World, judge: Callable[[Prompt, Sample], float], of_prompt: bool) -> Reward:
     """What a rule gives: for each answer of a dialogue, or for the last one, where also rules of a prompt look."""
     paid = project.recipe.dialogue.paid
-    if isinstance(world, TextWorld) or of_prompt or paid == "end":
+    if of_prompt or not each(project, world):
         return Rules(world.keep, judge)
     return Turns(world.keep, judged(judge), share=paid == "mean")
 

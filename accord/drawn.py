@@ -26,7 +26,8 @@ def sample(
         count: How many answers, at least one.
         seed: Another seed, other answers.
         best_of: Answers that each one shown is chosen from (docs/best_of_n.md).
-        reward: Reward model that chooses, as in `round1-reward`; of an ensemble its members' mean. Scores are shown.
+        reward: Reward model that chooses, as in `round1-reward`; of an ensemble its members' mean, of a model of steps
+            or of faults what it pays for the whole answer. Scores are shown.
     """
     import torch
 
@@ -34,6 +35,7 @@ def sample(
     from accord.config import SettingsError
     from accord.project import text_of
     from accord.records import Message, Prompt, Text, named_id
+    from accord.steps import worth
     from accord.verbs import known, opened
 
     if min(best_of, count) < 1 or (best_of > 1 and not reward):
@@ -49,7 +51,7 @@ def sample(
         for _, answer in drawn:
             print(f"- {text_of(answer).messages[-1].content}")
         return 0
-    score = at.score(reward)(drawn)
+    score = worth(at, reward)(drawn)
     chosen = best(score, torch.arange(len(drawn)) // best_of, count)
     for row in chosen.tolist():
         print(f"- {float(score[row]):+.2f}  {text_of(drawn[row][1]).messages[-1].content}")

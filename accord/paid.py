@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from accord import dialogues
-from accord.batches import Rollout, at_end
+from accord.batches import Rollout
 from accord.columns import heads_of, member_scores
 from accord.config import SettingsError
 from accord.project import Project, scores
 from accord.protocols import Reward
-from accord.rewards.calibrate import Calibrated, Calibration, Chance
-from accord.rewards.ensemble import Ensemble, Heads
+from accord.rewards.calibrate import Calibration
+from accord.rewards.ensemble import Ensemble, Heads, together
 from accord.rewards.lagrange import Lagrangian
-from accord.rewards.learned import Learned
-from accord.rewards.mix import Gate, Held, Mix
+from accord.rewards.learned import Answers, Learned
+from accord.rewards.mix import Gate, Mix, held
+from accord.rewards.turns import Turns, ends
 from accord.run import Run
-from accord.steps import by_steps
+from accord.steps import METHOD, by_steps
 from accord.terms import Cost, Members, Steps
 from accord.worlds.text import models
-from accord.worlds.text.world import TextWorld
 
+Said = Callable[[Answers], Tensor]
+Unit = Literal["score", "probability", "odds"]
 KEYS = ("members_rule", "costs", "steps")
 """Under which names a version keeps these terms; it has none where they are at their defaults."""
 
@@ -62,6 +64,8 @@ def costs(project: Project, cost: str | None) -> dict[str, Cost]:
         if there is None or there.role != "reward":
             is_ = f"is a {there.role} model" if there else f"is not there (there are: {', '.join(project.names())})"
             raise SettingsError(f"a cost is what a reward model says, and {name!r} {is_}")
+        if there.method == METHOD:
+            raise SettingsError(f"a cost is the score of a whole answer, and {name!r} judges parts of answers")
     return found
 
 
@@ -82,6 +86,22 @@ def ruled(project: Project, reward: str | None, cost: str | None) -> None:
     )
 
 
+def comparable(project: Project, cost: str | None, rounds: int) -> None:
+    """Raises SettingsError where the best of several rounds is to be kept (all, where `rounds` is 0) and costs make
+    what they earned no measure: prices that move in between, or each round made of the same mean and spread."""
+    bounds = costs(project, cost)
+    gates = [name for name, one in bounds.items() if one.gate is not None]
+    moving = [name for name, one in bounds.items() if one.gate is None and one.constraint.least < one.constraint.most]
+    white = [name for name in gates[-1:] if bounds[name].whiten]
+    if rounds != 1 and (moving or white):
+        ways = [*([f"the price of {' and '.join(moving)} moves (least < most)"] if moving else []),
+                *([f"{white[0]} whitens each round (whiten=true)"] if white else [])]  # fmt: skip
+        raise SettingsError(
+            f"best_of_n.rounds={rounds} keeps what earned most in several rounds, and {' and '.join(ways)}: an answer "
+            "from when harm was cheap would stay for good. Set best_of_n.rounds=1, or pay alike in all rounds"
+        )
+
+
 def taught(project: Project, reward: str | None, cost: str | None) -> list[str]:
     """Ids of the versions that say what answers earn and cost, all members of ensembles among them."""
     names = [*([reward] if reward else []), *costs(project, cost)]
@@ -95,7 +115,7 @@ def learned(project: Project, world: dialogues.World, reward: str, device: torch
         return on_the_way
     rule = project.recipe.ensemble
     if heads_of(project, reward):
-        if not (isinstance(world, TextWorld) or project.recipe.dialogue.paid == "end"):
+        if dialogues.each(project, world):
             raise SettingsError(
                 f"{reward} is an ensemble of heads, which pays for whole dialogues; set dialogue.paid=end"
             )
@@ -117,16 +137,20 @@ def bounded(
     watched: list[Ensemble | Heads | Lagrangian | Gate | Mix] = [
         one for one in _inside(reward) if isinstance(one, Ensemble | Heads | Mix)
     ]
+    places = (lambda rollout: ends(rollout.mask)) if dialogues.each(project, world) else None
+    share = places is not None and project.recipe.dialogue.paid == "mean"
     gates, priced = ({k: one for k, one in bounds.items() if (one.gate is None) == free} for free in (False, True))
     for name, one in gates.items():
         assert one.gate is not None
         safe = _safe(project, world, name, one, run.device, tokens)
         last = name == list(gates)[-1]  # what is whitened inside would be mixed with log-odds that are not
-        reward = Gate(reward, safe, one.gate, None, one.whiten and last, name, one.from_gate, one.weight)
+        whiten = one.whiten and last
+        reward = Gate(reward, safe, one.gate, None, whiten, name, one.from_gate, one.weight, places, share)
         watched.insert(0, reward)
     if priced:
         charged = {name: _cost(project, world, name, one, run.device, tokens) for name, one in priced.items()}
-        reward = Lagrangian(reward, charged, {name: one.constraint for name, one in priced.items()})
+        rules = {name: one.constraint for name, one in priced.items()}
+        reward = Lagrangian(reward, charged, rules, places=None if share else places)
         run.track(constraints=reward)
         watched.insert(0, reward)  # the innermost is read last: its `reward` is the one before all of them
     if not watched:
@@ -173,29 +197,6 @@ class Watched:
         self.seen = {name: float(value) for name, value in state.items()}
 
 
-class Turned:
-    """A reward with its sign turned. Implements protocols.Reward."""
-
-    def __init__(self, reward: Reward) -> None:
-        self.reward = reward
-
-    def __call__(self, rollout: Rollout) -> Tensor:
-        """[B, T]."""
-        return -self.reward(rollout)
-
-
-class Rest:
-    """What a chance leaves to 1: that of the fault, where a model tells the virtue. Implements protocols.Reward."""
-
-    def __init__(self, chance: Reward) -> None:
-        self.chance = chance
-
-    def __call__(self, rollout: Rollout) -> Tensor:
-        """[B, T]: 0 but at the last step of each answer."""
-        rest = 1 - self.chance(rollout).to(rollout.logprob).sum(1)
-        return at_end(rest, rollout.length, rollout.action.shape[1])
-
-
 def _inside(reward: Reward) -> list[Reward]:
     """A reward and the parts of a mixture."""
     return [reward, *reward.rewards.values()] if isinstance(reward, Mix) else [reward]
@@ -210,40 +211,45 @@ def _score(project: Project, world: dialogues.World, name: str, device: torch.de
 
 def _cost(project: Project, world: dialogues.World, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
     """What an answer costs by one version: of several members, by the recipe's rule, doubt makes it dearer."""
-    every: list[Reward] = []
-    for member in project.members(name):
-        if cost.unit == "score":
-            score: Reward = _score(project, world, member, device, tokens)
-        else:
-            score = Chance(*_flagged(project, world, member, device, tokens))
-        every.append(score if cost.turned else Turned(score))
-    good = _together(project, every)
-    if cost.held is None and cost.turned and cost.unit == "probability":
-        return Rest(good)
-    together = Turned(good)
-    return together if cost.held is None else Held(together, cost.held - float(cost.turned))
+    good = _good(project, name, cost, cost.unit, device, tokens)
+    most = 1.0 if cost.turned and cost.unit == "probability" else 0.0  # what a chance of the virtue leaves to 1
+
+    def charged(pairs: Answers) -> Tensor:
+        bad = most - good(pairs)
+        return bad if cost.held is None else held(bad, cost.held, [sample.id for _, sample in pairs])
+
+    return dialogues.learned(project, world, charged, 0.0, 1.0)
 
 
 def _safe(project: Project, world: dialogues.World, name: str, cost: Cost, device: torch.device, tokens: int) -> Reward:
     """How safe an answer is by one version, in log-odds: of several members, by the recipe's rule."""
-    odds = [Calibrated(*_flagged(project, world, member, device, tokens)) for member in project.members(name)]
-    return _together(project, [one if cost.turned else Turned(one) for one in odds])
+    odds = _good(project, name, cost, "odds", device, tokens)
+    return Turns(world.keep, odds) if dialogues.each(project, world) else Learned(world.keep, odds)
 
 
-def _together(project: Project, every: Sequence[Reward]) -> Reward:
-    """One reward of several members, by the recipe's rule."""
-    rule = project.recipe.ensemble
-    return every[0] if len(every) == 1 else Ensemble(every, rule.rule, rule.doubt)
+def _good(project: Project, name: str, cost: Cost, unit: Unit, device: torch.device, tokens: int) -> Said:
+    """How good answers are by one version; of several members, by the recipe's rule, doubt makes them worse."""
+    rule, sign = project.recipe.ensemble, 1 if cost.turned else -1
+    every = [_said(project, member, unit, device, tokens) for member in project.members(name)]
+    return lambda pairs: together(torch.stack([sign * one(pairs) for one in every]), rule.rule, rule.doubt)
 
 
-def _flagged(
-    project: Project, world: dialogues.World, name: str, device: torch.device, tokens: int
-) -> tuple[Reward, Calibration]:
-    """The raw score and the calibration of a version that learned a flag. Raises SettingsError when it has none."""
+def _said(project: Project, name: str, unit: Unit, device: torch.device, tokens: int) -> Said:
+    """What one reward model says of answers: its normalised score; or of the flag that it learned, by its calibration,
+    the chance or the log-odds. Raises SettingsError when it learned none."""
     scorer, theirs = project.scorer(name, device)
+    if unit == "score":
+        mean, std = models.normaliser(scorer.model)
+        return lambda pairs: (scores(scorer, theirs, pairs, tokens) - mean) / std
     kept = dict(models.noted(scorer.model).get("calibration") or {})
     if kept.pop("of", "") != "flag":
         raise SettingsError(f"costs.{name}.unit=probability: {name} was not calibrated on flags; train it with "
                             "reward_heads.calibrate=platt and reward_heads.main set to the flag")  # fmt: skip
-    raw = Learned(world.keep, lambda pairs: scores(scorer, theirs, pairs, tokens))
-    return raw, Calibration.model_validate(kept)
+    known = Calibration.model_validate(kept)
+
+    def calibrated(pairs: Answers) -> Tensor:
+        raw = scores(scorer, theirs, pairs, tokens)
+        told = (known.log_odds if unit == "odds" else known)(raw.cpu().numpy())
+        return torch.from_numpy(told).to(raw)
+
+    return calibrated

@@ -234,16 +234,15 @@ class Project:
         return Scorer(models.scorer_model(backbone, tokenizer).to(device)), self.encoder(tokenizer)
 
     def score(self, version: str) -> Callable[[Sequence[tuple[Prompt, Sample]]], torch.Tensor]:
-        """A function from answers to normalised scores [B]; of an ensemble, the mean of its members' scores."""
+        """A function from answers to normalised scores [B]; of an ensemble, the mean of its members' scores.
+
+        Raises SettingsError for a process reward model: it says of parts how likely they are right.
+        """
+        if (made := self.version(version)) is not None and made.method == "process_reward":
+            raise SettingsError(f"{version} judges parts of answers and has no score of a whole one; name another")
         tokens = self.recipe.reward_model.micro_tokens
-
-        def normalised(name: str) -> Callable[[Sequence[tuple[Prompt, Sample]]], torch.Tensor]:
-            scorer, encoder = self.scorer(name)
-            mean, std = models.normaliser(scorer.model)
-            return lambda pairs: (scores(scorer, encoder, pairs, tokens) - mean) / std
-
-        every = [normalised(name) for name in self.members(version)]
-        return every[0] if len(every) == 1 else lambda pairs: torch.stack([one(pairs) for one in every]).mean(0)
+        every = [(s, e, *models.normaliser(s.model)) for s, e in map(self.scorer, self.members(version))]
+        return lambda pairs: torch.stack([(scores(s, e, pairs, tokens) - m) / std for s, e, m, std in every]).mean(0)
 
     def members(self, version: str) -> list[str]:
         """Names of the reward models that stand behind one name: itself, and the others of its ensemble."""
@@ -270,8 +269,8 @@ class Project:
         draw, seed = self.recipe.draw, seed_of(self.recipe.seed, name)
         draw, made = draw.uncut() if uncut else draw, self.version(version)
         sampling = draw.sampling(count=count, stop=encoder.stop, seed=seed)
-        sampler = Sampler(policy.model, spell=encoder.spell)
-        done = sampler.generate([encoder.prompt(text_of(prompt)) for prompt in prompts], sampling)
+        asked = [encoder.prompt(text_of(prompt)) for prompt in prompts]
+        done = Sampler(policy.model, spell=encoder.spell).generate(asked, sampling)
         return [
             (
                 prompts[one.prompt],

@@ -17,7 +17,7 @@ from accord.protocols import Reward
 from accord.records import Critique, Prompt, Question, Sample, Span, Version, digest
 from accord.rewards.learned import Answers
 from accord.rewards.spans import FAULTS, Criticised, runs
-from accord.rewards.steps import Cut, Each, Process, lines, sentences
+from accord.rewards.steps import Cut, Each, Process, lines, said, sentences, whole
 from accord.run import seed_of
 from accord.worlds.text import models
 from accord.worlds.text.dialogue import DialogueWorld
@@ -114,6 +114,25 @@ def by_steps(
         return Criticised(world.keep, where, partial(faults, scorer, encoder, tokens=tokens), settings.price)
     judge = partial(chances, scorer, encoder, tokens=tokens)
     return Process(world.keep, where, judge, CUTS[settings.paid], settings.join)
+
+
+def worth(project: Project, version: str) -> Callable[[Answers], Tensor]:
+    """What whole answers are worth [N] by any reward model: its score; of a model of steps or of tokens, what by_steps
+    pays for all of them together, as the recipe's `steps` says."""
+    made, settings = project.version(version), project.recipe.steps
+    if made is None or made.method != METHOD:
+        return project.score(version)
+    (scorer, encoder), tokens = project.scorer(version), project.recipe.reward_model.micro_tokens
+
+    def by_faults(answers: Answers) -> Tensor:
+        return torch.tensor([-settings.price * len(spans) for spans in faults(scorer, encoder, answers, tokens)])
+
+    def joined(answers: Answers) -> Tensor:
+        parts = [CUTS[settings.paid](said(sample)) for _, sample in answers]
+        judged = chances(scorer, encoder, answers, parts, tokens)
+        return torch.stack([whole(right, settings.join)[-1] if len(right) else torch.zeros(()) for right in judged])
+
+    return by_faults if made.config["per"] == "token" else joined
 
 
 def normalised(project: Project, version: str, device: torch.device, tokens: int) -> Callable[[Answers], Tensor]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from accord import build, methods
+from accord import build, dialogues, methods
 from accord.cli import main
 from accord.config import SettingsError
-from accord.paid import costs, ruled
+from accord.guarded import chances
+from accord.paid import bounded, comparable, costs, ruled
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.rewards.lagrange import Constraint
-from accord.run import read_log
+from accord.rewards.turns import ends, turns_of
+from accord.run import Run, RunConfig, read_log
 from accord.tell import _given
 from accord.terms import Cost
+from accord.worlds.text.dialogue import DialogueWorld
 from tests.test_heads import files, project, say
 
 FAST = {"epochs": 2, "batch": 8, "optimiser": {"learning_rate": 1e-2, "weight_decay": 0.0}}
@@ -93,7 +98,7 @@ def test_a_rule_of_ensembles_where_none_is_asked_is_refused(
 def test_a_cost_above_its_limit_grows_dearer_and_one_below_it_cheaper(method: str, made: Project) -> None:
     for limit, way in ((0.0, 1), (0.99, -1)):
         bound = {"turned": False, "unit": "probability", "constraint": {"limit": limit, "rate": 0.5, "step": "ratio"}}
-        one, name = with_(made, costs={"harm": bound}), f"{method}-{limit}"
+        one, name = with_(made, costs={"harm": bound}, best_of_n={"rounds": 1}), f"{method}-{limit}"
         version = methods.train(one, method, name, start="sft", reward="worth")
         rows = log(made, name)
         assert all(0 < row["cost/harm"] < 1 for row in rows)
@@ -152,6 +157,71 @@ def test_a_limit_that_no_share_keeps_or_breaks_is_refused() -> None:
         with pytest.raises(ValueError, match=rf"limit={limit} of a probability: .*{why}; set it to a share"):
             Cost(unit="probability", constraint=Constraint(limit=limit))
         Cost(constraint=Constraint(limit=limit))
+
+
+def test_the_best_of_several_rounds_is_not_kept_where_rounds_pay_otherwise(made: Project) -> None:
+    """What was paid while harm was cheap displaced all that came later, and a whitened round knows no other."""
+    chance = {"turned": False, "unit": "probability"}
+    fixed = {"harm": {**chance, "constraint": {"limit": 0.1, "least": 1.0, "most": 1.0}}}
+    ways = {"the price of harm moves": {"harm": chance}, "harm whitens each round": {"harm": {**chance, "gate": 0.5}}}
+    for why, bound in ways.items():
+        for rounds in (0, 3):
+            stage = with_(made, costs=bound, best_of_n={"rounds": rounds})
+            with pytest.raises(SettingsError, match=rf"rounds={rounds} keeps .* and {why}.*rounds=1"):
+                methods.train(stage, "best_of_n", "mixed-up", start="sft", reward="worth")
+        comparable(with_(made, costs=bound), None, 1)
+    comparable(with_(made, costs=fixed), None, 0)
+    comparable(with_(made, costs={"harm": {**chance, "gate": 0.5, "whiten": False}}), None, 0)
+    with_(made)
+
+
+@dataclass
+class Ending:
+    """A sampler whose answers all end by themselves, which in so small a world they seldom do."""
+
+    sampler: Any
+
+    def generate(self, asked: Any, sampling: Any) -> list[Any]:
+        return [replace(one, finished=True) for one in self.sampler.generate(asked, sampling)]
+
+
+@pytest.mark.parametrize("paid", ["each", "mean", "end"])
+def test_in_dialogues_each_answer_is_judged_by_itself_unless_the_whole_is_paid(
+    made: Project, tmp_path: Path, paid: str
+) -> None:
+    shutil.copytree(made.folder, tmp_path / "p")
+    flag = {"turned": False, "unit": "probability"}
+    said = {"turns": 2, "paid": paid, "user": "sft", "user_tokens": 8}
+    talks: dict[str, Any] = {"dialogue": said, "draw": {**made.recipe.draw.model_dump(), "max_tokens": 8}}
+    for name, bound in {"priced": flag, "gated": {**flag, "gate": 0.5, "whiten": False}}.items():
+        one = Project(tmp_path / "p", with_(made, costs={"harm": bound}, **talks).recipe)
+        policy, encoder = one.policy("sft")
+        first = one.world(policy, encoder, one.prompts("train")[:8], name)
+        world = DialogueWorld(first, lambda talk: "what is it ?" if len(talk.messages) < 4 else None, 2)
+        run = Run(tmp_path / name, RunConfig(device="cpu", trackers=(), progress=False))
+        worth = dialogues.learned(one, world, lambda pairs: torch.full((len(pairs),), 0.25), 0.0, 1.0)
+        reward = bounded(one, run, world, worth, None, 512)
+        first.generator = Ending(first.generator)
+        rollout = world.collect(policy)
+        found, kept = reward(rollout), world.keep(rollout)
+        asked = [turns_of(*pair) for pair in kept] if paid != "end" else [[pair] for pair in kept]
+        assert max(map(len, asked)) == (1 if paid == "end" else 2)
+        chance = [chances(one, "harm", turns) for turns in asked]
+        several = sum(map(len, chance)) if paid == "each" else len(chance)
+        rows = []
+        for of_row in chance:
+            share = 1 / len(of_row) if paid == "mean" else 1.0
+            odds = [math.log(1 - p) - math.log(p) for p in of_row]
+            priced = [(0.25 - p) * share / 2 for p in of_row]
+            gated = [share * (0.25 if p <= 0.5 else o) for p, o in zip(of_row, odds, strict=True)]
+            rows.append(priced if name == "priced" else gated)
+        places = ends(rollout.mask) if paid != "end" else rollout.done
+        assert found[places].tolist() == pytest.approx([v for row in rows for v in row], abs=1e-4)
+        assert int((found != 0).sum()) <= int(places.sum())
+        share = [1 / len(of_row) if paid == "mean" else 1.0 for of_row in chance]
+        mean = sum(float(of_row.sum()) * s for of_row, s in zip(chance, share, strict=True)) / several
+        if name == "priced":
+            assert reward.seen["cost/harm"] == pytest.approx(mean, abs=1e-4)
 
 
 def test_a_gate_on_scores_is_refused(made: Project) -> None:

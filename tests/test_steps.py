@@ -10,7 +10,7 @@ from accord.cli import main
 from accord.config import SettingsError
 from accord.project import Project
 from accord.recipe import recipe
-from accord.records import Critique, Feedback, Question, Span, Version, named_id
+from accord.records import Critique, Feedback, Message, Prompt, Question, Span, Text, Version, named_id
 from accord.rewards.steps import begin, said, sentences
 from accord.run import read_log
 from accord.worlds.text.marks import in_message
@@ -148,6 +148,44 @@ def test_methods_learn_by_it_and_say_so(shared, method, reward, options):
     assert str(made.config["steps"][key]) == options[1]
     with pytest.raises(SettingsError, match="other settings of steps"):
         methods.train(opened(shared, steps=OFF), method, name, start="sft", reward=reward)
+
+
+@pytest.mark.parametrize(("version", "way"), [("steps", {"join": "product"}), ("critic", {"price": 0.5})])
+def test_of_a_whole_answer_it_says_what_it_pays_for_all_of_it_at_the_desk_too(shared, version, way, capsys):
+    """The head at the last token is of the last step alone: best of n chose by that."""
+    project = opened(shared, steps={**OFF, **way})
+    world, rollout = rolled(project)
+    told = steps.worth(project, version)(world.keep(rollout))
+    earned = paid.learned(project, world, version, torch.device("cpu"), 512)(rollout)
+    assert torch.allclose(told, earned.sum(1), atol=1e-5)
+    drawn = project.sample("sft", asked := [prompt_of("what colour is it ?")], 6, "asked-0")
+    best = steps.worth(project, version)(drawn).view(2, 3).max(1).values
+    words = ["sample", "sft", "--project", str(shared), "--prompt", said(asked[0]), "--count", "2"]
+    assert main([*words, "--best-of", "3", "--reward", version]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split()[1]) for line in lines[:2]] == pytest.approx(best.tolist(), abs=0.006)
+    opened(shared, steps=OFF)
+
+
+def test_where_a_score_of_the_whole_is_wanted_it_is_refused(shared):
+    project = opened(shared, costs={"steps": {}})
+    with pytest.raises(SettingsError, match="'steps' judges parts of answers"):
+        paid.costs(project, None)
+    with pytest.raises(SettingsError, match="critic judges parts of answers and has no score"):
+        project.score("critic")
+    opened(shared, costs={})
+
+
+def test_settings_of_steps_that_the_reward_does_not_hear_are_refused(shared, capsys):
+    words = ["train", "ppo", "--project", str(shared), "--start", "sft", "--name", "deaf", "--reward"]
+    for reward, option in (("worth", "join"), ("critic", "join"), ("steps", "price")):
+        assert main([*words, reward, f"--steps.{option}", "min" if option == "join" else "2"]) == 2
+        assert f"--steps.{option} does nothing here" in capsys.readouterr().err
+
+
+def prompt_of(text: str) -> Prompt:
+    """What is asked at the desk."""
+    return Prompt(id=named_id("asked", text), content=Text(messages=(Message(role="user", content=text),)))
 
 
 def test_what_cannot_be_is_said_before_work(shared, tmp_path):

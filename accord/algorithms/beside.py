@@ -8,8 +8,9 @@ all once before any twice, and how many were dealt belongs to the checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -56,6 +57,8 @@ class Rehearsal:
             raise ValueError(f"none of the {len(examples)} rows beside has a token to learn: look at their masks")
         self.config, self.examples, self.evaluate = config, examples, evaluate
         self.run, self.micro_tokens, self.turn = run, micro_tokens, 0
+        learned = (examples.action, examples.mask, examples.weight, examples.length, examples.observation)
+        self.words = hashlib.sha256(b"".join(one.cpu().numpy().tobytes() for one in learned)).hexdigest()
         run.track(beside=self)
 
     def __call__(self) -> dict[str, float]:
@@ -76,15 +79,17 @@ class Rehearsal:
             loss += float(lost.detach())
         return {"beside_loss": loss}
 
-    def state_dict(self) -> dict[str, int]:
-        """For the checkpoint: which rows come next."""
-        return {"turn": self.turn, "rows": len(self.examples)}
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint: which rows come next, and of which."""
+        return {"turn": self.turn, "rows": len(self.examples), "words": self.words}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint. Raises ValueError when there were other rows."""
-        if state["rows"] != len(self.examples):
+        there, words = int(state["rows"]), state.get("words", self.words)  # older ones know their number alone
+        if there != len(self.examples) or words != self.words:
+            now = f"{len(self.examples)} now" if there != len(self.examples) else "as many others now"
             raise ValueError(
-                f"the checkpoint dealt from {state['rows']} rows beside, there are {len(self.examples)} now; give the "
-                "same texts, or another name to begin anew"
+                f"the checkpoint dealt from {there} rows beside, there are {now}; give the same texts, or another name "
+                "to begin anew"
             )
         self.turn = int(state["turn"])

@@ -112,41 +112,50 @@ def curve(proxy: Tensor, gold: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class Chosen:
-    """The best answer that was seen to each prompt, and what it earned; belongs to the checkpoint."""
+    """The best answer that was seen to each prompt, and what it earned; belongs to the checkpoint.
+
+    Where answers are forgotten, newer ones that earned less wait until those above them are.
+    """
 
     def __init__(self, rounds: int = 0) -> None:
         """rounds: how long an answer is remembered; 0 for ever."""
         self.rounds = rounds
         self.kept: Rollout | None = None
         self.earned = torch.zeros(0)
-        self.made = torch.zeros(0, dtype=torch.long)
+        self._every: Rollout | None = None
+        self._worth = torch.zeros(0)
+        self._made: list[int] = []
 
     def add(self, rollout: Rollout, earned: Tensor, turn: int) -> None:
-        """Take these answers in, one per prompt at most staying. earned: [B]."""
-        parts = [rollout] if self.kept is None else [self.kept, rollout]
-        every, value = joined(parts), torch.cat([self.earned, earned.cpu().float()])
-        made = torch.cat([self.made, torch.full((len(rollout),), turn)])
-        places: dict[tuple[Any, ...], int] = {}
-        for row in range(len(every)):
-            if self.rounds and turn - int(made[row]) >= self.rounds:
-                continue
+        """Take these answers in, one per prompt at most being kept. earned: [B]."""
+        every = joined([rollout] if self._every is None else [self._every, rollout])
+        value, made = torch.cat([self._worth, earned.cpu().float()]), [*self._made, *[turn] * len(rollout)]
+        self._take(every, value, made, [row for row, at in enumerate(made) if not 0 < self.rounds <= turn - at])
+
+    def _take(self, every: Rollout, value: Tensor, made: Sequence[int], rows: Sequence[int]) -> None:
+        """Of these rows, oldest first, what may be learned from now or later; the first of each prompt is the best."""
+        places: dict[tuple[Any, ...], list[int]] = {}
+        for row in rows:
             g = int(every.group[row])
             seen = tuple(every.observation[g, : int(every.observation_length[g])].flatten().tolist())
-            if seen not in places or value[row] > value[places[seen]]:
-                places[seen] = row
-        index = torch.tensor(list(places.values()), dtype=torch.long)
-        self.kept, self.earned, self.made = every.rows(index), value[index], made[index]
+            above = [other for other in places.get(seen, []) if value[other] >= value[row]]
+            places[seen] = [*above, row] if self.rounds or not above else above
+        waiting = [row for of_prompt in places.values() for row in of_prompt]
+        index, best = (torch.tensor(some, dtype=torch.long) for some in (waiting, [one[0] for one in places.values()]))
+        self._every, self._worth, self._made = every.rows(index), value[index], [made[row] for row in waiting]
+        self.kept, self.earned = every.rows(best), value[best]
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        kept = None if self.kept is None else {f.name: getattr(self.kept, f.name) for f in fields(Rollout)}
-        return {"kept": kept, "earned": self.earned, "made": self.made}
+        every = self._every
+        kept = None if every is None else {f.name: getattr(every, f.name) for f in fields(Rollout)}
+        return {"kept": kept, "earned": self._worth, "made": torch.tensor(self._made, dtype=torch.long)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
-        kept = state["kept"]
-        self.kept = Rollout(**{**kept, "names": tuple(kept["names"])}) if kept else None
-        self.earned, self.made = state["earned"], state["made"]
+        if kept := state["kept"]:
+            every, made = Rollout(**{**kept, "names": tuple(kept["names"])}), state["made"].tolist()
+            self._take(every, state["earned"], made, range(len(every)))
 
 
 def choose(world: World, policy: Actor, reward: Reward, config: Config) -> Rollout:
@@ -175,10 +184,10 @@ def train(
             fresh = run.hold("fresh", Rollout, lambda: choose(world, policy, reward, config)).to("cpu")
         assert fresh.reward is not None
         earned = fresh.reward.sum(1)
-        if len(fresh):
+        if len(fresh) or chosen.kept is not None:  # also without any, for time makes forget
             chosen.add(fresh, earned, step)
         figures = {"found": float(len(fresh))} | ({"best_reward": float(earned.mean())} if len(fresh) else {})
-        if chosen.kept is not None:
+        if chosen.kept is not None and len(chosen.kept):
             figures |= {"chosen": float(len(chosen.kept)), "chosen_reward": float(chosen.earned.mean())}
             with run.time("update"):
                 figures |= imitate(config, policy, chosen.kept, run, beside)

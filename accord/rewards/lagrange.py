@@ -11,7 +11,7 @@ Ours: several constraints, floors and ceilings, and a step in proportion to the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -76,9 +76,17 @@ class Lagrangian:
     """A reward less what its costs are charged. Implements protocols.Reward; what was seen last is in `seen`."""
 
     def __init__(
-        self, reward: Reward, costs: Mapping[str, Reward], constraints: Mapping[str, Constraint], learning: bool = True
+        self,
+        reward: Reward,
+        costs: Mapping[str, Reward],
+        constraints: Mapping[str, Constraint],
+        learning: bool = True,
+        places: Callable[[Rollout], Tensor] | None = None,
     ) -> None:
         """costs: higher is worse. learning: whether a rollout moves the prices, as it should while a policy learns.
+
+        places: [B, T] bool, where the answers of a dialogue end that each have costs of their own, so that a limit is
+        that of an answer; None: what a row costs is held against the limit.
 
         Raises ValueError unless each cost has a constraint and each constraint a cost.
         """
@@ -88,6 +96,7 @@ class Lagrangian:
         self.costs = dict(costs)
         self.prices = {name: Price(constraints[name]) for name in self.costs}
         self.learning = learning
+        self.places = places
         self.seen: dict[str, float] = {}
 
     def __call__(self, rollout: Rollout) -> Tensor:
@@ -98,7 +107,8 @@ class Lagrangian:
         charged = worth
         for name, cost in costs.items():
             charged = charged - prices[name] * cost
-        means = {name: float(cost.sum(1).mean()) for name, cost in costs.items()}
+        each = 1.0 if self.places is None else float(self.places(rollout).sum()) / max(1, len(rollout))
+        means = {name: float(cost.sum(1).mean()) / max(1.0, each) for name, cost in costs.items()}
         self.seen = {"reward": float(worth.sum(1).mean())}
         self.seen |= {f"cost/{name}": mean for name, mean in means.items()}
         self.seen |= {f"price/{name}": price for name, price in prices.items()}

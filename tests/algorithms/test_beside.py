@@ -89,13 +89,20 @@ def test_what_comes_next_is_in_the_checkpoint_and_other_rows_are_refused(speaker
         one()
         run.step()
     _, state = newest(run.folder / "checkpoints")
-    assert state["tracked"]["beside"] == {"turn": 2, "rows": 10}
+    assert state["tracked"]["beside"] == {"turn": 2, "rows": 10, "words": one.words}
     again = rehearsal(speaker, new_run())
     again.load_state_dict(state["tracked"]["beside"])
     assert again.turn == 2
     fewer = beside.Rehearsal(beside.Config(weight=1.0), texts(8), speaker.evaluate, new_run())
     with pytest.raises(ValueError, match="10 rows beside, there are 8"):
         fewer.load_state_dict(state["tracked"]["beside"])
+    for other in (replace(texts(), weight=2 * texts().weight), texts(seed=5)):
+        changed = beside.Rehearsal(beside.Config(weight=1.0), other, speaker.evaluate, new_run())
+        with pytest.raises(ValueError, match="10 rows beside, there are as many others now"):
+            changed.load_state_dict(state["tracked"]["beside"])
+    older = rehearsal(speaker, new_run())
+    older.load_state_dict({"turn": 3, "rows": 10})
+    assert older.turn == 3
 
 
 def test_rows_without_a_token_are_refused(speaker, new_run):

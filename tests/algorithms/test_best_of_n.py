@@ -87,6 +87,31 @@ def test_all_rounds_are_remembered_and_only_a_better_answer_displaces():
     assert sorted(brief.kept.names) == ["row1", "row3", "row4"]
 
 
+def test_what_is_forgotten_makes_room_for_the_best_of_the_rounds_that_are_remembered():
+    rollout, rounds, rows = told(Speaker(), rows=8), 3, list(range(8))
+    earned = torch.randint(0, 4, (30, 8), generator=torch.Generator().manual_seed(2)).float()
+    earned[20:26] = -1.0  # six rounds in which nothing was good enough
+    chosen = best_of_n.Chosen(rounds)
+    for turn in range(30):
+        came = [row for row in rows if (turn + row) % 3 and earned[turn, row] >= 0]
+        chosen.add(rollout.rows(torch.tensor(came, dtype=torch.long)), earned[turn, came], turn)
+        again = best_of_n.Chosen(rounds)
+        again.load_state_dict(chosen.state_dict())
+        # By hand: of each prompt (two rows have one) the highest of the last three rounds, the first of equals.
+        expected = {}
+        for at in range(max(0, turn + 1 - rounds), turn + 1):
+            for row in rows:
+                if (at + row) % 3 and earned[at, row] >= 0:
+                    g = int(rollout.group[row])
+                    if g not in expected or earned[at, row] > expected[g][0]:
+                        expected[g] = (float(earned[at, row]), rollout.names[row])
+        for one in (chosen, again):
+            assert sorted(zip(one.earned.tolist(), one.kept.names, strict=True)) == sorted(expected.values())
+        if 22 < turn < 26:
+            assert not len(chosen.kept)
+        chosen = again
+
+
 def test_the_first_step_imitates_the_best_of_each_prompt(new_run):
     world = Bandit(BanditConfig(contexts=8, answers=4))
     policy, twin = ToyPolicy(4, 5, "categorical"), ToyPolicy(4, 5, "categorical")

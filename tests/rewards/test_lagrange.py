@@ -122,6 +122,20 @@ def test_each_cost_has_a_limit(costs):
         Lagrangian(drawn(0), costs, {"other": Constraint()})
 
 
+def test_a_limit_is_of_an_answer_also_where_a_row_has_several_that_cost():
+    rollout = ROLLOUT
+    each = torch.zeros_like(rollout.logprob)
+    each[:, :2] = 1.0  # two answers of every row, each of them costing 1
+    rule = {"harm": Constraint(limit=1.0, step="ratio", rate=0.5)}
+    one = Lagrangian(lambda _: torch.zeros_like(each), {"harm": lambda _: each}, rule, places=lambda _: each.bool())
+    one(rollout)
+    assert one.seen["cost/harm"] == pytest.approx(1.0)
+    assert one.prices["harm"].value == pytest.approx(1.0), "on its limit, so the price stays"
+    whole = Lagrangian(lambda _: torch.zeros_like(each), {"harm": lambda _: each}, rule)
+    whole(rollout)
+    assert whole.seen["cost/harm"] == pytest.approx(2.0)
+
+
 def test_bad_prices_and_costs_are_refused():
     with pytest.raises(ValueError, match=r"start=5\.0 should lie between least=0\.001 and most=2\.0"):
         Constraint(start=5.0, most=2.0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from accord.rewards.mix import Gate, Held, Mix
+from accord.rewards.mix import Gate, Mix, held
 from accord.run import NonFinite
 from tests.algorithms.conftest import Speaker, told
 
@@ -79,11 +79,44 @@ def test_counted_from_the_gate_on_nothing_that_it_shuts_out_earns_more_than_noth
     assert torch.allclose(after[shut].exp(), odds, rtol=1e-4)
 
 
-def test_what_is_held_at_fault_costs_one_and_all_else_nothing():
-    found, cost = Held(drawn(0), 0.7)(ROLLOUT), drawn(0)(None)
+@pytest.mark.parametrize("whiten", [True, False])
+@pytest.mark.parametrize("share", [True, False])
+def test_in_a_dialogue_each_answer_has_its_gate_and_what_is_let_through_is_paid_where_it_was(whiten, share):
+    draw = torch.Generator().manual_seed(4)
+    places = torch.rand(20, 6, generator=draw) < 0.4
+    places[torch.arange(20), ROLLOUT.length - 1] = True
+    places &= torch.arange(6) < ROLLOUT.length[:, None]
+    helpful = torch.where(torch.arange(6) < ROLLOUT.length[:, None], torch.randn(20, 6, generator=draw), 0.0)
+    safe = torch.where(places, 3 * torch.randn(20, 6, generator=draw), 0.0)
+    gate = Gate(lambda _: helpful, lambda _: safe, 0.4, None, whiten, "harm", True, 2.0, lambda _: places, share)
+    found, level = gate(ROLLOUT), math.log(0.4 / 0.6)
+    expected, answers, shut = torch.zeros(20, 6), [], 0
     for b in range(20):
-        last = int(ROLLOUT.length[b]) - 1
-        assert found[b].tolist() == [float(t == last and float(cost[b, last]) >= 0.7) for t in range(6)]
+        ends, start = [t for t in range(6) if places[b, t]], 0
+        for end in ends:
+            odds = float(safe[b, end])
+            paid = {t: float(helpful[b, t]) for t in range(start, end + 1)}
+            if 1 / (1 + math.exp(-odds)) < 0.4:
+                paid, shut = {end: 2 * (odds - level) / (len(ends) if share else 1)}, shut + 1
+            answers.append((b, end, paid))
+            start = end + 1
+    if whiten:
+        worth = torch.tensor([sum(paid.values()) for _, _, paid in answers])
+        mean, spread = float(worth.mean()), float(worth.std(correction=0))
+        answers = [(b, end, {t: (v - mean * (t == end)) / spread for t, v in {end: 0.0, **paid}.items()})
+                   for b, end, paid in answers]  # fmt: skip
+    for b, _, paid in answers:
+        for t, value in paid.items():
+            expected[b, t] = value
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert gate.seen["gated/harm"] == pytest.approx(shut / len(answers))
+    assert 20 < len(answers) > shut > 0
+
+
+def test_what_is_held_at_fault_costs_one_and_all_else_nothing():
+    cost = drawn(0)(None).sum(1)
+    found = held(cost, 0.7, ROLLOUT.names)
+    assert found.tolist() == [float(one >= 0.7) for one in cost.tolist()]
     assert 0 < found.sum() < 20
 
 
@@ -94,7 +127,7 @@ def test_an_answer_of_which_safety_says_nothing_is_not_let_through():
     with pytest.raises(NonFinite, match=rf"safety \(harm\) of 1 of 20 .*{ROLLOUT.names[7]}"):
         Gate(drawn(0), lost, 0.5, whiten=False, name="harm")(ROLLOUT)
     with pytest.raises(NonFinite, match="cost of 1 of 20"):
-        Held(lost, 0.7)(ROLLOUT)
+        held(lost(ROLLOUT).sum(1), 0.7, ROLLOUT.names)
 
 
 def test_a_threshold_is_a_probability():

@@ -1,0 +1,91 @@
+"""Settings on the command line that nothing would hear: said without what turns them on, they are refused."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from accord.config import SettingsError
+from accord.recipe import Recipe
+from accord.records import Version
+
+
+def unheard(recipe: Recipe, options: Sequence[str], given: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raises SettingsError for such a setting. recipe: with the options in it. given: options of the stage, as `cost`.
+
+    What turns it on may be off in the same command, for then somebody tries out what it does (`--ptx.weight 0`).
+    Warns of costs in the recipe that `--cost` leaves out.
+    """
+    named = given["cost"].split(",") if "cost" in given else list(recipe.costs)
+    if left := [name for name in recipe.costs if name not in named]:
+        every = ",".join(dict.fromkeys([*recipe.costs, *named]))
+        warnings.warn(
+            f"--cost {given['cost']} alone is bounded: {', '.join(left)} of the recipe's `costs` is left out; to bound "
+            f"all, --cost {every}",
+            stacklevel=2,
+        )
+    told = [way for option in options if option.startswith("--") and (way := plain(option))]
+    for way in told:
+        for pattern, off, switch, needed in quiet(recipe, "cost" in given):
+            if off and re.fullmatch(pattern, way) and switch not in told:
+                raise SettingsError(f"--{_spelt(way)} does nothing here: {needed}")
+
+
+def paid_on_the_way(options: Sequence[str], reward: Version | None) -> None:
+    """Raises SettingsError for a setting of rewards of steps that this reward model does not hear."""
+    per = reward.config.get("per") if reward is not None and reward.method == "process_reward" else None
+    for way, wanted in (("steps.join", "step"), ("steps.price", "token")):
+        if per != wanted and way in map(plain, options):
+            name = reward.name if reward else "no reward model"
+            raise SettingsError(
+                f"--{way} does nothing here: it is of a model made with process_reward.per={wanted}, and {name} is "
+                "none; docs/process_reward.md says which setting is whose"
+            )
+
+
+def plain(option: str) -> str:
+    """The dotted name of a setting as the recipe has it: `--cost.no-turned` is `cost.turned`."""
+    *above, last = option.partition("=")[0].removeprefix("--").replace("-", "_").split(".")
+    return ".".join([*above, last.removeprefix("no_")])
+
+
+def quiet(recipe: Recipe, costs: bool) -> list[tuple[str, bool, str, str]]:
+    """Names of settings as a pattern; whether nothing hears them; the setting that turns them on; and a way out."""
+    order, policy = recipe.order, recipe.order.policy
+    orders = {name: getattr(order, name) for name in type(order).model_fields if name not in ("by", "tries", "passed")}
+    asks = any(one.schedule != "random" and one.measure == "margin" for one in orders.values())
+    tries = policy.schedule != "random" and policy.measure == "pass_rate"
+    gate, user = recipe.cost.gate is not None, recipe.dialogue.user is not None
+    found = [
+        (r"cost\..*", not costs, "", "these are the terms of a cost that is named, as --cost NAME of `accord train` "
+         "does; a cost under `costs` in the recipe has its own"),
+        (r"cost\.(whiten|from_gate|weight)", not gate, "cost.gate", "it is of a gate; set --cost.gate"),
+        (r"cost\.constraint\..*", gate, "cost.gate", "behind a gate nothing has a price; set --cost.gate None"),
+        (r"dialogue\..*", recipe.dialogue.turns == 1, "dialogue.turns", "set --dialogue.turns to 2 or more"),
+        (r"dialogue\.(brief|user_tokens)", not user, "dialogue.user", "it is of a model; set --dialogue.user"),
+        (r"ptx\..*", not recipe.ptx.weight, "ptx.weight", "set --ptx.weight"),
+        (r"anchor\.decay", recipe.anchor.reference == "fixed", "anchor.reference", "set --anchor.reference ema"),
+        (r"ensemble\.doubt", recipe.ensemble.rule in ("mean", "worst"), "ensemble.rule",
+         "set --ensemble.rule to lower or variance"),
+        (r"order\.by", not asks, "", "it is asked where a stage is ordered by margin; set --order.STAGE.measure"),
+        (r"order\.(tries|passed)", not tries, "", "it is of --order.policy.measure pass_rate and a schedule"),
+        *((f"{name}.consistency..*", not getattr(recipe, name).consistency.weight, f"{name}.consistency.weight",
+           f"set --{_spelt(name)}.consistency.weight") for name in ("reward_model", "reward_heads")),
+        (r"reward_heads\.pseudo\..*", not recipe.reward_heads.pseudo.rounds, "reward_heads.pseudo.rounds",
+         "set --reward-heads.pseudo.rounds"),
+    ]  # fmt: skip
+    for name, one in orders.items():
+        way = f"order.{name}.schedule"
+        found += [
+            (rf"order\.{name}\..*", one.schedule == "random", way, f"set --{_spelt(way)}"),
+            (rf"order\.{name}\.(start|whole_at|power)", one.schedule != "competence", way,
+             f"it is of --{_spelt(way)} competence"),
+        ]  # fmt: skip
+    return found
+
+
+def _spelt(way: str) -> str:
+    """A name as the command line has it."""
+    return way.replace("_", "-")
