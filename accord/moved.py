@@ -66,6 +66,11 @@ def import_(
             remember(opened, file)
             refused += found.bad_rows
             print(f"{file}: {found.good} of {found.rows} rows used, {found.new} records new")
+            if found.surplus:
+                print(
+                    f"  {found.surplus} of the answers are surplus: kept, but not counted, for the question had all it "
+                    "wanted, or one of the same person (docs/data.md)"
+                )
             for row in found.bad[: max(0, bad)]:
                 print(f"  line {row.line}: {wash.bad.get(row.line, row.reason) if wash else row.reason}")
             if found.bad_rows > max(0, bad):

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from accord.cli import main
-from accord.records import Feedback, Preference, Prompt
+from accord.records import Comparison, Feedback, Message, Preference, Prompt, Question, Record, Sample, Text
 from accord.store import Store
 from accord.store.people import People
 
@@ -29,6 +29,27 @@ def said(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) 
     told = capsys.readouterr()
     assert found == status, told
     return told.out + told.err
+
+
+def test_an_import_says_how_many_answers_do_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = Question(prompt="p", samples=("a", "b"), wanted=2)
+    texts = {id: Text(messages=(Message(role="user" if id == "p" else "assistant", content=id),)) for id in "pab"}
+    records: list[Record] = [Prompt(id="p", content=texts["p"])]
+    records += [*(Sample(id=id, prompt="p", content=texts[id]) for id in "ab"), question]
+    answers = [
+        Feedback(question=question.id, annotator=who, answer=None if who == "skips" else Comparison(better="a"))
+        for who in ("ann", "ann", "skips", "bob", "carl", "dora")
+    ]
+    rows = [{"kind": type(one).__name__.lower(), **one.model_dump(mode="json")} for one in [*records, *answers]]
+    at = ["--project", str(tmp_path / "p")]
+    told = said(capsys, ["import", str(lines(tmp_path / "some.jsonl", *rows[:-2])), *at])
+    assert "  1 of the answers are surplus: kept, but not counted, for the question had all it wanted" in told
+    told = said(capsys, ["import", str(lines(tmp_path / "all.jsonl", *rows)), *at])
+    assert "2 records new\n  2 of the answers are surplus" in told
+    assert "surplus" not in said(capsys, ["import", str(tmp_path / "all.jsonl"), "--again", *at]), "nothing came"
+    with Store.open(tmp_path / "p" / "store.db") as store:
+        assert [one.annotator for one in store.feedback()] == ["ann", "skips", "bob"]
+        assert store.count(Feedback) == 6
 
 
 def test_what_is_scrubbed_on_its_way_in_is_in_no_byte_of_the_store(

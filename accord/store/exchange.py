@@ -44,6 +44,8 @@ class Report:
     """Rows that were used."""
     new: int = 0
     """Records that the store did not hold before."""
+    surplus: int = 0
+    """Answers among these that do not count: their question had as many as it wanted, or one of the same person."""
     bad_rows: int = 0
     """Rows that could not be used; all are counted, also those that are not named in `bad`."""
     bad: list[Bad] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Report:
         """Count another file in."""
         self.rows, self.good, self.new = self.rows + other.rows, self.good + other.good, self.new + other.new
         self.bad_rows, self.bad = self.bad_rows + other.bad_rows, [*self.bad, *other.bad]
+        self.surplus += other.surplus
 
     def warn(self, file: str) -> None:
         """Say that rows were left out, and why the first of them. Raises Refused when not one could be used."""
@@ -281,9 +284,9 @@ def _write(connection: Connection, chunk: Sequence[_Row], report: Report, limits
         return
     try:
         with connection.begin_nested():
-            new = writing.put(connection, _unknown(connection, chunk))
+            done = writing.put(connection, _unknown(connection, chunk))
             writing.grounded(connection, [record for row in chunk if row.ours for record in row.records])
-        report.new += new
+        report.new, report.surplus = report.new + done.new, report.surplus + done.surplus
         report.good += len(chunk)
         return
     except StoreError as error:

@@ -86,7 +86,7 @@ class Store:
         late answer. Streams: the input may be larger than memory.
         """
         with self._database.writing() as connection:
-            return writing.put(connection, records)
+            return writing.put(connection, records).new
 
     def get(self, kind: type[R], id: str) -> R:
         """One record by id. Raises Missing."""

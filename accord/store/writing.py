@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, insert, select
 
@@ -34,15 +34,25 @@ def kind_of(kind: type[Record]) -> str:
     return name
 
 
-def put(connection: Connection, records: Iterable[Record]) -> int:
-    """Write records in one transaction, a chunk at a time. Returns how many were new."""
-    new = 0
+class Put(NamedTuple):
+    """What became of records that were put."""
+
+    new: int
+    """How many were not there before."""
+    surplus: int
+    """Answers among these that do not count: their question had as many as it wanted, or one of the same person."""
+
+
+def put(connection: Connection, records: Iterable[Record]) -> Put:
+    """Write records in one transaction, a chunk at a time."""
+    new = surplus = 0
     owed: dict[tuple[str, str], None] = {}
     counts = Counts()
     for chunk in _chunks(records):
         for kind, rows in _by_kind(chunk).items():
             if kind == "feedback":
-                new += _put_feedback(connection, rows, counts)
+                states = _put_feedback(connection, rows, counts)
+                new, surplus = new + len(states), surplus + states.count("surplus")
                 continue
             fresh = _insert(connection, kind, rows)
             _link(connection, fresh, counts)
@@ -52,7 +62,7 @@ def put(connection: Connection, records: Iterable[Record]) -> int:
     for (kind, id), _ in _absent(connection, owed).items():
         raise Missing(kind, [id], "a question cannot be asked without it; put it before or together with the question")
     counts.write(connection)
-    return new
+    return Put(new, surplus)
 
 
 def grounded(connection: Connection, records: Iterable[Record]) -> None:
@@ -141,13 +151,14 @@ def _link(connection: Connection, fresh: Sequence[Record], counts: Counts) -> No
         connection.execute(insert(schema.queue), queue)
 
 
-def _put_feedback(connection: Connection, records: Sequence[Record], counts: Counts) -> int:
-    """Feedback that came without a claim: what becomes of it is decided as for a late answer."""
-    new = 0
+def _put_feedback(connection: Connection, records: Sequence[Record], counts: Counts) -> list[str]:
+    """Feedback that came without a claim: what becomes of it is decided as for a late answer. The states of the new."""
+    states = []
     for record in records:
         assert isinstance(record, Feedback)
-        new += answers.keep(connection, record, None, counts).new
-    return new
+        kept = answers.keep(connection, record, None, counts)
+        states += [kept.state] if kept.new else []
+    return states
 
 
 def _needs(questions: Sequence[Question]) -> dict[tuple[str, str], None]:
