@@ -204,7 +204,7 @@ def heard(recipe: Recipe, method: str) -> list[str]:
         )
     lines = [f"{method} takes {', '.join(other)}, as the recipe says"] if other else []
     told = getattr(recipe, section).loss if "loss" in changes else None
-    if f"{section}.loss" in recipe.written and told != changes["loss"]:
+    if told is not None and f"{section}.loss" in recipe.written and told != changes["loss"]:
         lines += [f"{method} takes {section}.loss={changes['loss']}, as its name says (the recipe: {told})"]
     return lines
 
