@@ -142,7 +142,10 @@ def _may_listen(host: str, port: int) -> None:
 
 
 def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1, *pem: str) -> int:
-    """Serve until somebody ends it; what was asked for reaches each worker by the environment. The status."""
+    """Serve until it is ended; what was asked for reaches each worker by the environment. The status.
+
+    Raises KeyboardInterrupt after Ctrl+C, when all who answered were let finish.
+    """
     import uvicorn
 
     from accord.web import crew
@@ -161,10 +164,14 @@ def _listen(asked: Mapping[str, object], host: str, port: int, workers: int = 1,
         "ssl_certfile": certificate or None,
         "ssl_keyfile": key or None,
     }
-    if workers == 1 or not crew.possible():
+    if workers > 1 and not crew.possible():
         uvicorn.run("accord.serve:app", workers=workers, **options)
         return 0
     config = uvicorn.Config("accord.serve:app", **options)
+    if workers == 1:  # not by `uvicorn.run`, which would not say that Ctrl+C was the end of it
+        server = uvicorn.Server(config)
+        server.run()
+        return 0 if server.started else 3
     for name in ("accord.web.app", "accord.web.hooks", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"):
         import_module(name)  # before anybody is forked
     config.get_loop_factory()

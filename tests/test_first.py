@@ -151,7 +151,7 @@ def test_without_a_window_the_link_is_printed_and_works(tmp_path: Path) -> None:
         assert "Come in" in page
     finally:
         run.send_signal(signal.SIGINT)
-        run.wait(15)
+        assert run.wait(15) == 130, "as of every other verb that Ctrl+C ends"
         run.stderr.close()
 
 

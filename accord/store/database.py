@@ -17,8 +17,11 @@ from accord.store import migrations, schema
 from accord.store.errors import OF_THE_DATABASE, StoreError, busy, closed
 from accord.store.group_commit import Turns
 from accord.store.prepared import bare
+from accord.store.waiting import tell
 
 _PATIENCE = 60.0
+_QUIET = 2.0
+"""Seconds that a writer waits for another without a word."""
 _WAITING = f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}"
 
 
@@ -44,7 +47,7 @@ class Database:
         self._turns = Turns(self.engine)
         if self.sqlite:
             event.listen(self.engine, "connect", _settle)
-            event.listen(self.engine, "begin", _begin)
+            event.listen(self.engine, "begin", partial(_begin, self.path))
         else:
             # A read is one statement or several that need no common moment: no BEGIN, no COMMIT.
             self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
@@ -191,10 +194,23 @@ def _pick_up(broken: type[Exception], raw: Any, record: Any, _: object) -> None:
         raise DisconnectionError from error
 
 
-def _begin(connection: Connection) -> None:
-    """A writer takes the lock at once: a reader that becomes a writer could only fail."""
-    immediate = connection.get_execution_options().get("immediate", False)
-    bare(connection, "BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _begin(path: Path | None, connection: Connection) -> None:
+    """A writer takes the lock at once: a reader that becomes a writer could only fail. Who has to wait is told so."""
+    if not connection.get_execution_options().get("immediate", False):
+        bare(connection, "BEGIN")
+        return
+    raw: Any = connection.connection.driver_connection
+    quiet = min(_QUIET, _PATIENCE)
+    raw.execute(f"PRAGMA busy_timeout = {int(quiet * 1000)}")
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    except OF_THE_DATABASE as error:
+        if busy(error):
+            tell(path, quiet, _PATIENCE)
+    finally:
+        raw.execute(_WAITING)
+    if not raw.in_transaction:  # what was no matter of waiting is met again, under the name that it has everywhere
+        bare(connection, "BEGIN IMMEDIATE")
 
 
 def _patiently(act: Any) -> None:

@@ -32,6 +32,9 @@ def possible() -> bool:
 def crew(make: Make, count: int, note: Note) -> int:
     """So many workers until SIGINT or SIGTERM comes; the status to end with, which is 0 unless they could not begin.
 
+    SIGINT (Ctrl+C) raises KeyboardInterrupt when all have ended, as it would have without them; SIGTERM is how those
+    who watch over services end one, and 0 what they call a good end.
+
     make: called in each worker; what it returns is run until a signal ends it. One that falls is replaced; when one of
     the first cannot even be made, all end, and later ones are tried again. note: told of an error, in the worker.
     When this process dies, by whatever signal, the workers see a pipe close and end by themselves.
@@ -49,12 +52,14 @@ def crew(make: Make, count: int, note: Note) -> int:
         first = {begin() for _ in range(count)}
         alive |= first
         soonest = time.monotonic()
-        while not _told(_LOOK):
+        while not (told := _told(_LOOK)):
             if any(pid in first and status == _NEVER for pid, status in _gone(alive)):
                 return _NEVER
             if len(alive) < count and time.monotonic() >= soonest:
                 alive.add(begin())
                 soonest = time.monotonic() + PAUSE
+        if told == signal.SIGINT:
+            raise KeyboardInterrupt
         return 0
     finally:
         _end(alive)
@@ -93,10 +98,10 @@ def _orphaned(pipe: int) -> None:
     os._exit(1)
 
 
-def _told(seconds: float) -> bool:
-    """Whether somebody wants the end; waits for it, or for the end of a worker, at most so long."""
+def _told(seconds: float) -> int:
+    """The signal by which somebody wants the end, or 0; waits for it, or for the end of a worker, at most so long."""
     got = signal.sigtimedwait({signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}, seconds)
-    return got is not None and got.si_signo != signal.SIGCHLD
+    return 0 if got is None or got.si_signo == signal.SIGCHLD else got.si_signo
 
 
 def _gone(alive: set[int]) -> list[tuple[int, int]]:

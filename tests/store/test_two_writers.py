@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from accord.records import Demonstration, Feedback, Preference, Prompt, Sample
-from accord.store import Store, database
+from accord.store import Store, database, waiting
 from accord.store.errors import OF_THE_DATABASE, trouble
 from tests.store.conftest import pairs, said
 
@@ -125,3 +127,38 @@ def test_who_waited_in_vain_is_told_for_whom(tmp_path: Path, monkeypatch: pytest
     with Store.open(where) as one, Store.open(where) as other, one.writing(), pytest.raises(OF_THE_DATABASE) as met:
         other.put(pairs(1))
     assert "(database is locked). Nothing of this act was kept: another command has been writing" in trouble(met.value)
+
+
+HOLDS = """
+import sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+store.execute("COMMIT")
+"""
+
+
+def test_who_waits_is_told_for_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = tmp_path / "store.db"
+    with Store.open(where) as store:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLDS, str(where)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            monkeypatch.setattr(database, "_QUIET", 0.2)
+            told = f"waiting to write into {where}: process {other.pid} has been writing there for 0.2 seconds or more"
+            if not waiting.LOCKS.exists():
+                told = told.replace(f"process {other.pid}", "another command")
+            assert waiting.holder(where) == (other.pid if waiting.LOCKS.exists() else None)
+            threading.Timer(1, other.stdin.close).start()
+            with pytest.warns(UserWarning, match=re.escape(told)):
+                assert store.put(pairs(1)) == 4
+        assert waiting.holder(where) is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert store.put(pairs(1)) == 0, "nobody writes, so nobody is told anything"
+        monkeypatch.setattr(waiting, "LOCKS", tmp_path / "none")
+        assert waiting.holder(where) is None, "a system that does not say"
