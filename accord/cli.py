@@ -222,10 +222,11 @@ def circle(rest: list[str], verb: str = "loop") -> int:
     from accord.loop import Waiting, loop
     from accord.project import Project
     from accord.tell import tell
-    from accord.unheard import unheard
+    from accord.unheard import strange, unheard
     from accord.verbs import beginning, say
 
     unheard(place.recipe, rest)
+    strange(place.recipe, place.recipe.method, rest)
     if verb != "quickstart":
         beginning(place.folder, place.recipe)
     begun = time.monotonic()
@@ -250,7 +251,7 @@ def train(rest: list[str]) -> int:
     from accord.methods import METHODS
     from accord.methods import train as stage
     from accord.project import Project
-    from accord.unheard import paid_on_the_way, unheard
+    from accord.unheard import paid_on_the_way, strange, unheard
     from accord.verbs import apart, beginning, fitting, taken, teach, train_help
 
     if not rest or rest[0] not in METHODS:
@@ -269,6 +270,7 @@ def train(rest: list[str]) -> int:
         )
     place = _place(options, f"train {method}", 0)
     unheard(place.recipe, options, given)
+    strange(place.recipe, method, options, given)
     beginning(place.folder, place.recipe, method, given)
     with settled(place):
         project = Project(place.folder, place.recipe)

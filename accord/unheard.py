@@ -7,9 +7,21 @@ import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from accord.config import SettingsError
+from accord.algorithms import dpo, grpo, online_dpo, ppo
+from accord.anchors import HELD
+from accord.config import Settings, SettingsError
+from accord.methods import METHODS, settings
+from accord.ordering import ACTING
 from accord.recipe import Recipe
 from accord.records import Version
+
+HEARD = {
+    "reward": ACTING,
+    "cost": ACTING,
+    "reference": ("ppo", "grpo", "dpo", "online_dpo", "kto"),
+    "beside": ("reward_model",),
+}
+"""Versions that stand beside a stage, by option, and the sections of the methods that hear of them."""
 
 
 def unheard(recipe: Recipe, options: Sequence[str], given: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -31,6 +43,35 @@ def unheard(recipe: Recipe, options: Sequence[str], given: Mapping[str, str] = M
         for pattern, off, switch, needed in quiet(recipe, "cost" in given):
             if off and re.fullmatch(pattern, way) and switch not in told:
                 raise SettingsError(f"--{_spelt(way)} does nothing here: {needed}")
+
+
+def strange(
+    recipe: Recipe, method: str, options: Sequence[str], given: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Raises SettingsError for versions and for what holds a policy that this method does not hear."""
+    section, told = METHODS[method].section, {plain(option) for option in options if option.startswith("--")}
+    for name, sections in HEARD.items():
+        if name in given and section not in sections:
+            raise SettingsError(f"--{name} {given[name]} does nothing here: {', '.join(sections)} hear it (and their "
+                                f"kin), {method} does not; leave it out")  # fmt: skip
+    on = {"ptx": recipe.ptx.weight > 0, "anchor": recipe.anchor.reference != "fixed"}
+    for name, sections in HELD.items():
+        if on[name] and section not in sections and any(way.startswith(f"{name}.") for way in told):
+            raise SettingsError(f"--{name}.* does nothing here: it holds {', '.join(sections)} (and their kin), "
+                                f"not {method}; leave it out")  # fmt: skip
+    if on["anchor"] and "anchor.reference" in told and unpriced(settings(recipe, method)):
+        raise SettingsError(
+            f"--anchor.reference does nothing here: {method} pays nothing for drift, wherever that is measured from; "
+            "give drift a price (kl.place and kl.coefficient), or leave it out"
+        )
+
+
+def unpriced(config: Settings) -> bool:
+    """Whether drift from a reference costs nothing by these settings."""
+    if isinstance(config, ppo.Config | grpo.Config):
+        return config.kl.place == "none" or not (config.kl.coefficient or config.kl.target)
+    objective = config.objective if isinstance(config, online_dpo.Config) else config
+    return isinstance(objective, dpo.Config) and dpo.free(objective)
 
 
 def paid_on_the_way(options: Sequence[str], reward: Version | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from accord.cli import main
 from accord.config import SettingsError
 from accord.recipe import recipe
-from accord.unheard import unheard
+from accord.unheard import strange, unheard
 from tests.flow.circle import write_recipe
 
 
@@ -64,6 +64,41 @@ def test_what_is_heard_or_switched_off_by_name_is_taken(
     changes: dict[str, Any], options: list[str], given: tuple[str, ...]
 ) -> None:
     unheard(recipe(None, changes), options, dict.fromkeys(given, "harm"))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "options", "given", "needed"),
+    [
+        ("dpo", {}, [], {"cost": "harm"}, "--cost harm does nothing here: ppo, grpo, best_of_n, online_dpo hear it"),
+        ("sft", {}, [], {"reward": "worth"}, "--reward worth does nothing here"),
+        ("best_of_n", {}, [], {"reference": "sft"}, "best_of_n does not; leave it out"),
+        ("dpo", {"ptx": {"weight": 1}}, ["--ptx.weight", "1"], {}, "it holds ppo, grpo, best_of_n, online_dpo"),
+        ("kto", {"anchor": {"reference": "ema"}}, ["--anchor.reference", "ema"], {}, "not kto"),
+        ("dapo", {"anchor": {"reference": "ema"}}, ["--anchor.reference", "ema"], {}, "dapo pays nothing for drift"),
+        ("simpo", {"anchor": {"reference": "ema"}}, ["--anchor.reference=ema"], {}, "simpo pays nothing for drift"),
+        (
+            "ppo",
+            {"anchor": {"reference": "ema"}, "ppo": {"kl": {"coefficient": 0}}},
+            ["--anchor.reference", "ema"],
+            {},
+            "ppo pays nothing for drift",
+        ),
+    ],
+)
+def test_what_a_method_does_not_hear_is_refused(
+    method: str, changes: dict[str, Any], options: list[str], given: dict[str, str], needed: str
+) -> None:
+    with pytest.raises(SettingsError, match="does nothing here: ") as refused:
+        strange(recipe(None, changes), method, options, given)
+    assert needed in str(refused.value)
+
+
+def test_what_a_method_hears_is_taken() -> None:
+    held = recipe(None, {"anchor": {"reference": "ema"}, "ptx": {"weight": 1}})
+    for method in ("ppo", "grpo", "rloo", "online_dpo"):
+        strange(held, method, ["--anchor.reference", "ema", "--ptx.weight", "1"], {"reward": "worth", "cost": "harm"})
+    strange(held, "dpo", ["--anchor.reference", "ema"], {"reference": "sft"})
+    strange(held, "sft", ["--sft.epochs", "2"])  # the recipe holds what comes after
 
 
 def test_costs_of_the_recipe_that_are_left_out_are_told(recwarn: pytest.WarningsRecorder) -> None:

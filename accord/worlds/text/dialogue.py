@@ -198,7 +198,9 @@ class DialogueWorld:
             if words is None or not words.strip():
                 self.counts["ended_by_user"] += 1
                 continue
-            theirs = self.encoder.template.between(talk.messages, words)
+            # An answer that a text ended (`draw.stop`) has no end of turn, and what follows is read behind one.
+            ended = [] if talk.tokens[-1] in self.encoder.stop else [self.encoder.template.end]
+            theirs = [*ended, *self.encoder.template.between(talk.messages, words)]
             length = len(talk.observation) + len(talk.tokens) + len(theirs)
             if length + self.first.sampling.max_tokens > self.encoder.settings.limit:
                 self.counts["ended_by_context"] += 1

@@ -74,6 +74,29 @@ def test_a_row_is_what_was_said_and_only_the_policys_words_are_learned():
     assert not made.logprob[~made.mask].any()
 
 
+class Stopped(Babbler):
+    """Its answers are ended by a text, as by `draw.stop`, so that no end of turn was sampled."""
+
+    def generate(self, prompts, sampling):
+        return [replace(one, tokens=one.tokens[:-1], logprobs=one.logprobs[:-1]) if len(one.tokens) > 1 else one
+                for one in super().generate(prompts, sampling)]  # fmt: skip
+
+
+def test_a_turn_that_a_text_ended_is_closed_before_the_user_speaks():
+    here = world(generator=Stopped(PLAIN))
+    made = here.collect(None)
+    again = here.encoder.segment(here.keep(made), scoring=True)
+    several = open_ = 0
+    for row, (_, sample) in enumerate(here.keep(made)):
+        tokens, mask = rows_of(made)[made.names[row]]
+        whole = again.action[row, : again.length[row]].tolist()
+        assert tokens == whole[: len(tokens)], "all but the very last end of turn, which nobody wrote"
+        several += len(sample.content.messages) > 1
+        open_ += sum(mask[t] and not mask[t + 1] and tokens[t] not in here.encoder.stop for t in range(len(mask) - 1))
+    assert several > 3
+    assert open_ > 3
+
+
 def test_the_first_answers_are_those_of_the_world_of_single_answers():
     made, single = world().collect(None), first().collect(None)
     assert torch.equal(made.observation, single.observation)
