@@ -24,7 +24,10 @@ SMALL = {
     "run": {**TINY["run"], "checkpoint_seconds": 1e9},
 }
 OFF = {"ptx": {"weight": 0.0, "source": "pretraining", "rows": 16}, "anchor": {"reference": "fixed", "decay": 0.99}}
-HELD = ("--ptx.weight", "0.5", "--ptx.rows", "4", "--anchor.reference", "ema", "--anchor.decay", "0.9")
+HELD = {
+    "ptx": ("--ptx.weight", "0.5", "--ptx.rows", "4"),
+    "anchor": ("--anchor.reference", "ema", "--anchor.decay", "0.9"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,13 @@ def trained(folder: Path, method: str, name: str, *options: str) -> tuple[Projec
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo", "best_of_n", "dpo"])
-def test_settings_reach_the_stage_and_stand_with_the_version(method, shared):
-    name = f"held-{method}"
-    project, rows = trained(shared, method, name, *HELD)
+def test_settings_reach_the_stage_and_stand_with_the_version(method, shared, capsys):
+    name, foreign = f"held-{method}", {"dpo": "ptx", "best_of_n": "anchor"}.get(method)
+    if foreign:
+        words = ["train", method, "--project", str(shared), "--start", "sft", "--name", name]
+        assert main([*words, *HELD[foreign]]) == 2
+        assert f"--{foreign}.* does nothing here" in capsys.readouterr().err
+    project, rows = trained(shared, method, name, *(one for key in HELD if key != foreign for one in HELD[key]))
     config = project.version(name).config
     assert ("ptx" in config) == (method != "dpo") == ("beside_loss" in rows[-1])
     assert ("anchor" in config) == (method != "best_of_n")
