@@ -18,7 +18,7 @@ from tests.flow.circle import TINY, taught, weights
 SMALL = {
     "ppo": {**TINY["ppo"], "iterations": 3},
     "grpo": {"iterations": 2, "minibatches": 2, "kl": {"target": 1.0, "horizon": 100}},
-    "best_of_n": {"iterations": 2, "updates": 2, "batch": 4},
+    "best_of_n": {"iterations": 2, "updates": 2, "batch": 4, "missing_end_penalty": None},
     "best_of": 3,
     "dpo": {"batch": 5, "epochs": 2},
     "run": {**TINY["run"], "checkpoint_seconds": 1e9},

@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {
     # The tiny policy hardly ever ends an answer: at one price for all that were cut, no group would teach anything.
     "grpo": {"iterations": 2, "minibatches": 2, "missing_end_penalty": None},
     "ppo": {"iterations": 2, "minibatches": 2},
-    "best_of_n": {"iterations": 2, "updates": 2, "batch": 4},
+    "best_of_n": {"iterations": 2, "updates": 2, "batch": 4, "missing_end_penalty": None},
     "online_dpo": {"iterations": 2, "updates": 2, "batch": 4, "missing_end_penalty": None},
     "best_of": 3,
     "dpo": {"batch": 5},

@@ -42,7 +42,7 @@ class Config(Settings):
     rounds: int = Field(default=0, ge=0)
     """Forget what was chosen longer ago than so many rounds; 0 forgets nothing, as in Llama 2."""
     missing_end_penalty: float | None = None
-    """What an answer that was cut gets instead of its reward; None gives it its reward."""
+    """What a cut answer gets for its reward; a prompt whose best was cut is left out. None: it is like all others."""
     micro_tokens: int = Field(default=8192, ge=1)
     """Tokens computed at once. Changes memory and speed, never the result."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4, schedule="constant", warmup=0.0)
@@ -182,23 +182,33 @@ def train(
     for step in run.steps(config.iterations):
         with run.time("generate"):
             fresh = run.hold("fresh", Rollout, lambda: choose(world, policy, reward, config)).to("cpu")
+        fresh, figures = ending(fresh, config)
         assert fresh.reward is not None
         earned = fresh.reward.sum(1)
         if len(fresh) or chosen.kept is not None:  # also without any, for time makes forget
             chosen.add(fresh, earned, step)
-        figures = {"found": float(len(fresh))} | ({"best_reward": float(earned.mean())} if len(fresh) else {})
+        figures |= {"found": float(len(fresh))} | ({"best_reward": float(earned.mean())} if len(fresh) else {})
         if chosen.kept is not None and len(chosen.kept):
             figures |= {"chosen": float(len(chosen.kept)), "chosen_reward": float(chosen.earned.mean())}
             with run.time("update"):
                 figures |= imitate(config, policy, chosen.kept, run, beside)
         run.log(**figures)
     if chosen.kept is None:
-        warnings.warn(
-            f"{run.folder.name}: in {config.iterations} rounds no answer earned best_of_n.least={config.least}, so "
-            "nothing was learned; lower it, or draw more answers",
-            stacklevel=2,
-        )
+        why = f"no answer earned best_of_n.least={config.least}, so nothing was learned; lower it, or draw more answers"
+        if (figures or run.last_figures()).get("cut"):
+            why = (
+                "the best answer to each prompt was cut, so nothing was learned; raise draw.max_tokens, or let "
+                "best_of_n.missing_end_penalty be lower than what a bad answer earns"
+            )
+        warnings.warn(f"{run.folder.name}: in {config.iterations} rounds {why}", stacklevel=2)
     return figures or run.last_figures()
+
+
+def ending(found: Rollout, config: Config) -> tuple[Rollout, dict[str, float]]:
+    """The answers that ended by themselves, and how many did not: who imitates one of these learns not to end."""
+    if config.missing_end_penalty is None:
+        return found, {}
+    return found.rows(found.finished.nonzero()[:, 0]), {"cut": float((~found.finished).sum())}
 
 
 def imitate(config: Config, policy: Actor, examples: Segment, run: Run, beside: Beside = nothing) -> dict[str, float]:

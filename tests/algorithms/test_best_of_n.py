@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,6 +150,54 @@ def test_an_answer_that_was_cut_earns_the_penalty_in_place_of_its_reward():
     assert chosen.names == tuple(rollout.names[row] for row in best)
     assert_close(chosen.reward.sum(1), earned[best])
     assert penalty in chosen.reward.sum(1).tolist(), "both answers of some prompt were cut"
+
+
+class Cut(Bandit):
+    """Answers to the first half of the contexts are all cut; of the others the first answer is."""
+
+    every = False
+
+    def collect(self, policy):
+        rollout = super().collect(policy)
+        rows, row = len(rollout.observation_length) // 2, torch.arange(len(rollout))
+        finished = (rollout.group >= rows) & (row % 4 != 0) & (not self.every)
+        return replace(rollout, finished=finished)
+
+
+def test_no_answer_that_was_cut_is_imitated_and_who_is_left_out_is_counted(new_run):
+    """All answers to a prompt were cut: imitating one of them taught the policy not to end."""
+    world, policy, learned = Cut(BanditConfig(contexts=8, answers=4)), ToyPolicy(4, 5, "categorical"), []
+    evaluate = policy.evaluate
+
+    def noted(segment):
+        learned.append(segment)
+        return evaluate(segment)
+
+    policy.evaluate = noted
+    config = best_of_n.Config(iterations=2, updates=2, batch=8, missing_end_penalty=-9.0)
+    figures = best_of_n.train(config, policy, world, world.reward, new_run())
+    assert (figures["found"], figures["cut"]) == (4.0, 4.0)
+    assert len(learned) == 4
+    assert all(bool(part.finished.all()) for part in learned)
+    taken = best_of_n.Config(iterations=1, updates=1, batch=8, micro_tokens=99)
+    learned.clear()
+    figures = best_of_n.train(taken, policy, world, world.reward, new_run())
+    assert figures["found"] == 8.0, "without a penalty they are like all others"
+    assert "cut" not in figures
+    assert not all(bool(part.finished.all()) for part in learned)
+
+
+def test_where_all_answers_were_cut_it_is_said(new_run):
+    world, policy = Cut(BanditConfig(contexts=8, answers=4)), ToyPolicy(4, 5, "categorical")
+    world.every, before = True, policy.actor[0].weight.clone()
+    with pytest.warns(
+        UserWarning, match=r"in 2 rounds the best answer to each prompt was cut, .* raise draw.max_tokens"
+    ):
+        figures = best_of_n.train(
+            best_of_n.Config(iterations=2, missing_end_penalty=-9.0), policy, world, world.reward, new_run()
+        )
+    assert figures == {"found": 0.0, "cut": 8.0}
+    assert torch.equal(policy.actor[0].weight, before)
 
 
 def test_nothing_is_learned_from_answers_that_earned_too_little(new_run):

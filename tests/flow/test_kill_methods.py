@@ -11,7 +11,7 @@ from tests.flow.kill import assert_killed_ends_alike
 
 LONG = {
     "grpo": {"iterations": 8 * LENGTH, "minibatches": 2, "kl": {"target": 1.0, "horizon": 100}},
-    "best_of_n": {"iterations": 8 * LENGTH, "updates": 2, "batch": 4},
+    "best_of_n": {"iterations": 8 * LENGTH, "updates": 2, "batch": 4, "missing_end_penalty": None},
     "best_of": 3,
     "dpo": {"batch": 5, "epochs": 6 * LENGTH},
     "kto": {"batch": 8, "epochs": 6 * LENGTH},
