@@ -19,6 +19,7 @@ from accord.guarded import chances
 from accord.paid import bounded, comparable, costs, ruled
 from accord.project import Project
 from accord.recipe import Recipe
+from accord.records import Version
 from accord.rewards.lagrange import Constraint
 from accord.rewards.turns import ends, turns_of
 from accord.run import Run, RunConfig, read_log
@@ -36,11 +37,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     shelf = files(tmp_path_factory.mktemp("paid"))
     made = project(shelf, shelf / "p", reward_heads={**FAST, "members": 2})
     say(made, 16, ("ranking",))
-    say(made, 160, ("flags",), seed=2)
+    flagged(made, 40)
     methods.train(made, "reward_heads", "worth", start="sft")
-    harm = with_(made, reward_heads={**FAST, "epochs": 6, "main": "harm", "calibrate": "platt", "aside": 0.3})
-    methods.train(harm, "reward_heads", "harm", start="sft")
     return made
+
+
+def flagged(made: Project, questions: int, epochs: int = 6) -> Version:
+    """A model of the flag `harm`, calibrated on some of these questions."""
+    say(made, questions, ("flags",), seed=2)
+    harm = with_(made, reward_heads={**FAST, "epochs": epochs, "main": "harm", "calibrate": "platt", "aside": 0.3})
+    return methods.train(harm, "reward_heads", "harm", start="sft")
 
 
 def with_(made: Project, **changes: Any) -> Project:
@@ -308,8 +314,9 @@ def test_nothing_is_added_to_a_stage_without_costs_and_members(made: Project) ->
     assert not {key for row in log(made, "unbounded") for key in row if key.startswith(("cost/", "price/", "disag"))}
 
 
-def test_harm_is_calibrated_on_prompts_it_did_not_learn_from(made: Project) -> None:
-    figures = made.version("harm").figures
+def test_harm_is_calibrated_on_prompts_it_did_not_learn_from(tmp_path: Path) -> None:
+    made = project(files(tmp_path), tmp_path / "p")
+    figures = flagged(made, 160, epochs=1).figures  # not yet as sure as it may be, with flags enough to say so
     assert figures["calibration_loss_after"] < figures["calibration_loss_before"]
     assert figures["calibration_rows"] > 20
     learned = {said.question for said in made.store.feedback() if said.id in made.version("harm").data}
