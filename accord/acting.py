@@ -75,6 +75,7 @@ def opened(
     start = wanted(project, method, "start", "policy", start)
     reward = wanted(project, method, "reward", "reward", reward) if recipe.worth.learned else None
     paid.ruled(project, reward, cost)
+    paid.sided(project, reward, cost)
     if section == "best_of_n":
         paid.comparable(project, cost, config.rounds)
     origin = wanted(project, method, "reference", "policy", reference or start) if refers else start

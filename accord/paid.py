@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -84,6 +85,32 @@ def ruled(project: Project, reward: str | None, cost: str | None) -> None:
         f"ensemble.rule={rule} says how several reward models are one, and {why}: it would do nothing. Set "
         "ensemble.rule=mean, or teach several (reward_heads.members or reward_heads.heads)"
     )
+
+
+def sided(project: Project, reward: str | None, cost: str | None) -> None:
+    """Warns where a yes to a flag would be paid for, which a fault must not be: nobody told the machine which it is."""
+    flags = {name: _flag(project, name) for name in [*([reward] if reward else []), *costs(project, cost)]}
+    if reward and flags[reward]:
+        warnings.warn(
+            f"--reward {reward} learned the flag {flags[reward]!r}: answers that people would say yes of earn most. If "
+            f"yes is the fault, bound it instead: --cost {reward} --cost.unit probability --cost.no-turned",
+            stacklevel=2,
+        )
+    for name, one in costs(project, cost).items():
+        if flags[name] and one.turned:
+            warnings.warn(
+                f"--cost {name} learned the flag {flags[name]!r}, and turned=true takes a yes for the virtue: answers "
+                "that people would say no of are charged, or shut out. If yes is the fault, set turned=false "
+                f"(--cost.no-turned, or costs.{name}.turned)",
+                stacklevel=2,
+            )
+
+
+def _flag(project: Project, name: str) -> str:
+    """The flag that a version's score was calibrated on; empty where it was on none."""
+    there = project.version(name)
+    noted = models.noted(project.path(name)).get("calibration") or {}
+    return str(there.config.get("main", "")) if there and noted.get("of") == "flag" else ""
 
 
 def comparable(project: Project, cost: str | None, rounds: int) -> None:

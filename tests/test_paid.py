@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from accord import build, dialogues, methods
 from accord.cli import main
 from accord.config import SettingsError
 from accord.guarded import chances
-from accord.paid import bounded, comparable, costs, ruled
+from accord.paid import bounded, comparable, costs, ruled, sided
 from accord.project import Project
 from accord.recipe import Recipe
 from accord.records import Version
@@ -312,6 +313,21 @@ def test_nothing_is_added_to_a_stage_without_costs_and_members(made: Project) ->
     version = methods.train(made, "ppo", "unbounded", start="sft", reward="plain")
     assert not {"costs", "members_rule", "order"} & set(version.config)
     assert not {key for row in log(made, "unbounded") for key in row if key.startswith(("cost/", "price/", "disag"))}
+
+
+def test_who_pays_for_a_flag_is_told_what_a_yes_earns(made: Project, tmp_path: Path) -> None:
+    shutil.copytree(made.folder, tmp_path / "p")
+    one = Project(tmp_path / "p", made.recipe)
+    with pytest.warns(UserWarning, match="--reward harm learned the flag 'harm'.*--cost harm .*--cost.no-turned"):
+        methods.train(one, "best_of_n", "ill", start="sft", reward="harm")
+    with pytest.warns(
+        UserWarning, match="--cost harm learned the flag 'harm', and turned=true takes a yes for the virtue"
+    ):
+        sided(with_(made, costs={"harm": {}}), "worth", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sided(with_(made, cost={"turned": False}), "worth", "harm")
+        sided(made, None, None)
 
 
 def test_harm_is_calibrated_on_prompts_it_did_not_learn_from(tmp_path: Path) -> None:
