@@ -25,21 +25,37 @@ Reword = Callable[[Text, random.Random], str]
 FRAMES = ("Please answer: {}", "I have a question. {}", "Hi! {}", "{} Thank you.", "Could you help me with this? {}",
           "{} Please tell me.")  # fmt: skip
 """Polite frames that change nothing of what is asked."""
+HAN = ("请回答：{}", "我有一个问题。{}", "你好！{}", "{}谢谢。", "请帮我看一下：{}", "{}请告诉我。")
+"""The same for Chinese."""
 MOST = 1_000_000
 """Rows that a file of paraphrases may have."""
 
 
 def template(text: str, draw: random.Random) -> str:
-    """In a polite frame."""
-    return draw.choice(FRAMES).replace("{}", text)
+    """In a polite frame, English around Latin letters and Chinese around Han; as it is in any other script."""
+    frames = frames_of(text)
+    return draw.choice(frames).replace("{}", text) if frames else text
+
+
+def frames_of(text: str) -> Sequence[str]:
+    """Polite frames in the script that most letters of a text are of; none where that is another one."""
+    letters = [letter for letter in text if letter.isalpha()]
+    han = sum("\u4e00" <= letter <= "\u9fff" for letter in letters)
+    kana = sum("\u3040" <= letter <= "\u30ff" for letter in letters)
+    latin = sum(letter < "\u0250" for letter in letters)
+    if 2 * han > len(letters) and not kana:
+        return HAN
+    return FRAMES if 2 * latin >= len(letters) else ()
 
 
 def punctuation(text: str, draw: random.Random) -> str:
     """With another end, or without commas. What stands in a line of its own is left alone."""
     bare = text.rstrip()
-    if bare.endswith(("?", ".", "!")) and draw.random() < 0.5:
+    if bare.endswith(("?", ".", "!", "？", "。", "！")) and draw.random() < 0.5:
         return bare[:-1].rstrip() or text
-    return re.sub(r"(?<=\w),(?= \w)", "", text) if draw.random() < 0.5 else bare + draw.choice(("..", " ...", "!"))
+    if draw.random() < 0.5:
+        return re.sub(r"(?<=\w),(?= \w)", "", re.sub(r"(?<=\w)，(?=\w)", " ", text))
+    return bare + draw.choice(("……", "！", "~") if frames_of(text) is HAN else ("..", " ...", "!"))
 
 
 def case(text: str, draw: random.Random) -> str:

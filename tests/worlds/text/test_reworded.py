@@ -39,6 +39,26 @@ def test_no_way_loses_or_changes_a_word(way, asked):
     assert made - {asked} or (way == "case" and asked.startswith("{"))  # a bracket has no capitals
 
 
+def test_chinese_is_put_anew_in_chinese_and_no_script_in_another():
+    asked = "请问，为什么天空是蓝色的？"
+    letters = [one for one in asked if one.isalpha()]
+    for way in ("template", "punctuation"):
+        made = {reworded.WAYS[way](asked, random.Random(n)) for n in range(40)}
+        assert len(made - {asked}) > 2
+        for one in made:
+            said = [letter for letter in one if letter.isalpha()]
+            assert "".join(letters) in "".join(said)
+            assert all("\u4e00" <= letter <= "\u9fff" for letter in said)
+    framed = {
+        reworded.template("GPT 和 BERT 是什么关系？它们为什么都叫语言模型？", random.Random(n)) for n in range(20)
+    }
+    assert not any("Please" in one or "Thank" in one for one in framed)
+    for other in ("Почему небо синее?", "空はなぜ青いのですか", "لماذا السماء زرقاء"):
+        assert reworded.template(other, random.Random(1)) == other
+    for plain in ("1 + 1 = ?", "Où est la gare ?", "why 蓝色"):
+        assert reworded.template(plain, random.Random(1)) != plain
+
+
 def test_the_setting_names_the_ways_that_there_are():
     assert set(Config().ways) == set(reworded.WAYS)
     with pytest.raises(ValueError, match="shout"):
