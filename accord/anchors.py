@@ -67,6 +67,7 @@ def rehearsed(project: Project, policy: Policy, encoder: Encoder, run: Run, upda
                 "or take ptx.source=pretraining"
             )
         examples = shown_in(project, encoder, shown)
+    encoder.report.warn("beside (ptx)")
     return Rehearsal(config, examples, lambda rows: at_one(policy, rows), run, micro_tokens)
 
 

@@ -114,6 +114,17 @@ def test_texts_that_are_held_out_are_never_learned_beside(shared):
     opened(shared, **OFF)
 
 
+def test_rows_beside_that_cannot_be_used_are_told(shared, tmp_path):
+    project = opened(shared, ptx={"weight": 1.0, "rows": 50})
+    policy, encoder = project.policy("sft")
+    project.documents = lambda: [*(f"some text number {n}" for n in range(40)), ""]
+    run = Run(tmp_path / "told", RunConfig(device="cpu", trackers=(), progress=False))
+    with pytest.warns(UserWarning, match=r"beside \(ptx\): 1 rows were left out"):
+        taken = anchors.rehearsed(project, policy, encoder, run, 4, 512)
+    assert len(taken.examples) < 41
+    opened(shared, **OFF)
+
+
 def test_texts_are_learned_at_temperature_one(shared):
     project = opened(shared)
     policy, encoder = project.policy("sft")

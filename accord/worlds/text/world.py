@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,7 @@ class TextWorld:
         self.order: Callable[[int], Sequence[int]] | None = None
         """Which prompts come at a turn, by number and each once, where they come in an order (a curriculum)."""
         self._encoded: dict[str, list[int]] = {}
+        self._told = False
         self._orders: dict[int, list[int]] = {}
         self._named: tuple[int, dict[str, tuple[Prompt, int]]] = (-1, {})
 
@@ -63,10 +65,7 @@ class TextWorld:
         weights with the policy, which is therefore not asked itself.
         """
         asked = self.asked(self.turn)
-        for prompt in asked:
-            if prompt.id not in self._encoded:
-                self._encoded[prompt.id] = self.encoder.prompt(_conversation(prompt))
-        ids = [self._encoded[prompt.id] for prompt in asked]
+        ids = self._ids(asked)
         drawn = self.generator.generate(ids, replace(self.sampling, seed=_seed(self.seed, self.turn)))
         rows = sorted(drawn, key=lambda c: (c.prompt, c.index))
         if [(c.prompt, c.index) for c in rows] != [(p, i) for p in range(len(ids)) for i in range(self.sampling.count)]:
@@ -74,6 +73,22 @@ class TextWorld:
         names = tuple(self._name(self.turn, asked[c.prompt], c.index) for c in rows)
         self.turn += 1
         return _rollout(ids, rows, names, self.encoder.pad)
+
+    def _ids(self, asked: Sequence[Prompt]) -> list[list[int]]:
+        """Token ids of prompts, made once. Warns when for the first time some had no room."""
+        before = self.encoder.report.cut_prompts
+        for prompt in asked:
+            if prompt.id not in self._encoded:
+                self._encoded[prompt.id] = self.encoder.prompt(_conversation(prompt))
+        if (cut := self.encoder.report.cut_prompts - before) and not self._told:
+            self._told, settings = True, self.encoder.settings
+            warnings.warn(
+                f"{cut} of the first {len(self._encoded)} prompts lost their oldest part: beside an answer of "
+                f"{settings.kept} tokens encode.limit={settings.limit} leaves {settings.limit - settings.kept}; raise "
+                "it, or leave such prompts out",
+                stacklevel=2,
+            )
+        return [self._encoded[prompt.id] for prompt in asked]
 
     def keep(self, rollout: Rollout) -> list[tuple[Prompt, Sample]]:
         """The records of a rollout, row by row, from its tensors and names and this world's prompts alone.

@@ -1,6 +1,7 @@
 """The world of text: the same turn gives the same rollout, names are sample ids, and text goes round unchanged."""
 
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -87,6 +88,19 @@ def test_a_resumed_world_goes_on_as_the_undisturbed_one():
     assert same(resumed.collect(None), rollouts[5])
     assert resumed.state_dict() == steady.state_dict() == {"turn": 6}
     assert not same(world(seed=6).collect(None), rollouts[0])
+
+
+def test_prompts_that_have_no_room_are_told_once():
+    words = word_level(LEXICON)
+    encoder = Encoder(words, EncoderSettings(limit=24, answer_limit=16))
+    prompts = [asked(f"where is the fox {'? ' * (9 * (i % 2))}".strip(), id=f"p{i}") for i in range(6)]
+    made = TextWorld(encoder, prompts, Babbler(range(3, 9)), Sampling(max_tokens=8, count=1), 6, 5, "v")
+    with pytest.warns(UserWarning, match=r"3 of the first 6 prompts lost .* 16 tokens encode.limit=24 leaves 8"):
+        made.collect(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.collect(None)
+        world().collect(None)
 
 
 def test_each_epoch_asks_every_prompt_and_in_another_order():
