@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,10 @@ def test_the_page_waits_for_thirty_answers_and_then_leads_there(tmp_path: Path) 
 def test_without_a_window_the_link_is_printed_and_works(tmp_path: Path) -> None:
     words = ["quickstart", "--people", "--project", str(tmp_path / "p"), "--circle", str(tmp_path), "--port", "0"]
     bare = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    run = subprocess.Popen([sys.executable, "-m", "accord", *words], stderr=subprocess.PIPE, text=True, env=bare)
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's job in the background is born deaf
+    run = subprocess.Popen(
+        [sys.executable, "-m", "accord", *words], stderr=subprocess.PIPE, text=True, env=bare, preexec_fn=hears
+    )
     try:
         assert run.stderr is not None
         said = "".join(run.stderr.readline() for _ in range(3))

@@ -98,9 +98,11 @@ def watched(store: Store) -> list[str]:
     return seen
 
 
-CLAIM = {"BEGIN IMMEDIATE": 1, "SELECT": 3, "UPDATE": 1, "INSERT": 2, "COMMIT": 1}
+PATIENCE = {"PRAGMA": 2}
+"""How long the lock is waited for without a word, and then again: two settings of the connection, 3 microseconds."""
+CLAIM = {"BEGIN IMMEDIATE": 1, "SELECT": 3, "UPDATE": 1, "INSERT": 2, "COMMIT": 1, **PATIENCE}
 """The place and whether a lease has ended, the next questions, prompt and samples; the slot; the lease, the place."""
-ANSWER = {"BEGIN IMMEDIATE": 1, "SELECT": 2, "UPDATE": 2, "INSERT": 2, "COMMIT": 1}
+ANSWER = {"BEGIN IMMEDIATE": 1, "SELECT": 2, "UPDATE": 2, "INSERT": 2, "COMMIT": 1, **PATIENCE}
 """Lease with question and place, what is known of the answer; lease, slot; feedback, counter."""
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,18 +141,31 @@ def test_what_one_call_took_is_there_for_the_next():
     assert int(more) == 0, "and serve later calls"
 
 
+LARGE = """
+import mmap, re, torch
+from pathlib import Path
+from accord.worlds.text.heap import PAGE, Broad
+
+def asked(tensor):
+    for part in re.split(r"\\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
+        first, last = (int(end, 16) for end in part.split()[0].split("-"))
+        if first <= tensor.data_ptr() + tensor.nbytes // 2 < last:
+            return " hg" in part.split("VmFlags:")[1]
+    return False
+
+plain = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print(asked(Broad(PAGE, torch.ones(1)).take(PAGE)), asked(torch.frombuffer(plain, dtype=torch.uint8)))
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells of its pages")
-def test_large_pages_are_asked_for():
+@pytest.mark.parametrize("changes", [{}, {"MALLOC_ARENA_MAX": "2"}], ids=["kept", "not kept"])
+def test_large_pages_are_asked_for(changes):
+    """In a process of its own: one that has kept memory from elsewhere may take it from there."""
     if not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():
         pytest.skip("this kernel has no large pages")
-
-    def asked(tensor: torch.Tensor) -> bool:
-        for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
-            first, last = (int(end, 16) for end in part.split()[0].split("-"))
-            if first <= tensor.data_ptr() + tensor.nbytes // 2 < last:
-                return " hg" in part.split("VmFlags:")[1]
-        return False
-
-    assert asked(Broad(PAGE, torch.ones(1)).take(PAGE))
-    plain = mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    assert not asked(torch.frombuffer(plain, dtype=torch.uint8))
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    made = subprocess.run(
+        [sys.executable, "-c", LARGE], env={**plain, **changes}, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.split() == ["True", "False"]
