@@ -110,10 +110,14 @@ def leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield f"{above}{name}", value
 
 
-def named(options: Sequence[str]) -> set[str]:
-    """The dotted names that options such as `--grpo.kl.target 4` may set; of `--grpo.no-filter` the plain one too."""
-    names = {option.partition("=")[0][2:].replace("-", "_") for option in options if option.startswith("--")}
-    return names | {name.replace(".no_", ".") for name in names}
+def named(options: Sequence[str]) -> list[str]:
+    """The dotted names of the settings that options name, in their order: `--cost.no-turned` is `cost.turned`."""
+    found = []
+    for option in options:
+        if option.startswith("--") and option != "--":
+            *above, last = option.partition("=")[0][2:].replace("-", "_").split(".")
+            found.append(".".join([*above, last.removeprefix("no_")]))
+    return found
 
 
 def opened(settings: S, options: Sequence[str]) -> S:

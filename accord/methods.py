@@ -185,7 +185,7 @@ def choosing(recipe: Recipe, method: str, options: Sequence[str]) -> Recipe:
             f"--{section}.loss {getattr(recipe, section).loss}: {method} takes {section}.loss={loss}, for that is what "
             f"its name says. Take method {section} with it, or leave it out"
         )
-    now = named(options).intersection(choosable(recipe))
+    now = set(named(options)).intersection(choosable(recipe))
     return recipe.model_copy(update={"written": tuple(dict.fromkeys([*recipe.written, *sorted(now)]))})
 
 

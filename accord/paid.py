@@ -89,14 +89,15 @@ def ruled(project: Project, reward: str | None, cost: str | None) -> None:
 
 def sided(project: Project, reward: str | None, cost: str | None) -> None:
     """Warns where a yes to a flag would be paid for, which a fault must not be: nobody told the machine which it is."""
-    flags = {name: _flag(project, name) for name in [*([reward] if reward else []), *costs(project, cost)]}
+    bounds = costs(project, cost)
+    flags = {name: _flag(project, name) for name in [*([reward] if reward else []), *bounds]}
     if reward and flags[reward]:
         warnings.warn(
             f"--reward {reward} learned the flag {flags[reward]!r}: answers that people would say yes of earn most. If "
             f"yes is the fault, bound it instead: --cost {reward} --cost.unit probability --cost.no-turned",
             stacklevel=2,
         )
-    for name, one in costs(project, cost).items():
+    for name, one in bounds.items():
         if flags[name] and one.turned:
             warnings.warn(
                 f"--cost {name} learned the flag {flags[name]!r}, and turned=true takes a yes for the virtue: answers "

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from accord.algorithms import dpo, grpo, online_dpo, ppo
 from accord.anchors import HELD
-from accord.config import Settings, SettingsError
+from accord.config import Settings, SettingsError, named
 from accord.methods import METHODS, settings
 from accord.ordering import ACTING
 from accord.recipe import Recipe
@@ -30,15 +30,15 @@ def unheard(recipe: Recipe, options: Sequence[str], given: Mapping[str, str] = M
     What turns it on may be off in the same command, for then somebody tries out what it does (`--ptx.weight 0`).
     Warns of costs in the recipe that `--cost` leaves out.
     """
-    named = given["cost"].split(",") if "cost" in given else list(recipe.costs)
-    if left := [name for name in recipe.costs if name not in named]:
-        every = ",".join(dict.fromkeys([*recipe.costs, *named]))
+    charged = given["cost"].split(",") if "cost" in given else list(recipe.costs)
+    if left := [name for name in recipe.costs if name not in charged]:
+        every = ",".join(dict.fromkeys([*recipe.costs, *charged]))
         warnings.warn(
             f"--cost {given['cost']} alone is bounded: {', '.join(left)} of the recipe's `costs` is left out; to bound "
             f"all, --cost {every}",
             stacklevel=2,
         )
-    told = [way for option in options if option.startswith("--") and (way := plain(option))]
+    told = named(options)
     for way in told:
         for pattern, off, switch, needed in quiet(recipe, "cost" in given):
             if off and re.fullmatch(pattern, way) and switch not in told:
@@ -49,7 +49,7 @@ def strange(
     recipe: Recipe, method: str, options: Sequence[str], given: Mapping[str, str] = MappingProxyType({})
 ) -> None:
     """Raises SettingsError for versions and for what holds a policy that this method does not hear."""
-    section, told = METHODS[method].section, {plain(option) for option in options if option.startswith("--")}
+    section, told = METHODS[method].section, named(options)
     for name, sections in HEARD.items():
         if name in given and section not in sections:
             raise SettingsError(f"--{name} {given[name]} does nothing here: {', '.join(sections)} hear it (and their "
@@ -78,18 +78,12 @@ def paid_on_the_way(options: Sequence[str], reward: Version | None) -> None:
     """Raises SettingsError for a setting of rewards of steps that this reward model does not hear."""
     per = reward.config.get("per") if reward is not None and reward.method == "process_reward" else None
     for way, wanted in (("steps.join", "step"), ("steps.price", "token")):
-        if per != wanted and way in map(plain, options):
+        if per != wanted and way in named(options):
             name = reward.name if reward else "no reward model"
             raise SettingsError(
                 f"--{way} does nothing here: it is of a model made with process_reward.per={wanted}, and {name} is "
                 "none; docs/process_reward.md says which setting is whose"
             )
-
-
-def plain(option: str) -> str:
-    """The dotted name of a setting as the recipe has it: `--cost.no-turned` is `cost.turned`."""
-    *above, last = option.partition("=")[0].removeprefix("--").replace("-", "_").split(".")
-    return ".".join([*above, last.removeprefix("no_")])
 
 
 def quiet(recipe: Recipe, costs: bool) -> list[tuple[str, bool, str, str]]:
@@ -112,7 +106,7 @@ def quiet(recipe: Recipe, costs: bool) -> list[tuple[str, bool, str, str]]:
          "set --ensemble.rule to lower or variance"),
         (r"order\.by", not asks, "", "it is asked where a stage is ordered by margin; set --order.STAGE.measure"),
         (r"order\.(tries|passed)", not tries, "", "it is of --order.policy.measure pass_rate and a schedule"),
-        *((f"{name}.consistency..*", not getattr(recipe, name).consistency.weight, f"{name}.consistency.weight",
+        *((rf"{name}\.consistency\..*", not getattr(recipe, name).consistency.weight, f"{name}.consistency.weight",
            f"set --{_spelt(name)}.consistency.weight") for name in ("reward_model", "reward_heads")),
         (r"reward_heads\.pseudo\..*", not recipe.reward_heads.pseudo.rounds, "reward_heads.pseudo.rounds",
          "set --reward-heads.pseudo.rounds"),

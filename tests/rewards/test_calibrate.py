@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.rewards.calibrate import Calibrated, Calibration, calibrate, fitted_across
+from accord.rewards.calibrate import Calibrated, Calibration, Chance, calibrate, fitted_across
 from accord.rewards.mix import Gate
 from tests.algorithms.conftest import Speaker, told
 from tests.rewards.test_mix import drawn
@@ -138,6 +138,9 @@ def test_the_gate_speaks_in_calibrated_odds():
     for b in range(20):
         assert found[b, int(ROLLOUT.length[b]) - 1].item() == pytest.approx(0.5 * raw[b] + 2.2, abs=1e-4)
         assert int((found[b] != 0).sum()) <= 1
+    told = Chance(drawn(1), calibration)(ROLLOUT)
+    assert told.sum(1).tolist() == pytest.approx([1 / (1 + math.exp(-(0.5 * r + 2.2))) for r in raw], abs=1e-5)
+    assert ((told != 0) == (found != 0)).all()
     gate = Gate(drawn(0), Calibrated(drawn(1), calibration), threshold=0.15, whiten=False)
     gate(ROLLOUT)
     assert gate.gated == pytest.approx(sum(1 / (1 + math.exp(-(0.5 * r + 2.2))) < 0.15 for r in raw) / 20)
